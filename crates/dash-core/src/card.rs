@@ -1,0 +1,170 @@
+//! The card of a dataset: `dataset.json`.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A part of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// Samples that weights are trained on.
+    Train,
+    /// Samples that hyperparameters and checkpoints are selected on.
+    Validation,
+    /// Samples that results are reported on.
+    Test,
+}
+
+impl Split {
+    /// All splits, in the order of use.
+    pub const ALL: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
+
+    /// File name of the split inside a dataset folder.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Split::Train => "train.parquet",
+            Split::Validation => "val.parquet",
+            Split::Test => "test.parquet",
+        }
+    }
+
+    /// Name in reports and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Validation => "validation",
+            Split::Test => "test",
+        }
+    }
+}
+
+/// Everything a reader must know about a dataset besides its rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Card {
+    /// Version of the format of the dataset folder.
+    pub format: u32,
+    /// The recipe that made it.
+    pub recipe: String,
+    /// The raw files it was made from; empty if the data was simulated.
+    pub sources: Vec<Source>,
+    /// The input tensor of a sample.
+    pub input: TensorField,
+    /// What is predicted.
+    pub target: Target,
+    /// Rows and file per split.
+    pub splits: BTreeMap<Split, SplitInfo>,
+    /// Constants that the target was encoded with, so that predictions can be decoded.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub target_scaling: Option<Scaling>,
+    /// Facts of the conversion that an analyst may want to know, as `key: value`.
+    #[serde(default)]
+    pub notes: BTreeMap<String, serde_json::Value>,
+    /// Under which terms the source may be used.
+    pub licence: String,
+}
+
+impl Card {
+    /// The current version of the format.
+    pub const FORMAT: u32 = 1;
+}
+
+/// A raw file that a dataset was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Path as it was found, relative to the raw folder.
+    pub path: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 in lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Element types that a tensor column can hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ElementType {
+    /// Unsigned bytes.
+    U8,
+    /// 64-bit signed integers.
+    I64,
+    /// Single precision.
+    F32,
+}
+
+/// A tensor column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TensorField {
+    /// Name of the Parquet column.
+    pub column: String,
+    /// Shape of one sample: channels first, then one or two spatial axes.
+    pub shape: Vec<usize>,
+    /// Element type.
+    pub element: ElementType,
+}
+
+impl TensorField {
+    /// Elements in one sample.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether a sample has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What is predicted for one sample.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Target {
+    /// One of `labels.len()` classes; the column holds the index as Int64.
+    Class {
+        /// Name of the Parquet column.
+        column: String,
+        /// Names of the classes, by index.
+        labels: Vec<String>,
+    },
+    /// A real field on the grid of the input: dense prediction.
+    Field {
+        /// The column; shape = (channels, spatial axes of the input).
+        #[serde(flatten)]
+        tensor: TensorField,
+    },
+}
+
+impl Target {
+    /// Channels that a network must put out: classes, or channels of the field.
+    pub fn outputs(&self) -> usize {
+        match self {
+            Target::Class { labels, .. } => labels.len(),
+            Target::Field { tensor } => tensor.shape.first().copied().unwrap_or(1),
+        }
+    }
+
+    /// Whether there is one prediction per position of the input.
+    pub fn is_dense(&self) -> bool {
+        matches!(self, Target::Field { .. })
+    }
+}
+
+/// Rows of a split.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SplitInfo {
+    /// Number of samples.
+    pub rows: usize,
+    /// SHA-256 of the Parquet file.
+    pub sha256: String,
+    /// Samples per class, by index; empty for regression.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_counts: Vec<usize>,
+}
+
+/// An affine code per element: encoded = (value - mean) / scale.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Scaling {
+    /// Mean per element of a sample.
+    pub mean: Vec<f32>,
+    /// Divisor per element of a sample (standard deviation plus epsilon).
+    pub scale: Vec<f32>,
+}

@@ -1,0 +1,18 @@
+//! The vocabulary of `dash-nas`: pipeline files, dataset cards, architectures, results, events,
+//! the common ground of errors, and counter-based randomness. No I/O, no tensors.
+//!
+//! ```
+//! use dash_core::pipeline::Candidate;
+//! // K = {3, 5}, D = {1, 2}: the kernel size is the slow index (DASH, section 3).
+//! let all = Candidate::enumerate(&[3, 5], &[1, 2]);
+//! assert_eq!(all[1], Candidate { kernel_size: 3, dilation: 2 });
+//! assert_eq!(all[3].extent(), 9);
+//! ```
+
+pub mod architecture;
+pub mod card;
+pub mod error;
+pub mod event;
+pub mod pipeline;
+pub mod random;
+pub mod results;

@@ -1,0 +1,494 @@
+//! The types of a pipeline file. Every key has a documented meaning and a default that is the
+//! published protocol's value where there is one.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+/// One task with everything that is done to it: the effective configuration, profiles and
+/// overrides applied.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// Name of the pipeline; names its run folder and its report.
+    pub name: String,
+    /// Seeds of the runs; one run per seed.
+    #[serde(default = "default::seeds")]
+    pub seeds: Vec<u64>,
+    /// Which data selection may see.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// How networks are obtained; results are reported per method.
+    #[serde(default = "default::methods")]
+    pub methods: Vec<Method>,
+    /// Where the data comes from.
+    pub dataset: Dataset,
+    /// What is learned and how it is scored.
+    pub task: Task,
+    /// The architecture search.
+    #[serde(default)]
+    pub search: Search,
+    /// Hyperparameter tuning.
+    #[serde(default)]
+    pub tune: Tune,
+    /// Training of the final network.
+    #[serde(default)]
+    pub retrain: Retrain,
+}
+
+/// Which data selection may see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// Three-way split: tuning and the choice of the checkpoint see only validation data.
+    #[default]
+    Strict,
+    /// As published: train on train and validation data, report the last epoch; the best epoch on
+    /// test data is shown under that name.
+    Paper,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Strict => "strict",
+            Protocol::Paper => "paper",
+        })
+    }
+}
+
+/// How a network is obtained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Architecture search, then tuning and retraining of the found network.
+    Dash,
+    /// The retraining backbone with its own kernels, tuned and trained in the same way.
+    Backbone,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Method::Dash => "dash",
+            Method::Backbone => "backbone",
+        })
+    }
+}
+
+/// Where the data comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "recipe", rename_all = "kebab-case")]
+pub enum Dataset {
+    /// Darcy Flow: from the permeability to the pressure of a porous medium.
+    DarcyFlow(DarcyFlow),
+    /// PhysioNet/CinC 2017 single-lead ECG recordings.
+    Ecg(Ecg),
+}
+
+impl Dataset {
+    /// Name of the recipe, which is also the default name of the task.
+    pub fn recipe(&self) -> &'static str {
+        match self {
+            Dataset::DarcyFlow(_) => "darcy-flow",
+            Dataset::Ecg(_) => "ecg",
+        }
+    }
+}
+
+/// Darcy Flow from the benchmark's MATLAB files, or simulated on this machine.
+/// Exactly one of `raw` and `simulate` is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DarcyFlow {
+    /// Folder with the benchmark's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<PathBuf>,
+    /// Name of the training file in `raw`; by default the one named like
+    /// `piececonst_r421_N1024_smooth1.mat`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_file: Option<PathBuf>,
+    /// Name of the test file in `raw`; by default the one named like
+    /// `piececonst_r421_N1024_smooth2.mat`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_file: Option<PathBuf>,
+    /// Make the data with the built-in solver.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulate: Option<DarcySimulation>,
+    /// Every how many grid points one is kept, on both axes.
+    #[serde(default = "default::darcy_subsample")]
+    pub subsample: usize,
+    /// Training samples: the first of the training source.
+    #[serde(default = "default::darcy_train")]
+    pub train: usize,
+    /// Validation samples: those that follow the training samples in the training source.
+    #[serde(default = "default::darcy_validation")]
+    pub validation: usize,
+    /// Test samples: the first of the test source.
+    #[serde(default = "default::darcy_test")]
+    pub test: usize,
+}
+
+/// The built-in Darcy solver: a log-free piecewise-constant field and -div(a grad u) = 1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DarcySimulation {
+    /// Grid points per axis, boundary included.
+    pub grid: usize,
+    /// Seed of the training and validation fields.
+    #[serde(default = "default::darcy_train_seed")]
+    pub train_seed: u64,
+    /// Seed of the test fields; must differ from `train_seed`.
+    #[serde(default = "default::darcy_test_seed")]
+    pub test_seed: u64,
+    /// Inverse length scale of the Gaussian field.
+    #[serde(default = "default::darcy_tau")]
+    pub tau: f64,
+    /// Smoothness exponent of the Gaussian field's covariance.
+    #[serde(default = "default::darcy_alpha")]
+    pub alpha: f64,
+    /// Permeability where the Gaussian field is not negative.
+    #[serde(default = "default::darcy_high")]
+    pub high: f64,
+    /// Permeability where the Gaussian field is negative.
+    #[serde(default = "default::darcy_low")]
+    pub low: f64,
+    /// The solver stops at this residual, relative to the right-hand side.
+    #[serde(default = "default::darcy_tolerance")]
+    pub tolerance: f64,
+}
+
+/// PhysioNet/CinC 2017 recordings in the benchmark's container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ecg {
+    /// Folder with the benchmark's file.
+    pub raw: PathBuf,
+    /// Name of the file in `raw`.
+    #[serde(default = "default::ecg_file")]
+    pub file: PathBuf,
+    /// Samples per window.
+    #[serde(default = "default::ecg_window")]
+    pub window: usize,
+    /// Distance between windows, per class label.
+    #[serde(default = "default::ecg_steps")]
+    pub steps: BTreeMap<String, usize>,
+    /// Seed of the split by recording (numpy's legacy generator).
+    #[serde(default)]
+    pub split_seed: u32,
+}
+
+/// What is learned and how it is scored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Task {
+    /// Name in result tables; by default the name of the recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What training minimises.
+    pub loss: Loss,
+    /// What is reported and what selection follows.
+    pub metric: Metric,
+    /// Whether output and target are decoded with the dataset's target scaling before loss and
+    /// metric.
+    #[serde(default)]
+    pub decode_target: bool,
+}
+
+/// What training minimises.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Loss {
+    /// Mean over the batch of the negative log-probability of the class.
+    CrossEntropy,
+    /// Sum over the batch of ||output - target||_2 / ||target||_2.
+    RelativeL2,
+}
+
+/// What is reported and what selection follows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Metric {
+    /// Share of wrong classes, in percent; lower is better.
+    ZeroOneError,
+    /// 1 - mean over classes of F1, classes without target or prediction left out; lower is better.
+    MacroF1,
+    /// Mean over samples of ||output - target||_2 / ||target||_2; lower is better.
+    RelativeL2,
+}
+
+/// A network with named convolutions whose kernels can be exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Backbone {
+    /// Wide residual network, 2-D (DASH, section 13.1).
+    Wrn {
+        /// 6 n + 4 for n blocks per group.
+        #[serde(default = "default::wrn_depth")]
+        depth: usize,
+        /// Factor on the 16, 32 and 64 channels of the groups.
+        #[serde(default = "default::wrn_width")]
+        width: usize,
+    },
+    /// Nine-convolution residual network, 1-D (DASH, section 13.2).
+    Resnet1d {
+        /// Channels of the first block; by default min(4^(classes / 10 + 1), 64).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        channels: Option<usize>,
+        /// Whether convolutions see only the past (zero padding on the left) or are centred.
+        #[serde(default)]
+        causal: bool,
+    },
+}
+
+/// One candidate of the search space: kernels are square, the dilation is the same on both axes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Taps per axis.
+    pub kernel_size: usize,
+    /// Distance between taps.
+    pub dilation: usize,
+}
+
+impl Candidate {
+    /// All candidates in index order: the kernel size is the slow index.
+    pub fn enumerate(kernel_sizes: &[usize], dilations: &[usize]) -> Vec<Candidate> {
+        kernel_sizes
+            .iter()
+            .flat_map(|&kernel_size| {
+                dilations.iter().map(move |&dilation| Candidate { kernel_size, dilation })
+            })
+            .collect()
+    }
+
+    /// Positions from the first to the last tap of an axis.
+    pub fn extent(self) -> usize {
+        self.dilation * (self.kernel_size - 1) + 1
+    }
+}
+
+/// The architecture search (DASH, sections 2 to 7).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Search {
+    /// The network whose convolutions become mixtures; by default what the data's dimensions ask
+    /// for, at search width.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<Backbone>,
+    /// Kernel sizes of the candidates; odd.
+    pub kernel_sizes: Vec<usize>,
+    /// Dilations of the candidates.
+    pub dilations: Vec<usize>,
+    /// Whether mixtures with as many input as output channels are depthwise.
+    pub separable: bool,
+    /// Number of epochs.
+    pub epochs: usize,
+    /// Share of the training batches used per epoch, newly drawn each epoch: an epoch has
+    /// floor(fraction * batches) + 1 steps, at most all batches.
+    pub fraction: f64,
+    /// Samples per step.
+    pub batch_size: usize,
+    /// Learning rate of the weights.
+    pub learning_rate: f64,
+    /// Learning rate of the architecture parameters.
+    pub arch_learning_rate: f64,
+    /// Momentum (Nesterov) of weights and architecture parameters.
+    pub momentum: f64,
+    /// Weight decay on weights and architecture parameters.
+    pub weight_decay: f64,
+    /// Global norm to which gradients are clipped.
+    pub clip_norm: f64,
+    /// The data part of an architecture gradient gets the norm 1 / grad_scale; 0 keeps it raw.
+    pub grad_scale: f64,
+    /// Constant pull of the architecture parameters towards small receptive fields.
+    pub pull: Pull,
+    /// Factors on both learning rates.
+    pub schedule: Schedule,
+}
+
+/// Constant pull towards small receptive fields: weight * size is added to the gradient of each
+/// architecture parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Pull {
+    /// Size of a candidate = its extent d (k - 1) + 1.
+    Extent {
+        /// Factor on the size.
+        #[serde(default = "default::pull_weight")]
+        weight: f64,
+    },
+    /// Size of a candidate = 10 k, whatever its dilation: dense prediction.
+    KernelSize {
+        /// Factor on the size.
+        #[serde(default = "default::pull_weight")]
+        weight: f64,
+    },
+}
+
+/// Step schedule: the learning rate is multiplied by `factor` once for each milestone strictly
+/// below the epoch, until it has fallen to `min_learning_rate`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Schedule {
+    /// Factor per milestone.
+    pub factor: f64,
+    /// Epochs after which the factor applies, ascending.
+    pub milestones: Vec<usize>,
+    /// A rate at or below this is not changed any more.
+    pub min_learning_rate: f64,
+}
+
+/// Hyperparameter tuning over a grid (DASH, section 8).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tune {
+    /// Epochs of one trial.
+    pub epochs: usize,
+    /// Share of the training batches used per epoch: floor(fraction * batches) + 1 steps, at most
+    /// all batches.
+    pub fraction: f64,
+    /// Samples per step.
+    pub batch_size: usize,
+    /// Learning rates, outermost loop; a value without improvement ends the search.
+    pub learning_rates: Vec<f64>,
+    /// Dropout probabilities.
+    pub dropouts: Vec<f64>,
+    /// Weight decays.
+    pub weight_decays: Vec<f64>,
+    /// Momenta, innermost loop.
+    pub momenta: Vec<f64>,
+}
+
+/// Training of the final network (DASH, section 9). Its backbone and schedule also hold for the
+/// trials of tuning.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retrain {
+    /// The network that gets the found kernels; by default what the data's dimensions ask for, at
+    /// retraining width.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backbone: Option<Backbone>,
+    /// Number of epochs.
+    pub epochs: usize,
+    /// Samples per step.
+    pub batch_size: usize,
+    /// Factors on the learning rate.
+    pub schedule: Schedule,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Search {
+            backbone: None,
+            kernel_sizes: vec![3, 5, 7, 9],
+            dilations: vec![1, 3, 7, 15],
+            separable: true,
+            epochs: 100,
+            fraction: 0.2,
+            batch_size: 64,
+            learning_rate: 0.1,
+            arch_learning_rate: 0.05,
+            momentum: 0.9,
+            weight_decay: 5e-4,
+            clip_norm: 1.0,
+            grad_scale: 100.0,
+            pull: Pull::Extent { weight: default::pull_weight() },
+            schedule: Schedule::default(),
+        }
+    }
+}
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Schedule { factor: 0.2, milestones: vec![60, 120, 160], min_learning_rate: 5e-6 }
+    }
+}
+
+impl Default for Tune {
+    fn default() -> Self {
+        Tune {
+            epochs: 80,
+            fraction: 0.05,
+            batch_size: 64,
+            learning_rates: vec![0.1, 0.01, 0.001],
+            dropouts: vec![0.0, 0.05],
+            weight_decays: vec![5e-4, 5e-6],
+            momenta: vec![0.9, 0.99],
+        }
+    }
+}
+
+impl Default for Retrain {
+    fn default() -> Self {
+        Retrain { backbone: None, epochs: 200, batch_size: 64, schedule: Schedule::default() }
+    }
+}
+
+impl Pipeline {
+    /// Name of the task in result tables.
+    pub fn task_name(&self) -> &str {
+        self.task.name.as_deref().unwrap_or(self.dataset.recipe())
+    }
+}
+
+mod default {
+    use super::*;
+
+    pub(super) fn seeds() -> Vec<u64> {
+        vec![0]
+    }
+    pub(super) fn methods() -> Vec<Method> {
+        vec![Method::Dash]
+    }
+    pub(super) fn darcy_subsample() -> usize {
+        5
+    }
+    pub(super) fn darcy_train() -> usize {
+        900
+    }
+    pub(super) fn darcy_validation() -> usize {
+        100
+    }
+    pub(super) fn darcy_test() -> usize {
+        100
+    }
+    pub(super) fn darcy_train_seed() -> u64 {
+        1
+    }
+    pub(super) fn darcy_test_seed() -> u64 {
+        2
+    }
+    pub(super) fn darcy_tau() -> f64 {
+        3.0
+    }
+    pub(super) fn darcy_alpha() -> f64 {
+        2.0
+    }
+    pub(super) fn darcy_high() -> f64 {
+        12.0
+    }
+    pub(super) fn darcy_low() -> f64 {
+        3.0
+    }
+    pub(super) fn darcy_tolerance() -> f64 {
+        1e-10
+    }
+    pub(super) fn ecg_file() -> PathBuf {
+        PathBuf::from("challenge2017.pkl")
+    }
+    pub(super) fn ecg_window() -> usize {
+        1000
+    }
+    pub(super) fn ecg_steps() -> BTreeMap<String, usize> {
+        [("N", 500), ("A", 83), ("O", 250), ("~", 25)].map(|(k, v)| (k.to_owned(), v)).into()
+    }
+    pub(super) fn wrn_depth() -> usize {
+        16
+    }
+    pub(super) fn wrn_width() -> usize {
+        1
+    }
+    pub(super) fn pull_weight() -> f64 {
+        1e-5
+    }
+}

@@ -1,0 +1,1 @@
+//! End-to-end tests of the `dash-nas` binary live in `tests/`.
