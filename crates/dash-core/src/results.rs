@@ -43,7 +43,8 @@ pub struct StageSeconds {
     pub retrain: Option<f64>,
 }
 
-/// One epoch of a training history; a row of `history.parquet`.
+/// One epoch of a training history; a row of `history.parquet`. It holds no wall time, so that the
+/// file is the same in every run with the same seed; events carry the times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Zero-based number.
@@ -54,8 +55,6 @@ pub struct Epoch {
     pub train_loss: f64,
     /// Score on the selection split after the epoch, if it was evaluated.
     pub score: Option<f64>,
-    /// Wall time in seconds.
-    pub seconds: f64,
 }
 
 /// What a report shows of one (run, method) besides its result rows.
