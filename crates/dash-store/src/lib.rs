@@ -1,1 +1,39 @@
-//! Stub.
+//! Durable files: everything a run leaves behind appears whole or not at all, is known by its
+//! hash, and is written by one process at a time.
+//!
+//! ```
+//! use dash_store::{Staging, sha256, sha256_file};
+//! # fn main() -> Result<(), dash_store::Error> {
+//! # let here = std::env::temp_dir().join(format!("dash-store-doc-{}", std::process::id()));
+//! let target = here.join("search");
+//! let mut staging = Staging::begin(&target)?;
+//! staging.write("architecture.json", b"{}")?;
+//! assert!(!target.exists()); // nobody sees a half-made folder
+//! staging.publish()?;
+//! assert_eq!(sha256_file(&target.join("architecture.json"))?, sha256(b"{}"));
+//! # dash_store::remove(&here)
+//! # }
+//! ```
+//!
+//! Limits: durability is that of `fsync` and `rename` on the file system below; locks rely on
+//! `flock` and, where that has no effect, on the process number and the host written in the file.
+
+mod clock;
+mod disk;
+mod error;
+mod fingerprint;
+mod lock;
+mod publish;
+mod record;
+mod runs;
+mod staging;
+
+pub use clock::now_utc;
+pub use disk::{Disk, DiskFile, Local};
+pub use error::Error;
+pub use fingerprint::{canonical, fingerprint, sha256, sha256_file};
+pub use lock::{Holder, Lock};
+pub use publish::{append, publish_file, publish_with, remove};
+pub use record::{RECORD_FILE, StageRecord};
+pub use runs::RunsRoot;
+pub use staging::{StagedFile, Staging, recover};

@@ -1,0 +1,359 @@
+//! Folders that become visible by one rename.
+
+use crate::{
+    Error,
+    disk::{Disk, DiskFile, Local, parent},
+};
+use std::{
+    fs,
+    io::{self, BufWriter, Write},
+    path::{Component, Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+/// A folder being made beside its final place; dropped without [`Staging::publish`], it is
+/// removed.
+#[derive(Debug)]
+pub struct Staging {
+    disk: Arc<dyn Disk>,
+    target: PathBuf,
+    temporary: PathBuf,
+    unfinished: Arc<AtomicUsize>,
+}
+
+/// A file of a [`Staging`], buffered. [`StagedFile::finish`] makes it durable; a folder with
+/// unfinished files cannot be published.
+pub struct StagedFile {
+    out: BufWriter<Box<dyn DiskFile>>,
+    path: PathBuf,
+    unfinished: Arc<AtomicUsize>,
+}
+
+impl Staging {
+    /// Starts a folder that will appear at `target`; missing parents are made.
+    pub fn begin(target: &Path) -> Result<Staging, Error> {
+        Staging::begin_on(Arc::new(Local), target)
+    }
+
+    /// The same on another file system.
+    pub fn begin_on(disk: Arc<dyn Disk>, target: &Path) -> Result<Staging, Error> {
+        let temporary = sibling(target, "new")?;
+        disk.create_dirs(&temporary).map_err(Error::io("make the folder", &temporary))?;
+        Ok(Staging { disk, target: target.to_owned(), temporary, unfinished: Arc::default() })
+    }
+
+    /// Starts a file; `name` may contain sub-folders, `checkpoint/weights.safetensors`.
+    pub fn create(&mut self, name: &str) -> Result<StagedFile, Error> {
+        let path = self.temporary.join(plain(name)?);
+        let dir = parent(&path);
+        self.disk.create_dirs(dir).map_err(Error::io("make the folder", dir))?;
+        let file = self.disk.create_file(&path).map_err(Error::io("create", &path))?;
+        self.unfinished.fetch_add(1, Ordering::Relaxed);
+        Ok(StagedFile { out: BufWriter::new(file), path, unfinished: self.unfinished.clone() })
+    }
+
+    /// Writes a whole file.
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
+        let mut file = self.create(name)?;
+        file.write_all(bytes).map_err(Error::io("write", &file.path))?;
+        file.finish()
+    }
+
+    /// The temporary folder, for readers of files that are already finished.
+    pub fn path(&self) -> &Path {
+        &self.temporary
+    }
+
+    /// The final place.
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// Makes the folder durable and visible. A folder that was at the target is moved aside
+    /// first and removed after; should the machine stop in between, [`recover`] puts it back.
+    pub fn publish(self) -> Result<(), Error> {
+        let open = self.unfinished.load(Ordering::Relaxed);
+        if open > 0 {
+            return Err(Error::Unfinished { path: self.target.clone(), open });
+        }
+        for dir in folders(&self.temporary)? {
+            self.disk.sync_dir(&dir).map_err(Error::io("make durable", &dir))?;
+        }
+        let old = sibling(&self.target, "old")?;
+        let had_old = match self.disk.rename(&self.target, &old) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(source) => {
+                return Err(Error::Io { action: "move aside", path: self.target.clone(), source });
+            }
+        };
+        if let Err(source) = self.disk.rename(&self.temporary, &self.target) {
+            if had_old {
+                let _ = self.disk.rename(&old, &self.target);
+            }
+            return Err(Error::Io { action: "publish", path: self.target.clone(), source });
+        }
+        let dir = parent(&self.target);
+        self.disk.sync_dir(dir).map_err(Error::io("make durable", dir))?;
+        if had_old {
+            // The new folder is in place; what is left of the old one is `recover`'s to remove.
+            let _ = self.disk.remove(&old);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // After `publish` there is nothing at this path any more.
+        let _ = self.disk.remove(&self.temporary);
+    }
+}
+
+impl StagedFile {
+    /// Flushes the file and makes it durable.
+    pub fn finish(self) -> Result<(), Error> {
+        let StagedFile { out, path, unfinished } = self;
+        out.into_inner()
+            .map_err(io::IntoInnerError::into_error)
+            .and_then(|mut file| file.sync())
+            .map_err(Error::io("write", &path))?;
+        unfinished.fetch_sub(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Write for StagedFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.out.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Tidies a folder after a crash: half-made folders and files in it are removed, and one that had
+/// been moved aside for its successor is put back. Call it only while holding the folder's lock.
+pub fn recover(dir: &Path) -> Result<(), Error> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(Error::Io { action: "list", path: dir.to_owned(), source }),
+    };
+    let mut names: Vec<String> = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io("list", dir))?;
+        names.extend(entry.file_name().into_string());
+    }
+    names.sort();
+    for name in names {
+        let path = dir.join(&name);
+        match leftover(&name) {
+            Some((original, "old")) if !dir.join(original).exists() => {
+                let home = dir.join(original);
+                Local.rename(&path, &home).map_err(Error::io("put back", &home))?;
+            }
+            Some(_) => Local.remove(&path).map_err(Error::io("remove", &path))?,
+            None => {}
+        }
+    }
+    Ok(())
+}
+
+/// `.NAME.dash-PID-N.ROLE` beside `path`: hidden, unique in this process, recognised by `recover`.
+pub(crate) fn sibling(path: &Path, role: &str) -> Result<PathBuf, Error> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or_else(|| Error::Name { name: path.display().to_string() })?;
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let pid = std::process::id();
+    Ok(parent(path).join(format!(".{name}.dash-{pid}-{number}.{role}")))
+}
+
+/// The original name and the role of a name made by `sibling`.
+fn leftover(name: &str) -> Option<(&str, &str)> {
+    let (rest, role) = name.strip_prefix('.')?.rsplit_once('.')?;
+    let (original, tag) = rest.rsplit_once(".dash-")?;
+    let (pid, number) = tag.split_once('-')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    (matches!(role, "new" | "old") && digits(pid) && digits(number)).then_some((original, role))
+}
+
+/// A relative path without `..`, root or drive.
+fn plain(name: &str) -> Result<&Path, Error> {
+    let path = Path::new(name);
+    let fine = !name.is_empty() && path.components().all(|c| matches!(c, Component::Normal(_)));
+    if fine { Ok(path) } else { Err(Error::Name { name: name.to_owned() }) }
+}
+
+/// The folder and its sub-folders.
+fn folders(root: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut found = vec![root.to_owned()];
+    let mut next = 0;
+    while let Some(dir) = found.get(next).cloned() {
+        for entry in fs::read_dir(&dir).map_err(Error::io("list", &dir))? {
+            let entry = entry.map_err(Error::io("list", &dir))?;
+            if entry.file_type().map_err(Error::io("inspect", &dir))?.is_dir() {
+                found.push(entry.path());
+            }
+        }
+        next += 1;
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    /// Fails at operation number `at` (and at every later one if `dead`, as after a kill).
+    #[derive(Debug)]
+    struct Failing {
+        at: usize,
+        dead: bool,
+        done: Arc<AtomicUsize>,
+    }
+
+    impl Failing {
+        fn step(&self) -> io::Result<()> {
+            let n = self.done.fetch_add(1, Ordering::Relaxed);
+            if n == self.at || (self.dead && n > self.at) {
+                return Err(io::Error::from(io::ErrorKind::StorageFull));
+            }
+            Ok(())
+        }
+    }
+
+    struct FailingFile(Box<dyn DiskFile>, Failing);
+
+    impl Write for FailingFile {
+        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+            self.1.step()?;
+            self.0.write(buf)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            self.0.flush()
+        }
+    }
+
+    impl DiskFile for FailingFile {
+        fn sync(&mut self) -> io::Result<()> {
+            self.1.step()?;
+            self.0.sync()
+        }
+    }
+
+    impl Disk for Failing {
+        fn create_dirs(&self, path: &Path) -> io::Result<()> {
+            self.step()?;
+            Local.create_dirs(path)
+        }
+        fn create_file(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+            self.step()?;
+            let twin = Failing { at: self.at, dead: self.dead, done: self.done.clone() };
+            Ok(Box::new(FailingFile(Local.create_file(path)?, twin)))
+        }
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.step()?;
+            Local.rename(from, to)
+        }
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.step()?;
+            Local.remove(path)
+        }
+        fn sync_dir(&self, path: &Path) -> io::Result<()> {
+            self.step()?;
+            Local.sync_dir(path)
+        }
+    }
+
+    fn replace(disk: Arc<dyn Disk>, target: &Path) -> Result<(), Error> {
+        let mut staging = Staging::begin_on(disk, target)?;
+        staging.write("a", b"new")?;
+        staging.write("sub/b", b"new")?;
+        staging.publish()
+    }
+
+    /// "old" or "new" if the folder is wholly that, otherwise what was found.
+    fn state(target: &Path) -> String {
+        let read = |name: &str| fs::read_to_string(target.join(name)).unwrap_or_default();
+        match (read("a").as_str(), read("sub/b").as_str()) {
+            (a, b) if a == b => a.to_owned(),
+            (a, b) => format!("torn: {a} {b}"),
+        }
+    }
+
+    #[test]
+    fn a_failure_at_any_operation_leaves_the_old_or_the_new_folder_whole() {
+        for dead in [false, true] {
+            let mut outcomes = [0, 0];
+            for at in 0.. {
+                let dir = tempfile::tempdir().unwrap();
+                let target = dir.path().join("stage");
+                let mut old = Staging::begin(&target).unwrap();
+                old.write("a", b"old").unwrap();
+                old.write("sub/b", b"old").unwrap();
+                old.publish().unwrap();
+
+                let result = replace(Arc::new(Failing { at, dead, done: Arc::default() }), &target);
+                recover(dir.path()).unwrap();
+                let found = state(&target);
+                assert!(found == "old" || found == "new", "operation {at}: {found}");
+                assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "litter after operation {at}");
+                outcomes[usize::from(found == "new")] += 1;
+                if result.is_ok() && found == "new" && at > 30 {
+                    break;
+                }
+            }
+            assert!(outcomes[0] >= 10 && outcomes[1] >= 1, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut staging = Staging::begin(&dir.path().join("stage")).unwrap();
+        for name in ["", "../x", "/etc/x", "a/../../x"] {
+            assert!(matches!(staging.write(name, b"x"), Err(Error::Name { .. })), "{name}");
+        }
+        assert!(matches!(Staging::begin(Path::new("/")), Err(Error::Name { .. })));
+    }
+
+    #[test]
+    fn unfinished_files_prevent_publication() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("stage");
+        let mut staging = Staging::begin(&target).unwrap();
+        let file = staging.create("a").unwrap();
+        drop(file);
+        assert!(matches!(staging.publish(), Err(Error::Unfinished { open: 1, .. })));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_dropped_staging_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut staging = Staging::begin(&dir.path().join("stage")).unwrap();
+        staging.write("a", b"x").unwrap();
+        drop(staging);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn recovery_touches_only_its_own_leftovers() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [".hidden", ".x.new", ".x.dash-1-2.neu", "notes.dash-1-2.new", ".lock"] {
+            crate::publish_file(&dir.path().join(name), b"x").unwrap();
+        }
+        recover(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 5);
+        recover(&dir.path().join("missing")).unwrap();
+    }
+}
