@@ -1,0 +1,226 @@
+//! Everything that can be wrong with data, and what to do about it.
+
+use dash_core::error::{Classify, ErrorKind};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Why data could not be read, made or written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A raw file or folder does not exist, or several could be meant.
+    #[error("{}: {problem}", path.display())]
+    Raw {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is missing, and what was found instead.
+        problem: String,
+    },
+    /// The system refused to read a file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A pickle is damaged, truncated, or holds something that is not plain data.
+    #[error("{}: at byte {offset} of the pickle: {problem}", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+        /// Position of the operation that failed.
+        offset: usize,
+        /// What is wrong there.
+        problem: String,
+    },
+    /// A pickle names an object outside the allow-list: it is not plain data.
+    #[error("{}: at byte {offset} the pickle refers to `{global}`, which is not data", path.display())]
+    ForbiddenGlobal {
+        /// The file.
+        path: PathBuf,
+        /// Position of the operation that names it.
+        offset: usize,
+        /// The object, as `module.name`.
+        global: String,
+    },
+    /// A MATLAB file is damaged, truncated, or of a kind that is not read.
+    #[error("{}: {problem}", path.display())]
+    Matlab {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A container does not hold a field that its recipe needs.
+    #[error("{}: no field `{field}`; the file has {found}", path.display())]
+    MissingField {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+        /// The fields that exist.
+        found: String,
+    },
+    /// A field holds something else than its recipe expects.
+    #[error("{}: field `{field}`: {problem}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field, with the position in it where that helps.
+        field: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// More samples are asked for than a source has.
+    #[error("{}: {wanted} samples are asked for ({keys}), the file has {available}", path.display())]
+    TooFewSamples {
+        /// The file.
+        path: PathBuf,
+        /// Samples asked for.
+        wanted: usize,
+        /// Samples in the file.
+        available: usize,
+        /// The keys of the pipeline file that ask for them.
+        keys: &'static str,
+    },
+    /// The pipeline file asks for something impossible.
+    #[error("`{key}`: {problem}")]
+    Configuration {
+        /// The key of the pipeline file.
+        key: String,
+        /// What is wrong with its value.
+        problem: String,
+    },
+    /// The Darcy solver did not reach the requested residual.
+    #[error(
+        "instance {instance} of the simulation with seed {seed}: relative residual {residual:.3e} \
+         after {iterations} iterations, {tolerance:.3e} is asked for"
+    )]
+    NotConverged {
+        /// Seed of the simulation.
+        seed: u64,
+        /// Number of the instance.
+        instance: usize,
+        /// Residual relative to the right-hand side.
+        residual: f64,
+        /// Iterations done.
+        iterations: usize,
+        /// Residual asked for.
+        tolerance: f64,
+    },
+    /// A dataset folder is not what its card says, or was made by another version.
+    #[error("{}: {problem}", path.display())]
+    Dataset {
+        /// The file inside the dataset folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Writing or reading Parquet failed.
+    #[error("{}: {source}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What the Parquet library said.
+        source: parquet::errors::ParquetError,
+    },
+    /// Writing or reading Arrow data failed.
+    #[error("{}: {source}", path.display())]
+    Arrow {
+        /// The file.
+        path: PathBuf,
+        /// What the Arrow library said.
+        source: arrow::error::ArrowError,
+    },
+    /// A caller asked for a row that does not exist.
+    #[error("row {row} of {rows} rows is asked for")]
+    Row {
+        /// The row.
+        row: usize,
+        /// Rows of the split.
+        rows: usize,
+    },
+    /// Publishing a file failed.
+    #[error(transparent)]
+    Store(#[from] dash_store::Error),
+}
+
+impl Error {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+        let path = path.to_owned();
+        |source| Error::Io { path, source }
+    }
+
+    pub(crate) fn parquet(path: &Path) -> impl FnOnce(parquet::errors::ParquetError) -> Error + use<> {
+        let path = path.to_owned();
+        |source| Error::Parquet { path, source }
+    }
+
+    pub(crate) fn arrow(path: &Path) -> impl FnOnce(arrow::error::ArrowError) -> Error + use<> {
+        let path = path.to_owned();
+        |source| Error::Arrow { path, source }
+    }
+
+    pub(crate) fn field(path: &Path, field: impl Into<String>, problem: impl Into<String>) -> Error {
+        Error::Field { path: path.to_owned(), field: field.into(), problem: problem.into() }
+    }
+
+    pub(crate) fn dataset(path: &Path, problem: impl Into<String>) -> Error {
+        Error::Dataset { path: path.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn configuration(key: impl Into<String>, problem: impl Into<String>) -> Error {
+        Error::Configuration { key: key.into(), problem: problem.into() }
+    }
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Configuration { .. } => ErrorKind::Configuration,
+            Error::Io { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory => ErrorKind::Device,
+                _ => ErrorKind::Data,
+            },
+            Error::Row { .. } => ErrorKind::Internal,
+            Error::Store(source) => source.kind(),
+            _ => ErrorKind::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let text = match self {
+            Error::Raw { .. } => {
+                "put the benchmark's files there, or point `dataset.raw` at their folder (a relative \
+                 path starts at the current directory)"
+            }
+            Error::Io { .. } => "check that the file exists and may be read",
+            Error::Pickle { .. } | Error::Matlab { .. } => {
+                "the file may be incomplete: compare its size and checksum with the source, and fetch it \
+                 again"
+            }
+            Error::ForbiddenGlobal { .. } => {
+                "nothing in the file was executed; use a copy from a trusted source, or save the data \
+                 anew as plain arrays"
+            }
+            Error::MissingField { .. } | Error::Field { .. } => {
+                "check that this is the file that the recipe expects"
+            }
+            Error::TooFewSamples { keys, .. } => {
+                return Some(format!("lower {keys}, or use a larger file"));
+            }
+            Error::NotConverged { .. } => {
+                "raise `dataset.simulate.tolerance`, or bring `dataset.simulate.high` and \
+                 `dataset.simulate.low` closer together"
+            }
+            Error::Dataset { .. } | Error::Parquet { .. } | Error::Arrow { .. } => {
+                "remove the dataset folder and run the same command: it is made anew from the raw data"
+            }
+            Error::Store(source) => return source.hint(),
+            Error::Configuration { .. } | Error::Row { .. } => return None,
+        };
+        Some(text.to_owned())
+    }
+}
