@@ -1,0 +1,122 @@
+//! What must hold of the input before anything is computed from it.
+
+use crate::Error;
+use dash_core::{
+    architecture::Architecture,
+    pipeline::{Method, Protocol},
+    results::{ResultRow, RunDetail},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Beyond these sizes a pattern cannot be drawn, so it is surely not one.
+const MAX_TAPS: usize = 1 << 12;
+const MAX_DILATION: usize = 1 << 20;
+const MAX_LAYERS: usize = 1 << 10;
+const MAX_CANDIDATES: usize = 1 << 10;
+
+/// What rows must share to be compared: pipeline, task, protocol, metric, split.
+pub(crate) type Comparison<'a> = (&'a str, &'a str, &'static str, &'a str, &'a str);
+
+/// The comparison that a row belongs to.
+pub(crate) fn comparison(row: &ResultRow) -> Comparison<'_> {
+    let protocol = match row.protocol {
+        Protocol::Strict => "strict",
+        Protocol::Paper => "paper",
+    };
+    (&row.pipeline, &row.task, protocol, &row.metric, &row.split)
+}
+
+/// What names the details of a run.
+type Run<'a> = (&'a str, &'a str, Method, u64, &'a str);
+
+/// The run and method that a row was measured on.
+pub(crate) fn run_of_row(row: &ResultRow) -> Run<'_> {
+    (&row.pipeline, &row.task, row.method, row.seed, &row.run)
+}
+
+/// The run and method that details describe.
+pub(crate) fn run_of_detail(detail: &RunDetail) -> Run<'_> {
+    (&detail.pipeline, &detail.task, detail.method, detail.seed, &detail.run)
+}
+
+/// There are rows, none twice, and a metric has one direction.
+pub(crate) fn rows(rows: &[ResultRow]) -> Result<(), Error> {
+    if rows.is_empty() {
+        return Err(Error::Empty);
+    }
+    let mut seen = BTreeSet::new();
+    let mut directions = BTreeMap::new();
+    for row in rows {
+        if !seen.insert((comparison(row), row.method, row.seed)) {
+            let (pipeline, task, protocol, metric, split) = comparison(row);
+            return Err(Error::DuplicateRow {
+                row: format!(
+                    "pipeline {pipeline:?}, task {task:?}, method {}, seed {}, protocol {protocol}, \
+                     metric {metric:?}, split {split:?}, run {:?}",
+                    row.method, row.seed, row.run
+                ),
+            });
+        }
+        if *directions.entry(comparison(row)).or_insert(row.lower_is_better) != row.lower_is_better {
+            return Err(Error::Direction {
+                pipeline: row.pipeline.clone(),
+                task: row.task.clone(),
+                metric: row.metric.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// No run is described twice and every pattern can be drawn.
+pub(crate) fn details(details: &[RunDetail]) -> Result<(), Error> {
+    let mut seen = BTreeSet::new();
+    for detail in details {
+        if !seen.insert(run_of_detail(detail)) {
+            let (pipeline, task, method, seed, run) = run_of_detail(detail);
+            return Err(Error::DuplicateDetail {
+                detail: format!(
+                    "pipeline {pipeline:?}, task {task:?}, method {method}, seed {seed}, run {run:?}"
+                ),
+            });
+        }
+        if let Some(found) = &detail.architecture {
+            architecture(found)
+                .map_err(|problem| Error::Architecture { run: detail.run.clone(), problem })?;
+        }
+    }
+    Ok(())
+}
+
+fn architecture(found: &Architecture) -> Result<(), String> {
+    let candidates = found.kernel_sizes.len().saturating_mul(found.dilations.len());
+    if candidates == 0 || candidates > MAX_CANDIDATES {
+        return Err(format!("{candidates} candidates, expected 1 to {MAX_CANDIDATES}"));
+    }
+    if found.layers.is_empty() || found.layers.len() > MAX_LAYERS {
+        return Err(format!("{} layers, expected 1 to {MAX_LAYERS}", found.layers.len()));
+    }
+    for layer in &found.layers {
+        let name = &layer.name;
+        if !(1..=MAX_TAPS).contains(&layer.kernel_size) || !(1..=MAX_DILATION).contains(&layer.dilation) {
+            return Err(format!(
+                "layer {name:?}: kernel size {} with dilation {}, expected 1 to {MAX_TAPS} with 1 to \
+                 {MAX_DILATION}",
+                layer.kernel_size, layer.dilation
+            ));
+        }
+        if !found.kernel_sizes.contains(&layer.kernel_size) || !found.dilations.contains(&layer.dilation) {
+            return Err(format!(
+                "layer {name:?}: kernel size {} with dilation {} is not a candidate",
+                layer.kernel_size, layer.dilation
+            ));
+        }
+        if layer.alpha.len() != candidates {
+            return Err(format!(
+                "layer {name:?}: {} architecture parameters for {candidates} candidates",
+                layer.alpha.len()
+            ));
+        }
+    }
+    Ok(())
+}

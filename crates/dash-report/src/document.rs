@@ -1,0 +1,420 @@
+//! A report before it has a format: sections of tables and figures in reading order.
+
+use crate::{
+    ReportInput, SummaryRow, check,
+    figure::{Drawing, curves, pattern, softmax, time},
+    number::{self, MISSING},
+    table::{Cell, Table},
+    words,
+};
+use dash_core::{
+    architecture::Architecture,
+    pipeline::{Method, Protocol},
+    results::{ResultRow, RunDetail, StageSeconds},
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Comparisons up to this number are told in sentences, more are counted.
+const TOLD: usize = 3;
+
+/// The whole report.
+pub(crate) struct Document<'a> {
+    pub(crate) input: &'a ReportInput,
+    /// What was run.
+    pub(crate) lead: String,
+    /// What was found.
+    pub(crate) findings: Vec<String>,
+    /// Per pipeline and task.
+    pub(crate) sections: Vec<Section>,
+    /// Names in the tables with what they mean.
+    pub(crate) glossary: Vec<(String, String)>,
+}
+
+/// What is known of one task in one pipeline.
+pub(crate) struct Section {
+    /// Names the section in links and files.
+    pub(crate) slug: String,
+    pub(crate) heading: String,
+    /// One table per protocol, metric and split: methods with statistics.
+    pub(crate) results: Vec<Table>,
+    /// The same comparisons, every seed by itself.
+    pub(crate) seeds: Vec<Table>,
+    pub(crate) hyperparameters: Option<Table>,
+    pub(crate) pattern: Option<Table>,
+    pub(crate) figures: Vec<Figure>,
+}
+
+/// What a figure shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Pattern,
+    Softmax,
+    Curves,
+    Time,
+}
+
+/// A figure with its words.
+pub(crate) struct Figure {
+    pub(crate) subject: Subject,
+    /// Path below the report's folder.
+    pub(crate) file: String,
+    pub(crate) caption: String,
+    /// What it shows, for those who cannot see it.
+    pub(crate) alt: String,
+    pub(crate) drawing: Drawing,
+}
+
+/// Arranges a checked input and its summary.
+pub(crate) fn build<'a>(input: &'a ReportInput, summary: &[SummaryRow]) -> Document<'a> {
+    let mut places: Vec<(&str, &str)> = Vec::new();
+    for row in summary {
+        let place = (row.pipeline.as_str(), row.task.as_str());
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    let mut slugs = BTreeSet::new();
+    let section = |&(pipeline, task): &(&str, &str)| {
+        let slug = slug(pipeline, task, &mut slugs);
+        section(input, summary, pipeline, task, slug)
+    };
+    Document {
+        input,
+        lead: lead(input),
+        findings: findings(summary),
+        sections: places.iter().map(section).collect(),
+        glossary: glossary(&input.rows),
+    }
+}
+
+/// A name for links and files that no other section has.
+fn slug(pipeline: &str, task: &str, taken: &mut BTreeSet<String>) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let name = if pipeline == task { task.to_owned() } else { format!("{pipeline}-{task}") };
+    let name: String = name.chars().take(60).map(plain).collect();
+    let name = match name.trim_matches('-') {
+        "" => "task",
+        name => name,
+    };
+    let numbered = std::iter::once(name.to_owned()).chain((2u64..).map(|i| format!("{name}-{i}")));
+    let free = numbered.into_iter().find(|n| !taken.contains(n)).unwrap_or_default();
+    taken.insert(free.clone());
+    free
+}
+
+fn lead(input: &ReportInput) -> String {
+    let set = |of: fn(&ResultRow) -> String| input.rows.iter().map(of).collect::<BTreeSet<_>>();
+    let runs: BTreeMap<_, StageSeconds> =
+        input.rows.iter().map(|r| (check::run_of_row(r), r.stage_seconds)).collect();
+    let seconds: f64 = runs.values().map(time::total).sum();
+    let seeds: BTreeSet<u64> = input.rows.iter().map(|r| r.seed).collect();
+    let methods: BTreeSet<Method> = input.rows.iter().map(|r| r.method).collect();
+    let noun = |count: usize, noun: &str| if count == 1 { noun.to_owned() } else { format!("{noun}s") };
+    format!(
+        "{} on {}: {} {}, {} {}, {} {}. The stages of all runs took {} together.",
+        words::plural(runs.len(), "trained network"),
+        words::list(set(|r| r.task.clone())),
+        noun(methods.len(), "method"),
+        words::list(&methods),
+        noun(seeds.len(), "seed"),
+        words::list(&seeds),
+        noun(set(|r| r.protocol.to_string()).len(), "protocol"),
+        words::list(set(|r| r.protocol.to_string())),
+        number::duration(Some(seconds)),
+    )
+}
+
+/// The comparisons of a summary, each with its methods.
+fn comparisons(summary: &[SummaryRow]) -> impl Iterator<Item = &[SummaryRow]> {
+    summary.chunk_by(SummaryRow::comparable)
+}
+
+fn findings(summary: &[SummaryRow]) -> Vec<String> {
+    let contested: Vec<&[SummaryRow]> =
+        comparisons(summary).filter(|rows| rows.iter().any(|r| r.best)).collect();
+    if contested.len() > TOLD {
+        let mut wins: BTreeMap<Method, usize> = BTreeMap::new();
+        for row in contested.iter().copied().flatten().filter(|r| r.best) {
+            *wins.entry(row.method).or_default() += 1;
+        }
+        let wins = wins.iter().map(|(method, count)| format!("{method} in {count}"));
+        return vec![format!(
+            "Of {} the best mean is that of {}.",
+            words::plural(contested.len(), "comparison"),
+            words::list(wins)
+        )];
+    }
+    let tell = |rows: &&[SummaryRow]| {
+        let first = rows.first()?;
+        let value =
+            |r: &SummaryRow| format!("{} {}{}", r.method, r.spread(), if r.best { " (best)" } else { "" });
+        let words = words::list(rows.iter().map(value));
+        Some(format!("{}: {words}.", title(first)))
+    };
+    contested.iter().filter_map(tell).collect()
+}
+
+/// What a comparison compares.
+fn title(row: &SummaryRow) -> String {
+    let place = heading(&row.pipeline, &row.task);
+    let direction = words::direction(row.lower_is_better);
+    format!("{place}: {} on {} data, {direction}, protocol {}", row.metric, row.split, row.protocol)
+}
+
+fn heading(pipeline: &str, task: &str) -> String {
+    if pipeline == task { task.to_owned() } else { format!("{task} (pipeline {pipeline})") }
+}
+
+fn glossary(rows: &[ResultRow]) -> Vec<(String, String)> {
+    let protocols: BTreeMap<String, Protocol> =
+        rows.iter().map(|r| (r.protocol.to_string(), r.protocol)).collect();
+    let methods: BTreeSet<Method> = rows.iter().map(|r| r.method).collect();
+    let metrics: BTreeMap<&str, bool> = rows.iter().map(|r| (r.metric.as_str(), r.lower_is_better)).collect();
+    let mut glossary = Vec::new();
+    for (name, protocol) in protocols {
+        glossary.push((format!("Protocol {name}"), words::protocol(protocol).to_owned()));
+    }
+    for (name, lower) in metrics {
+        let definition = words::metric(name).map(|d| format!("{d} ")).unwrap_or_default();
+        let direction = if lower { "Lower is better." } else { "Higher is better." };
+        glossary.push((format!("Metric {name}"), format!("{definition}{direction}")));
+    }
+    for method in methods {
+        glossary.push((format!("Method {method}"), words::method(method).to_owned()));
+    }
+    let statistics = "Mean and sample standard deviation (divisor n − 1) over n seeds; one seed has no spread. Bold \
+                      is the best mean among methods with the same pipeline, task, protocol, metric and split. A few \
+                      seeds show how much results vary; they are no test of significance. A dash means: not measured. \
+                      If a value is not finite there is no mean, and the table says so.";
+    glossary.push(("Statistics".to_owned(), statistics.to_owned()));
+    glossary
+}
+
+fn section(input: &ReportInput, summary: &[SummaryRow], pipeline: &str, task: &str, slug: String) -> Section {
+    let rows: Vec<&ResultRow> =
+        input.rows.iter().filter(|r| r.pipeline == pipeline && r.task == task).collect();
+    let mut details: Vec<&RunDetail> =
+        input.details.iter().filter(|d| d.pipeline == pipeline && d.task == task).collect();
+    details.sort_by_key(|d| (d.method, d.seed));
+    let here: Vec<&[SummaryRow]> = comparisons(summary)
+        .filter(|c| c.first().is_some_and(|r| r.pipeline == pipeline && r.task == task))
+        .collect();
+    let metrics: BTreeSet<&str> = rows.iter().map(|r| r.metric.as_str()).collect();
+    // The history does not name its metric; with one metric there is no doubt.
+    let score = match metrics.first() {
+        Some(metric) if metrics.len() == 1 => format!("{metric} on selection data"),
+        _ => "score on selection data".to_owned(),
+    };
+    Section {
+        heading: heading(pipeline, task),
+        results: here.iter().filter_map(|c| results_table(c)).collect(),
+        seeds: here.iter().filter_map(|c| seeds_table(c, &rows, &details)).collect(),
+        hyperparameters: hyperparameters_table(&details, &heading(pipeline, task)),
+        pattern: pattern_table(&details, &heading(pipeline, task)),
+        figures: figures(&rows, &details, &score, &heading(pipeline, task), &slug),
+        slug,
+    }
+}
+
+fn results_table(comparison: &[SummaryRow]) -> Option<Table> {
+    let first = comparison.first()?;
+    let arrow = if first.lower_is_better { "↓" } else { "↑" };
+    let value = format!(">{} {arrow}", first.metric);
+    let titles = ["Method", &value, ">n", ">min", ">max", ">Parameters", ">Search", ">Tuning", ">Retraining"];
+    let mut caption = format!("{}. Mean ± standard deviation over n seeds; mean wall times.", title(first));
+    for row in comparison.iter().filter(|r| r.not_finite > 0) {
+        caption += &format!(" {}: {} of {} values not finite.", row.method, row.not_finite, row.seeds);
+    }
+    let mut table = Table::new(caption, &titles);
+    let digits = |v: Option<f64>| v.map_or(MISSING.to_owned(), |v| number::value(v, 4));
+    for row in comparison {
+        table.rows.push(vec![
+            Cell::strong(row.method.to_string(), row.best),
+            Cell::strong(row.spread(), row.best),
+            row.seeds.to_string().into(),
+            digits(row.min).into(),
+            digits(row.max).into(),
+            number::count(row.params).into(),
+            number::duration(row.search_seconds).into(),
+            number::duration(row.tune_seconds).into(),
+            number::duration(row.retrain_seconds).into(),
+        ]);
+    }
+    Some(table)
+}
+
+fn seeds_table(comparison: &[SummaryRow], rows: &[&ResultRow], details: &[&RunDetail]) -> Option<Table> {
+    let first = comparison.first()?;
+    let arrow = if first.lower_is_better { "↓" } else { "↑" };
+    let value = format!(">{} {arrow}", first.metric);
+    let titles = [
+        "Method",
+        ">Seed",
+        &value,
+        ">Parameters",
+        ">Search",
+        ">Tuning",
+        ">Retraining",
+        "Finished",
+        "Device",
+        "Run",
+        "Fingerprint",
+    ];
+    let mut table = Table::new(format!("Every seed. {}.", title(first)), &titles);
+    let same =
+        |r: &ResultRow| r.protocol == first.protocol && r.metric == first.metric && r.split == first.split;
+    let mut rows: Vec<&ResultRow> = rows.iter().copied().filter(|r| same(r)).collect();
+    rows.sort_by_key(|r| (r.method, r.seed));
+    for row in rows {
+        let detail = details.iter().find(|d| check::run_of_detail(d) == check::run_of_row(row));
+        let known = |of: fn(&RunDetail) -> &str| {
+            detail.map(|d| of(d)).filter(|t| !t.is_empty()).unwrap_or(MISSING).to_owned()
+        };
+        let fingerprint = detail.map_or("", |d| d.fingerprint.as_str());
+        table.rows.push(vec![
+            row.method.to_string().into(),
+            row.seed.to_string().into(),
+            number::value(row.value, 5).into(),
+            number::count(row.params as f64).into(),
+            number::duration(row.stage_seconds.search).into(),
+            number::duration(row.stage_seconds.tune).into(),
+            number::duration(row.stage_seconds.retrain).into(),
+            known(|d| &d.finished).into(),
+            known(|d| &d.device).into(),
+            Cell::code(&row.run),
+            Cell::code(&fingerprint.chars().take(12).collect::<String>()),
+        ]);
+    }
+    Some(table)
+}
+
+fn hyperparameters_table(details: &[&RunDetail], place: &str) -> Option<Table> {
+    let titles = ["Method", ">Seed", ">Learning rate", ">Dropout", ">Weight decay", ">Momentum"];
+    let mut table = Table::new(format!("Selected hyperparameters. {place}."), &titles);
+    for detail in details {
+        let Some(h) = detail.hyperparameters else { continue };
+        // Grid values are shown as they were written, not rounded.
+        let exact =
+            |v: f64| Cell::from(if v != 0.0 && v.abs() < 1e-3 { format!("{v:e}") } else { v.to_string() });
+        table.rows.push(vec![
+            detail.method.to_string().into(),
+            detail.seed.to_string().into(),
+            exact(h.learning_rate),
+            exact(h.dropout),
+            exact(h.weight_decay),
+            exact(h.momentum),
+        ]);
+    }
+    (!table.rows.is_empty()).then_some(table)
+}
+
+/// The patterns that were found, with the label of their run.
+fn found<'a>(details: &[&'a RunDetail]) -> Vec<(u64, &'a Architecture)> {
+    details.iter().filter_map(|d| Some((d.seed, d.architecture.as_ref()?))).collect()
+}
+
+fn pattern_table(details: &[&RunDetail], place: &str) -> Option<Table> {
+    let found = found(details);
+    let longest = found.iter().map(|(_, a)| a.layers.len()).max()?;
+    let seeds: Vec<String> = found.iter().map(|(seed, _)| format!("Seed {seed}")).collect();
+    let mut titles = vec!["Layer"];
+    titles.extend(seeds.iter().map(String::as_str));
+    let mut table = Table::new(format!("Found pattern: kernel size k, dilation d. {place}."), &titles);
+    for i in 0..longest {
+        let layer = |a: &'_ Architecture| a.layers.get(i).cloned();
+        let mut names: Vec<String> = found.iter().filter_map(|(_, a)| Some(layer(a)?.name)).collect();
+        names.dedup();
+        let mut row = vec![Cell::from(names.join(" / "))];
+        for (_, architecture) in &found {
+            row.push(match layer(architecture) {
+                Some(l) => format!("k {}, d {}", l.kernel_size, l.dilation).into(),
+                None => MISSING.into(),
+            });
+        }
+        table.rows.push(row);
+    }
+    Some(table)
+}
+
+fn figures(rows: &[&ResultRow], details: &[&RunDetail], score: &str, place: &str, slug: &str) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    let mut add = |subject, name: &str, caption: &str, alt: String, drawing| {
+        let (file, caption) = (format!("figures/{slug}-{name}.svg"), caption.to_owned());
+        figures.push(Figure { subject, file, caption, alt, drawing });
+    };
+    let found = found(details);
+    if !found.is_empty() {
+        let tell = |(seed, a): &(u64, &Architecture)| {
+            let pattern = a.pattern().into_iter().map(|c| format!("{}×{}", c.kernel_size, c.dilation));
+            format!("seed {seed}: {}", pattern.collect::<Vec<_>>().join(", "))
+        };
+        add(
+            Subject::Pattern,
+            "pattern",
+            "The found pattern. Each column is a convolution, from input to output; bars are the taps of its kernel \
+             along one axis, to scale; the pale band is the extent d (k − 1) + 1.",
+            format!(
+                "Found pattern of {place}, kernel size × dilation per layer; {}",
+                found.iter().map(tell).collect::<Vec<_>>().join("; ")
+            ),
+            pattern::draw(&found),
+        );
+        add(
+            Subject::Softmax,
+            "alpha",
+            "Architecture parameters at the end of the search as probabilities, softmax(α), per candidate and layer. \
+             The chosen candidate is framed, its probability stands below.",
+            format!(
+                "Heat map of softmax(alpha) per layer and candidate, {place}; the chosen candidates are those of the pattern"
+            ),
+            softmax::draw(&found),
+        );
+    }
+    let methods: Vec<Method> =
+        details.iter().map(|d| d.method).collect::<BTreeSet<_>>().into_iter().collect();
+    let seeds: Vec<u64> = details.iter().map(|d| d.seed).collect::<BTreeSet<_>>().into_iter().collect();
+    for (kind, name, of) in [
+        ("Search", "search-curves", (|d| &d.search_history) as fn(&RunDetail) -> &Vec<_>),
+        ("Retraining", "retrain-curves", |d| &d.retrain_history),
+    ] {
+        let lines: Vec<curves::Line<'_>> = details
+            .iter()
+            .filter(|d| !of(d).is_empty())
+            .map(|d| curves::Line {
+                label: format!("{}, seed {}", d.method, d.seed),
+                method: methods.iter().position(|m| *m == d.method).unwrap_or(0),
+                seed: seeds.iter().position(|s| *s == d.seed).unwrap_or(0),
+                history: of(d),
+            })
+            .collect();
+        if lines.is_empty() {
+            continue;
+        }
+        let end = |l: &curves::Line<'_>| {
+            let loss = l.history.last().map_or(MISSING.to_owned(), |e| number::value(e.train_loss, 3));
+            format!("{} ends with loss {loss}", l.label)
+        };
+        add(
+            Subject::Curves,
+            name,
+            &format!("{kind}: mean training loss per batch, and score after each evaluated epoch."),
+            format!("{kind} curves of {place}; {}", lines.iter().map(end).collect::<Vec<_>>().join("; ")),
+            curves::draw(&lines, score),
+        );
+    }
+    let runs: BTreeMap<_, StageSeconds> =
+        rows.iter().map(|r| ((r.method, r.seed, r.run.as_str()), r.stage_seconds)).collect();
+    let bars: Vec<(String, StageSeconds)> =
+        runs.into_iter().map(|((method, seed, _), s)| (format!("{method}, seed {seed}"), s)).collect();
+    let told = |(label, stages): &(String, StageSeconds)| {
+        format!("{label} {}", number::duration(Some(time::total(stages))))
+    };
+    add(
+        Subject::Time,
+        "time",
+        "Wall time per stage.",
+        format!("Wall time per stage of {place}; {}", bars.iter().map(told).collect::<Vec<_>>().join("; ")),
+        time::draw(&bars),
+    );
+    figures
+}
