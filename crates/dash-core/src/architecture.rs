@@ -35,10 +35,7 @@ impl Architecture {
 
     /// The chosen candidate of every searched convolution, in forward order.
     pub fn pattern(&self) -> Vec<Candidate> {
-        self.layers
-            .iter()
-            .map(|l| Candidate { kernel_size: l.kernel_size, dilation: l.dilation })
-            .collect()
+        self.layers.iter().map(|l| Candidate { kernel_size: l.kernel_size, dilation: l.dilation }).collect()
     }
 }
 

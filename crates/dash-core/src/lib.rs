@@ -13,6 +13,7 @@ pub mod architecture;
 pub mod card;
 pub mod error;
 pub mod event;
+pub mod load;
 pub mod pipeline;
 pub mod random;
 pub mod results;

@@ -36,6 +36,20 @@ pub struct Pipeline {
     pub retrain: Retrain,
 }
 
+/// A sweep file: other pipeline files, run together and reported together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// Pipeline files, relative to the folder of the sweep file.
+    pub include: Vec<PathBuf>,
+    /// Seeds of all runs, instead of those of the pipeline files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seeds: Option<Vec<u64>>,
+    /// Name of the common report; by default the name of the sweep file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+}
+
 /// Which data selection may see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

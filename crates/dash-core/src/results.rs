@@ -1,6 +1,9 @@
 //! The tidy form of results: what `results.json` holds and reports are made from.
 
-use crate::{architecture::{Architecture, Hyperparameters}, pipeline::{Method, Protocol}};
+use crate::{
+    architecture::{Architecture, Hyperparameters},
+    pipeline::{Method, Protocol},
+};
 use serde::{Deserialize, Serialize};
 
 /// One measured value: one row per (task, method, seed, metric).

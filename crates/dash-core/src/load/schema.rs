@@ -1,0 +1,270 @@
+//! The JSON schema of pipeline files, and a tree checked against it.
+
+use super::{
+    Found, suggestion,
+    tree::{Kind, Node},
+};
+use crate::pipeline::Pipeline;
+use serde_json::{Map, Value as Json, json};
+
+/// Where the generated schema is committed, relative to the repository.
+pub const SCHEMA_FILE: &str = "schemas/pipeline.json";
+
+const DEFS: &str = "$defs";
+const DEFS_PREFIX: &str = "#/$defs/";
+/// Prefix of the definitions in which nothing is required.
+const PARTIAL: &str = "Partial";
+
+/// Whether required keys must be there.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Keys {
+    All,
+    Some,
+}
+
+/// The JSON schema of whole pipeline files, profiles included, as pretty-printed text.
+pub fn schema() -> String {
+    let mut schema = pipeline_schema();
+    let mut partial = schema.clone();
+    let mut definitions = Map::new();
+    if let Some(root) = partial.as_object_mut() {
+        root.remove("$schema");
+        if let Some(Json::Object(found)) = root.remove(DEFS) {
+            definitions = found;
+        }
+    }
+    let mut all = definitions.clone();
+    for (name, mut definition) in definitions {
+        make_partial(&mut definition);
+        all.insert(format!("{PARTIAL}{name}"), definition);
+    }
+    make_partial(&mut partial);
+    if let Some(root) = partial.as_object_mut() {
+        root.insert("title".into(), json!("Profile"));
+        root.insert("description".into(), json!("Keys that are merged over the file with --profile NAME."));
+    }
+    all.insert("Profile".into(), partial);
+    if let Some(root) = schema.as_object_mut() {
+        root.insert(DEFS.into(), Json::Object(all));
+        if let Some(Json::Object(properties)) = root.get_mut("properties") {
+            properties.insert(
+                "profiles".into(),
+                json!({
+                    "description": "Named changes to this file, chosen with --profile NAME.",
+                    "type": "object",
+                    "additionalProperties": { "$ref": format!("{DEFS_PREFIX}Profile") }
+                }),
+            );
+        }
+    }
+    // Pretty-printing a value of maps with text keys cannot fail.
+    serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
+}
+
+pub(super) fn pipeline_schema() -> Json {
+    of::<Pipeline>()
+}
+
+pub(super) fn of<T: schemars::JsonSchema>() -> Json {
+    schemars::schema_for!(T).to_value()
+}
+
+/// In a profile nothing is required, and a variant's tag may be that of the file.
+fn make_partial(schema: &mut Json) {
+    match schema {
+        Json::Object(map) => {
+            map.remove("required");
+            map.remove("default");
+            if let Some(variants) = map.remove("oneOf") {
+                map.insert("anyOf".into(), variants);
+            }
+            if let Some(Json::String(target)) = map.get_mut("$ref")
+                && let Some(name) = target.strip_prefix(DEFS_PREFIX)
+            {
+                *target = format!("{DEFS_PREFIX}{PARTIAL}{name}");
+            }
+            map.values_mut().for_each(make_partial);
+        }
+        Json::Array(items) => items.iter_mut().for_each(make_partial),
+        _ => {}
+    }
+}
+
+/// Reports every key and value of `tree` that the schema does not allow.
+pub(super) fn check(tree: &Node, schema: &Json, keys: Keys, found: &mut Found<'_>) {
+    Checker { root: schema, keys, found }.value(tree, schema, "");
+}
+
+struct Checker<'a, 'b, 'c> {
+    root: &'a Json,
+    keys: Keys,
+    found: &'b mut Found<'c>,
+}
+
+impl<'a> Checker<'a, '_, '_> {
+    fn value(&mut self, node: &Node, schema: &'a Json, path: &str) {
+        let schema = self.resolve(schema);
+        if let Some(variants) = schema.get("oneOf").and_then(Json::as_array) {
+            return self.variants(node, variants, path);
+        }
+        let mut types = type_names(schema).filter(|&name| name != "null");
+        match (types.next().unwrap_or_default(), &node.kind) {
+            ("object", Kind::Table(_)) => self.table(node, schema, path),
+            ("array", Kind::Array(items)) => {
+                if let Some(schema) = schema.get("items") {
+                    for (i, item) in items.iter().enumerate() {
+                        self.value(item, schema, &format!("{path}[{i}]"));
+                    }
+                }
+            }
+            ("integer", Kind::Integer(value)) => {
+                let format = schema.get("format").and_then(Json::as_str).unwrap_or_default();
+                let (low, high) = match format {
+                    "uint32" => (0, i128::from(u32::MAX)),
+                    // What TOML can state: a larger seed could not be written down again.
+                    "uint" | "uint64" => (0, i128::from(i64::MAX)),
+                    _ => (i128::from(i64::MIN), i128::from(i64::MAX)),
+                };
+                if !(low..=high).contains(value) {
+                    let message = format!("expected a whole number from {low} to {high}, found {value}");
+                    self.found.add(&node.origin, path, message);
+                }
+            }
+            ("number", Kind::Float(value)) if !value.is_finite() => {
+                self.found.add(&node.origin, path, format!("expected a finite number, found {value}"));
+            }
+            ("number", Kind::Integer(_) | Kind::Float(_))
+            | ("string", Kind::Text(_))
+            | ("boolean", Kind::Boolean(_)) => {}
+            (expected, _) => {
+                let expected = match expected {
+                    "object" => "a table",
+                    "array" => "a list",
+                    "integer" => "a whole number",
+                    "number" => "a number",
+                    "string" => "text",
+                    "boolean" => "true or false",
+                    other => other,
+                };
+                self.found.add(&node.origin, path, format!("expected {expected}, found {}", node.describe()));
+            }
+        }
+    }
+
+    fn table(&mut self, node: &Node, schema: &'a Json, path: &str) {
+        let Kind::Table(entries) = &node.kind else { return };
+        let properties = schema.get("properties").and_then(Json::as_object);
+        for (key, value) in entries {
+            let path = join(path, key);
+            let known =
+                properties.and_then(|all| all.get(key)).or(match schema.get("additionalProperties") {
+                    Some(schema @ Json::Object(_)) => Some(schema),
+                    _ => None,
+                });
+            match known {
+                Some(schema) => self.value(value, schema, &path),
+                None => {
+                    let names = properties.into_iter().flat_map(Map::keys).map(String::as_str);
+                    let hint = suggestion(key, names.chain(self.extra_names(&path)));
+                    self.found.add(&value.origin, &path, format!("unknown key{hint}"));
+                }
+            }
+        }
+        if self.keys == Keys::All {
+            for key in schema.get("required").and_then(Json::as_array).into_iter().flatten() {
+                if let Some(key) = key.as_str().filter(|key| !entries.contains_key(*key)) {
+                    self.found.add(&node.origin, path, format!("the key `{key}` is missing"));
+                }
+            }
+        }
+    }
+
+    /// `profiles` is no part of the effective configuration, but people misspell it.
+    fn extra_names(&self, path: &str) -> Option<&'static str> {
+        (!path.contains('.')).then_some("profiles")
+    }
+
+    /// Alternatives: texts, or tables that are told apart by a key with a constant value.
+    fn variants(&mut self, node: &Node, variants: &'a [Json], path: &str) {
+        let words: Vec<&str> = variants.iter().filter_map(|v| v.get("const")?.as_str()).collect();
+        if words.len() == variants.len() {
+            return match &node.kind {
+                Kind::Text(text) if words.contains(&text.as_str()) => {}
+                Kind::Text(text) => self.unknown_word(node, text, &words, path),
+                _ => {
+                    let message = format!("expected one of {}, found {}", words.join(", "), node.describe());
+                    self.found.add(&node.origin, path, message);
+                }
+            };
+        }
+        let Some(tag) = variants.first().and_then(tag_of) else { return };
+        let values: Vec<&str> = variants.iter().filter_map(|v| tag_value(v, tag)).collect();
+        if !matches!(node.kind, Kind::Table(_)) {
+            let message = format!("expected a table with the key `{tag}`, found {}", node.describe());
+            return self.found.add(&node.origin, path, message);
+        }
+        match node.get(tag) {
+            None if self.keys == Keys::Some => {}
+            None => {
+                let message = format!("the key `{tag}` is missing: one of {}", values.join(", "));
+                self.found.add(&node.origin, path, message);
+            }
+            Some(Node { kind: Kind::Text(text), origin: _ }) if values.contains(&text.as_str()) => {
+                if let Some(schema) = variants.iter().find(|v| tag_value(v, tag) == Some(text)) {
+                    self.table(node, schema, path);
+                }
+            }
+            Some(value) => match &value.kind {
+                Kind::Text(text) => self.unknown_word(value, text, &values, &join(path, tag)),
+                _ => {
+                    let message =
+                        format!("expected one of {}, found {}", values.join(", "), value.describe());
+                    self.found.add(&value.origin, &join(path, tag), message);
+                }
+            },
+        }
+    }
+
+    fn unknown_word(&mut self, node: &Node, word: &str, known: &[&str], path: &str) {
+        let hint = suggestion(word, known.iter().copied());
+        let message = format!("unknown value {word:?}, expected one of {}{hint}", known.join(", "));
+        self.found.add(&node.origin, path, message);
+    }
+
+    /// Follows references and the "or null" of optional keys.
+    fn resolve(&self, mut schema: &'a Json) -> &'a Json {
+        loop {
+            let target = schema.get("$ref").and_then(Json::as_str).and_then(|r| r.strip_prefix(DEFS_PREFIX));
+            if let Some(next) = target.and_then(|name| self.root.get(DEFS)?.get(name)) {
+                schema = next;
+                continue;
+            }
+            let options = schema.get("anyOf").and_then(Json::as_array);
+            let is_null = |s: &Json| s.get("type").and_then(Json::as_str) == Some("null");
+            match options.and_then(|all| all.iter().find(|s| !is_null(s))) {
+                Some(next) => schema = next,
+                None => return schema,
+            }
+        }
+    }
+}
+
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+}
+
+fn type_names(schema: &Json) -> impl Iterator<Item = &str> {
+    let one = schema.get("type").and_then(Json::as_str);
+    let many = schema.get("type").and_then(Json::as_array).into_iter().flatten();
+    one.into_iter().chain(many.filter_map(Json::as_str))
+}
+
+/// The key with a constant value in a variant.
+fn tag_of(variant: &Json) -> Option<&str> {
+    let properties = variant.get("properties")?.as_object()?;
+    properties.iter().find(|(_, schema)| schema.get("const").is_some()).map(|(key, _)| key.as_str())
+}
+
+fn tag_value<'a>(variant: &'a Json, tag: &str) -> Option<&'a str> {
+    variant.get("properties")?.get(tag)?.get("const")?.as_str()
+}

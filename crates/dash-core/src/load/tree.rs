@@ -1,0 +1,223 @@
+//! TOML values that remember where they were written.
+
+use super::Error;
+use serde_json::Value as Json;
+use std::{collections::BTreeMap, ops::Range};
+use toml::de::{DeTable, DeValue};
+
+/// Keys that choose the variant of a table: changing one makes the table a different thing.
+const TAGS: [&str; 2] = ["kind", "recipe"];
+
+/// Where a value was written. Lines are one-based; 0 stands for the file as a whole.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Origin {
+    File { line: usize },
+    Profile { name: String, line: usize },
+    Set { text: String },
+}
+
+/// A value and its place; the place of an entry of a table is that of its key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Node {
+    pub(super) origin: Origin,
+    pub(super) kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Kind {
+    Text(String),
+    /// Wider than TOML's integers, so that no value is lost before it is checked.
+    Integer(i128),
+    Float(f64),
+    Boolean(bool),
+    Date(String),
+    Array(Vec<Node>),
+    Table(BTreeMap<String, Node>),
+}
+
+impl Node {
+    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+        match &self.kind {
+            Kind::Table(entries) => entries.get(key),
+            _ => None,
+        }
+    }
+
+    /// The place of the value at a path such as `a.b[2]`, or of the last part of it that exists.
+    pub(super) fn place(&self, path: &str) -> &Origin {
+        let mut node = self;
+        for part in path.split(['.', '[']) {
+            let next = match (&node.kind, part.strip_suffix(']')) {
+                (Kind::Array(items), Some(index)) => index.parse().ok().and_then(|i: usize| items.get(i)),
+                _ => node.get(part),
+            };
+            match next {
+                Some(next) => node = next,
+                None => break,
+            }
+        }
+        &node.origin
+    }
+
+    /// This tree with `changes` merged over it: tables key by key, other values and tables of
+    /// another variant as a whole.
+    pub(super) fn merged(self, changes: Node) -> Node {
+        let (mine, theirs) = match (self.kind, changes.kind) {
+            (Kind::Table(mine), Kind::Table(theirs)) => (mine, theirs),
+            (_, kind) => return Node { origin: changes.origin, kind },
+        };
+        let other_variant = TAGS.iter().any(|&tag| match (mine.get(tag), theirs.get(tag)) {
+            (Some(a), Some(b)) => a.kind != b.kind,
+            _ => false,
+        });
+        if other_variant {
+            return Node { origin: changes.origin, kind: Kind::Table(theirs) };
+        }
+        let mut entries = mine;
+        for (key, change) in theirs {
+            let value = match entries.remove(&key) {
+                Some(old) => old.merged(change),
+                None => change,
+            };
+            entries.insert(key, value);
+        }
+        Node { origin: self.origin, kind: Kind::Table(entries) }
+    }
+
+    /// What is here, for messages.
+    pub(super) fn describe(&self) -> String {
+        match &self.kind {
+            Kind::Text(text) => format!("the text {text:?}"),
+            Kind::Integer(value) => format!("the number {value}"),
+            Kind::Float(value) => format!("the number {value:?}"),
+            Kind::Boolean(value) => format!("{value}"),
+            Kind::Date(text) => format!("the date {text}"),
+            Kind::Array(_) => "a list".into(),
+            Kind::Table(_) => "a table".into(),
+        }
+    }
+
+    /// Plain JSON; numbers that JSON does not have become null.
+    pub(super) fn to_json(&self) -> Json {
+        match &self.kind {
+            Kind::Text(text) | Kind::Date(text) => Json::from(text.as_str()),
+            Kind::Integer(value) => match (u64::try_from(*value), i64::try_from(*value)) {
+                (Ok(value), _) => Json::from(value),
+                (_, Ok(value)) => Json::from(value),
+                _ => Json::Null,
+            },
+            Kind::Float(value) => Json::from(*value),
+            Kind::Boolean(value) => Json::from(*value),
+            Kind::Array(items) => items.iter().map(Node::to_json).collect(),
+            Kind::Table(entries) => entries.iter().map(|(key, node)| (key.clone(), node.to_json())).collect(),
+        }
+    }
+
+    fn relocate(&mut self, place: &dyn Fn(usize) -> Origin) {
+        if let Origin::File { line } = self.origin {
+            self.origin = place(line);
+        }
+        match &mut self.kind {
+            Kind::Array(items) => items.iter_mut().for_each(|item| item.relocate(place)),
+            Kind::Table(entries) => entries.values_mut().for_each(|item| item.relocate(place)),
+            _ => {}
+        }
+    }
+}
+
+/// The tree of a file.
+pub(super) fn parse(file: &str, text: &str) -> Result<Node, Error> {
+    let table = DeTable::parse(text).map_err(|e| Error::Syntax {
+        file: file.to_owned(),
+        line: line(text, &e.span().unwrap_or(0..0)),
+        message: e.message().to_owned(),
+    })?;
+    let kind = convert_table(text, table.get_ref());
+    Ok(Node { origin: Origin::File { line: 0 }, kind })
+}
+
+/// Takes the table `profiles` out of a file's tree; in file order of their names.
+pub(super) fn take_profiles(tree: &mut Node) -> Result<Vec<(String, Node)>, (Origin, String)> {
+    let Kind::Table(entries) = &mut tree.kind else { return Ok(Vec::new()) };
+    let Some(profiles) = entries.remove("profiles") else { return Ok(Vec::new()) };
+    let found = profiles.describe();
+    let Kind::Table(profiles) = profiles.kind else {
+        return Err((profiles.origin, format!("expected a table of profiles, found {found}")));
+    };
+    profiles
+        .into_iter()
+        .map(|(name, mut profile)| {
+            if !matches!(profile.kind, Kind::Table(_)) {
+                let message = format!("expected `{name}` to be a table, found {}", profile.describe());
+                return Err((profile.origin, message));
+            }
+            profile.relocate(&|line| Origin::Profile { name: name.clone(), line });
+            Ok((name, profile))
+        })
+        .collect()
+}
+
+/// The tree of one override `KEY=VALUE`; VALUE is TOML, or else taken as text.
+pub(super) fn parse_override(text: &str) -> Option<Node> {
+    let (key, value) = text.split_once('=')?;
+    let (key, value) = (key.trim(), value.trim());
+    // The key alone must be one key; a value must not bring in further ones.
+    let one = |source: &str| match parse("", source) {
+        Ok(tree) if leaves(&tree) == leaves(&parse("", &format!("{key} = 0")).ok()?) => Some(tree),
+        _ => None,
+    };
+    let literal = Json::from(value).to_string();
+    if key.is_empty() || key.contains(['\n', '#', '=']) {
+        return None;
+    }
+    let mut tree = one(&format!("{key} = {value}")).or_else(|| one(&format!("{key} = {literal}")))?;
+    tree.relocate(&|_| Origin::Set { text: text.to_owned() });
+    Some(tree)
+}
+
+/// Depth and width of the chain of keys before the value, to tell one assignment from several.
+fn leaves(tree: &Node) -> Vec<String> {
+    let mut path = Vec::new();
+    let mut node = tree;
+    while let Kind::Table(entries) = &node.kind {
+        let mut entries = entries.iter();
+        match (entries.next(), entries.next()) {
+            (Some((key, next)), None) => {
+                path.push(key.clone());
+                node = next;
+            }
+            _ => break,
+        }
+    }
+    path
+}
+
+fn convert(text: &str, value: &DeValue<'_>, span: Range<usize>) -> Node {
+    let kind = match value {
+        DeValue::String(value) => Kind::Text(value.to_string()),
+        DeValue::Integer(value) => {
+            // Beyond 128 bits any number is as wrong as the largest.
+            let parsed = i128::from_str_radix(&value.as_str().replace('_', ""), value.radix());
+            Kind::Integer(parsed.unwrap_or(i128::MAX))
+        }
+        DeValue::Float(value) => Kind::Float(value.as_str().replace('_', "").parse().unwrap_or(f64::NAN)),
+        DeValue::Boolean(value) => Kind::Boolean(*value),
+        DeValue::Datetime(value) => Kind::Date(value.to_string()),
+        DeValue::Array(items) => {
+            Kind::Array(items.iter().map(|item| convert(text, item.get_ref(), item.span())).collect())
+        }
+        DeValue::Table(table) => convert_table(text, table),
+    };
+    Node { origin: Origin::File { line: line(text, &span) }, kind }
+}
+
+fn convert_table(text: &str, table: &DeTable<'_>) -> Kind {
+    let entry = |(key, value): (&toml::Spanned<toml::de::DeString<'_>>, &toml::Spanned<DeValue<'_>>)| {
+        (key.get_ref().to_string(), convert(text, value.get_ref(), key.span()))
+    };
+    Kind::Table(table.iter().map(entry).collect())
+}
+
+fn line(text: &str, span: &Range<usize>) -> usize {
+    text.bytes().take(span.start).filter(|&b| b == b'\n').count() + 1
+}

@@ -1,0 +1,259 @@
+//! What the types of a pipeline cannot state.
+
+use super::{Found, tree::Node};
+use crate::pipeline::{Backbone, DarcyFlow, Dataset, Ecg, Loss, Metric, Pipeline, Pull, Schedule, Sweep};
+use std::fmt::Debug;
+
+/// Larger counts are taken for mistakes; they also keep arithmetic far from overflow.
+const MOST: usize = 100_000_000;
+
+pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
+    let mut checks = Checks { tree, found };
+    checks.folder_name("name", &p.name);
+    checks.distinct("seeds", "seed", &p.seeds);
+    checks.distinct("methods", "method", &p.methods);
+    match &p.dataset {
+        Dataset::DarcyFlow(darcy) => checks.darcy(darcy),
+        Dataset::Ecg(ecg) => checks.ecg(ecg),
+    }
+    checks.task(p);
+    checks.search(p);
+    checks.tune(p);
+    checks.count("retrain.epochs", p.retrain.epochs);
+    checks.count("retrain.batch_size", p.retrain.batch_size);
+    checks.schedule("retrain.schedule", &p.retrain.schedule);
+    checks.backbone("search.backbone", p.search.backbone.as_ref(), &p.dataset);
+    checks.backbone("retrain.backbone", p.retrain.backbone.as_ref(), &p.dataset);
+}
+
+pub(super) fn sweep(s: &Sweep, tree: &Node, found: &mut Found<'_>) {
+    let mut checks = Checks { tree, found };
+    checks.distinct("include", "file", &s.include);
+    if let Some(seeds) = &s.seeds {
+        checks.distinct("seeds", "seed", seeds);
+    }
+    if let Some(report) = &s.report {
+        checks.folder_name("report", report);
+    }
+}
+
+struct Checks<'a, 'b, 'c> {
+    tree: &'a Node,
+    found: &'b mut Found<'c>,
+}
+
+impl Checks<'_, '_, '_> {
+    fn require(&mut self, fine: bool, key: &str, message: impl FnOnce() -> String) {
+        if !fine {
+            self.found.add(self.tree.place(key), key, message());
+        }
+    }
+
+    fn count(&mut self, key: &str, value: usize) {
+        self.require((1..=MOST).contains(&value), key, || format!("must be from 1 to {MOST}, found {value}"));
+    }
+
+    fn positive(&mut self, key: &str, value: f64) {
+        self.require(value > 0.0, key, || format!("must be greater than 0, found {value}"));
+    }
+
+    fn not_negative(&mut self, key: &str, value: f64) {
+        self.require(value >= 0.0, key, || format!("must not be negative, found {value}"));
+    }
+
+    /// In (0, 1].
+    fn share(&mut self, key: &str, value: f64) {
+        self.require(value > 0.0 && value <= 1.0, key, || {
+            format!("must be greater than 0 and at most 1, found {value}")
+        });
+    }
+
+    /// In [0, 1).
+    fn below_one(&mut self, key: &str, value: f64) {
+        self.require((0.0..1.0).contains(&value), key, || {
+            format!("must be at least 0 and less than 1, found {value}")
+        });
+    }
+
+    fn distinct<T: PartialEq + Debug>(&mut self, key: &str, what: &str, values: &[T]) {
+        self.require(!values.is_empty(), key, || format!("must name at least one {what}"));
+        for (i, value) in values.iter().enumerate() {
+            let first = values.iter().position(|other| other == value);
+            self.require(first == Some(i), &format!("{key}[{i}]"), || {
+                format!("the {what} {} is given twice", format!("{value:?}").to_lowercase())
+            });
+        }
+    }
+
+    fn folder_name(&mut self, key: &str, name: &str) {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let fine =
+            (1..=100).contains(&name.len()) && name.chars().all(plain) && !name.starts_with(['.', '-']);
+        self.require(fine, key, || {
+            format!("{name:?} does not make a safe folder name: use letters, digits, '-', '_' and '.'")
+        });
+    }
+
+    fn darcy(&mut self, d: &DarcyFlow) {
+        self.require(d.raw.is_some() != d.simulate.is_some(), "dataset", || match d.raw {
+            Some(_) => "`raw` and `simulate` exclude each other: remove one".into(),
+            None => "either `raw` (a folder with files) or `simulate` must be given".into(),
+        });
+        for (key, file) in [("train_file", &d.train_file), ("test_file", &d.test_file)] {
+            self.require(file.is_none() || d.raw.is_some(), &format!("dataset.{key}"), || {
+                "has a meaning only with `raw`".into()
+            });
+        }
+        self.count("dataset.subsample", d.subsample);
+        self.require(d.train >= 2, "dataset.train", || {
+            format!("must be at least 2 for a standard deviation, found {}", d.train)
+        });
+        for (key, value) in [("train", d.train.max(1)), ("validation", d.validation), ("test", d.test)] {
+            self.count(&format!("dataset.{key}"), value);
+        }
+        let Some(s) = &d.simulate else { return };
+        self.require((3..=4097).contains(&s.grid), "dataset.simulate.grid", || {
+            format!("must be from 3 to 4097, found {}", s.grid)
+        });
+        let steps = s.grid.saturating_sub(1);
+        self.require(d.subsample == 0 || steps.is_multiple_of(d.subsample), "dataset.subsample", || {
+            format!("must divide grid - 1 = {steps}, found {}", d.subsample)
+        });
+        self.require(d.subsample == 0 || steps / d.subsample >= 2, "dataset.subsample", || {
+            format!("leaves fewer than 3 of {} grid points per axis", s.grid)
+        });
+        self.require(s.train_seed != s.test_seed, "dataset.simulate.test_seed", || {
+            format!("must differ from train_seed, both are {}", s.test_seed)
+        });
+        self.not_negative("dataset.simulate.tau", s.tau);
+        self.positive("dataset.simulate.alpha", s.alpha);
+        self.positive("dataset.simulate.high", s.high);
+        self.positive("dataset.simulate.low", s.low);
+        self.require(s.tolerance > 0.0 && s.tolerance < 1.0, "dataset.simulate.tolerance", || {
+            format!("must be between 0 and 1, found {}", s.tolerance)
+        });
+    }
+
+    fn ecg(&mut self, e: &Ecg) {
+        self.count("dataset.window", e.window);
+        self.require(!e.steps.is_empty(), "dataset.steps", || "must name at least one class".into());
+        for (class, &step) in &e.steps {
+            self.count(&format!("dataset.steps.{class}"), step);
+        }
+    }
+
+    fn task(&mut self, p: &Pipeline) {
+        let dense = is_dense(&p.dataset);
+        let recipe = p.dataset.recipe();
+        let target = if dense { "a field" } else { "a class" };
+        let loss_fits = matches!(p.task.loss, Loss::RelativeL2) == dense;
+        self.require(loss_fits, "task.loss", || {
+            let fitting = if dense { "relative-l2" } else { "cross-entropy" };
+            format!("does not fit: {recipe} predicts {target}; use {fitting}")
+        });
+        let metric_fits = matches!(p.task.metric, Metric::RelativeL2) == dense;
+        self.require(metric_fits, "task.metric", || {
+            let fitting = if dense { "relative-l2" } else { "zero-one-error or macro-f1" };
+            format!("does not fit: {recipe} predicts {target}; use {fitting}")
+        });
+        self.require(dense || !p.task.decode_target, "task.decode_target", || {
+            format!("does not fit: the classes of {recipe} have no scaling to decode")
+        });
+        if let Some(name) = &p.task.name {
+            self.folder_name("task.name", name);
+        }
+    }
+
+    fn search(&mut self, p: &Pipeline) {
+        let s = &p.search;
+        self.distinct("search.kernel_sizes", "kernel size", &s.kernel_sizes);
+        for (i, &size) in s.kernel_sizes.iter().enumerate() {
+            self.require(size % 2 == 1 && size <= 1001, &format!("search.kernel_sizes[{i}]"), || {
+                format!("must be odd and at most 1001, found {size}")
+            });
+        }
+        self.distinct("search.dilations", "dilation", &s.dilations);
+        for (i, &dilation) in s.dilations.iter().enumerate() {
+            self.require((1..=10_000).contains(&dilation), &format!("search.dilations[{i}]"), || {
+                format!("must be from 1 to 10000, found {dilation}")
+            });
+        }
+        self.count("search.epochs", s.epochs);
+        self.count("search.batch_size", s.batch_size);
+        self.share("search.fraction", s.fraction);
+        self.positive("search.learning_rate", s.learning_rate);
+        self.positive("search.arch_learning_rate", s.arch_learning_rate);
+        self.below_one("search.momentum", s.momentum);
+        self.not_negative("search.weight_decay", s.weight_decay);
+        self.positive("search.clip_norm", s.clip_norm);
+        self.not_negative("search.grad_scale", s.grad_scale);
+        let (Pull::Extent { weight } | Pull::KernelSize { weight }) = s.pull;
+        self.not_negative("search.pull.weight", weight);
+        self.schedule("search.schedule", &s.schedule);
+    }
+
+    fn tune(&mut self, p: &Pipeline) {
+        let t = &p.tune;
+        self.count("tune.epochs", t.epochs);
+        self.count("tune.batch_size", t.batch_size);
+        self.share("tune.fraction", t.fraction);
+        type Rule = fn(&mut Checks<'_, '_, '_>, &str, f64);
+        let lists: [(&str, &[f64], Rule); 4] = [
+            ("learning_rates", &t.learning_rates, |c, key, value| c.positive(key, value)),
+            ("dropouts", &t.dropouts, |c, key, value| c.below_one(key, value)),
+            ("weight_decays", &t.weight_decays, |c, key, value| c.not_negative(key, value)),
+            ("momenta", &t.momenta, |c, key, value| c.below_one(key, value)),
+        ];
+        for (name, values, rule) in lists {
+            let key = format!("tune.{name}");
+            self.distinct(&key, "value", values);
+            for (i, &value) in values.iter().enumerate() {
+                rule(self, &format!("{key}[{i}]"), value);
+            }
+        }
+    }
+
+    fn schedule(&mut self, key: &str, s: &Schedule) {
+        self.share(&format!("{key}.factor"), s.factor);
+        self.require(s.milestones.is_sorted_by(|a, b| a < b), &format!("{key}.milestones"), || {
+            format!("must ascend, found {:?}", s.milestones)
+        });
+        self.not_negative(&format!("{key}.min_learning_rate"), s.min_learning_rate);
+    }
+
+    fn backbone(&mut self, key: &str, backbone: Option<&Backbone>, dataset: &Dataset) {
+        let dims = dimensions(dataset);
+        let fits = |network: &str, needed: usize| {
+            format!("{network} needs {needed}-D data, {} is {dims}-D", dataset.recipe())
+        };
+        match backbone {
+            Some(&Backbone::Wrn { depth, width }) => {
+                self.require(dims == 2, key, || fits("wrn", 2));
+                let fine = (10..=1000).contains(&depth) && (depth - 4).is_multiple_of(6);
+                self.require(fine, &format!("{key}.depth"), || {
+                    format!("must be 6 n + 4 with n >= 1 (10, 16, 22, ...), found {depth}")
+                });
+                self.require((1..=256).contains(&width), &format!("{key}.width"), || {
+                    format!("must be from 1 to 256, found {width}")
+                });
+            }
+            Some(&Backbone::Resnet1d { channels, .. }) => {
+                self.require(dims == 1, key, || fits("resnet1d", 1));
+                let fine = channels.is_none_or(|n| (1..=65_536).contains(&n));
+                self.require(fine, &format!("{key}.channels"), || "must be from 1 to 65536".into());
+            }
+            None => {}
+        }
+    }
+}
+
+fn is_dense(dataset: &Dataset) -> bool {
+    matches!(dataset, Dataset::DarcyFlow(_))
+}
+
+fn dimensions(dataset: &Dataset) -> usize {
+    match dataset {
+        Dataset::DarcyFlow(_) => 2,
+        Dataset::Ecg(_) => 1,
+    }
+}
