@@ -1,1 +1,43 @@
-//! Stub.
+//! Convolution over tap sets: DASH's mixture and plain dilated convolutions, planned and computed
+//! as one operation on candle tensors.
+//!
+//! A *tap* is an offset of a kernel; a [`TapSet`] is the sorted list of its distinct offsets. A
+//! k x k kernel with dilation d is k^2 taps, and the mixture of all (k, d) candidates of DASH is
+//! the union of their taps. Weights are stored as `[C_out, C_in / groups, taps]`, so an aggregated
+//! kernel never exists in dense form.
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use dash_conv::{TapConv, TapSet};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // y[t] = x[t - 2] + 10 x[t] + 100 x[t + 2], zero outside.
+//! let conv = TapConv::new(TapSet::centred(1, 3, 2)?, 1, 1)?;
+//! let x = Tensor::new(&[[[1f32, 2., 3., 4.]]], &Device::Cpu)?;
+//! let weights = Tensor::new(&[[[1f32, 10., 100.]]], &Device::Cpu)?;
+//! let bias = Tensor::zeros(1, candle_core::DType::F32, &Device::Cpu)?;
+//! let y = conv.forward(&x, &weights, &bias)?;
+//! assert_eq!(y.to_vec3::<f32>()?, [[[310., 420., 31., 42.]]]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod error;
+mod fast_size;
+mod fft;
+mod gemm;
+mod mixture;
+mod op;
+pub mod oracle;
+mod parallel;
+mod plan;
+mod problem;
+mod spectral;
+mod taps;
+
+pub use error::Error;
+pub use mixture::Mixture;
+pub use op::TapConv;
+pub use plan::{Algorithm, Plan};
+pub use problem::Problem;
+pub use taps::TapSet;

@@ -1,0 +1,167 @@
+//! The mixture of candidate kernels: many weight tensors become the weights of one tap set.
+
+use crate::{
+    Error, TapSet,
+    op::{contiguous, with_values},
+};
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+use std::sync::Arc;
+
+/// The aggregation `A = sum_i c_i place(w_i)` of DASH (section 4.1), from candidate kernels with
+/// their own taps to the union of all taps. The dense kernel of the largest extent never exists.
+#[derive(Clone)]
+pub struct Mixture {
+    taps: TapSet,
+    /// For each candidate, where its taps are in the union.
+    places: Arc<Vec<Vec<usize>>>,
+}
+
+impl Mixture {
+    /// The mixture of the given candidates.
+    ///
+    /// # Errors
+    /// If there is no candidate, or their numbers of axes differ.
+    pub fn new(candidates: &[TapSet]) -> std::result::Result<Mixture, Error> {
+        let (taps, places) = TapSet::union(candidates)?;
+        Ok(Mixture { taps, places: Arc::new(places) })
+    }
+
+    /// The union of the candidates' taps.
+    pub fn taps(&self) -> &TapSet {
+        &self.taps
+    }
+
+    /// Number of candidates.
+    pub fn candidates(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Elements of the flat tensor that holds all candidates' weights for `pairs` pairs of output
+    /// and input channel.
+    pub fn weights_len(&self, pairs: usize) -> usize {
+        pairs * self.places.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Mixes `weights`, the candidates' tensors `[c_out, group_in, k(, k)]` flattened and joined in
+    /// candidate order, with `coefficients`, `[candidates]`, to `[c_out, group_in, taps]`.
+    /// Differentiable in both.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or a tensor is not f32 on the CPU.
+    pub fn mix(&self, weights: &Tensor, coefficients: &Tensor, c_out: usize, group_in: usize) -> Result<Tensor> {
+        let pairs = c_out * group_in;
+        for (tensor, got, expected) in [
+            ("the candidates' weights", weights.dims(), self.weights_len(pairs)),
+            ("the coefficients", coefficients.dims(), self.candidates()),
+        ] {
+            if got != [expected] {
+                let (got, expected) = (got.to_vec(), format!("[{expected}]"));
+                return Err(Error::Shape { tensor, got, expected }.into());
+            }
+        }
+        let shape = Shape::from((c_out, group_in, self.taps.len()));
+        let op = MixOp { places: self.places.clone(), pairs, shape };
+        weights.contiguous()?.apply_op2(&coefficients.contiguous()?, op)
+    }
+}
+
+struct MixOp {
+    places: Arc<Vec<Vec<usize>>>,
+    pairs: usize,
+    shape: Shape,
+}
+
+/// Channel pairs that one task handles; fixed, so that sums are formed in the same order for any
+/// number of threads.
+const PAIRS: usize = 64;
+
+impl MixOp {
+    fn taps(&self) -> usize {
+        self.shape.elem_count() / self.pairs
+    }
+
+    /// Per candidate: its places, and the range of its weights for one channel pair.
+    fn candidates(&self) -> impl Iterator<Item = (&[usize], impl Fn(usize) -> std::ops::Range<usize> + use<>)> {
+        let pairs = self.pairs;
+        self.places.iter().scan(0, move |start, places| {
+            let (first, len) = (*start, places.len());
+            *start += pairs * len;
+            Some((places.as_slice(), move |pair: usize| first + pair * len..first + (pair + 1) * len))
+        })
+    }
+}
+
+impl CustomOp2 for MixOp {
+    fn name(&self) -> &'static str {
+        "mixture"
+    }
+
+    fn cpu_fwd(
+        &self,
+        weights: &CpuStorage,
+        weights_layout: &Layout,
+        coefficients: &CpuStorage,
+        coefficients_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let weights = contiguous(weights, weights_layout)?;
+        let coefficients = contiguous(coefficients, coefficients_layout)?;
+        let taps = self.taps();
+        let mut out = vec![0.0f32; self.pairs * taps];
+        out.par_chunks_mut(PAIRS * taps).enumerate().for_each(|(task, out)| {
+            for ((places, range), &c) in self.candidates().zip(coefficients) {
+                for (pair, out) in out.chunks_exact_mut(taps).enumerate() {
+                    for (&place, w) in places.iter().zip(&weights[range(task * PAIRS + pair)]) {
+                        out[place] += c * w;
+                    }
+                }
+            }
+        });
+        Ok((CpuStorage::F32(out), self.shape.clone()))
+    }
+
+    /// `dw_i = c_i dA[taps of i]`, `dc_i = <w_i, dA[taps of i]>` (section 4.3).
+    fn bwd(
+        &self,
+        weights: &Tensor,
+        coefficients: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let taps = self.taps();
+        let (dw, dc) = with_values([weights, coefficients, &grad], |[weights, coefficients, grad]| {
+            let mut dw = vec![0.0f32; weights.len()];
+            let mut rest = dw.as_mut_slice();
+            let mut dc = Vec::with_capacity(coefficients.len());
+            for ((places, range), &c) in self.candidates().zip(coefficients) {
+                let (dw, tail) = std::mem::take(&mut rest).split_at_mut(self.pairs * places.len());
+                rest = tail;
+                let parts: Vec<f64> = dw
+                    .par_chunks_mut(PAIRS * places.len())
+                    .enumerate()
+                    .map(|(task, dw)| {
+                        let mut inner = 0.0;
+                        for (slot, dw) in dw.chunks_exact_mut(places.len()).enumerate() {
+                            let pair = task * PAIRS + slot;
+                            let grad = &grad[pair * taps..(pair + 1) * taps];
+                            let own = dw.iter_mut().zip(&weights[range(pair)]);
+                            for ((dw, w), &place) in own.zip(places) {
+                                *dw = c * grad[place];
+                                inner += f64::from(*w) * f64::from(grad[place]);
+                            }
+                        }
+                        inner
+                    })
+                    .collect();
+                dc.push(parts.iter().sum::<f64>() as f32);
+            }
+            (dw, dc)
+        })?;
+        let device = weights.device();
+        Ok((
+            Some(Tensor::from_vec(dw, weights.shape(), device)?),
+            Some(Tensor::from_vec(dc, coefficients.shape(), device)?),
+        ))
+    }
+}

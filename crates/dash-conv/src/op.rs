@@ -1,0 +1,246 @@
+//! The convolution as a differentiable operation on candle tensors.
+
+use crate::{Algorithm, Error, Plan, Problem, TapSet, gemm::Gemm, spectral::Spectral};
+use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor};
+use rayon::prelude::*;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A convolution over a tap set: any kernel sizes and dilations, any number of channels.
+pub struct TapConv {
+    taps: TapSet,
+    groups: usize,
+    stride: usize,
+    algorithm: Option<Algorithm>,
+    /// What was built for the sizes seen so far: a network sees one or two.
+    built: Mutex<Vec<(Problem, Arc<Engine>)>>,
+}
+
+/// A problem with what its algorithm needs.
+enum Engine {
+    Fft(Spectral),
+    Gemm(Gemm),
+}
+
+impl Engine {
+    fn new(plan: &Plan, problem: &Problem) -> Engine {
+        match plan.algorithm {
+            Algorithm::Fft => Engine::Fft(Spectral::new(problem)),
+            Algorithm::Gemm => Engine::Gemm(Gemm::new(problem)),
+        }
+    }
+
+    fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
+        match self {
+            Engine::Fft(fft) => fft.forward(x, weights, bias, y),
+            Engine::Gemm(gemm) => gemm.forward(x, weights, bias, y),
+        }
+    }
+
+    fn backward(&self, x: &[f32], weights: &[f32], grad: &[f32], dx: Option<&mut [f32]>, dw: &mut [f32]) {
+        match self {
+            Engine::Fft(fft) => fft.backward(x, weights, grad, dx, dw),
+            Engine::Gemm(gemm) => gemm.backward(x, weights, grad, dx, dw),
+        }
+    }
+}
+
+/// Sizes kept built per convolution; a few batches of unusual size do not accumulate.
+const KEPT: usize = 4;
+
+impl TapConv {
+    /// A convolution with the given taps; `stride` holds for every spatial axis.
+    ///
+    /// # Errors
+    /// If `groups` or `stride` is zero.
+    pub fn new(taps: TapSet, groups: usize, stride: usize) -> std::result::Result<TapConv, Error> {
+        for (count, what) in [(groups, "the number of groups"), (stride, "the stride")] {
+            if count == 0 {
+                return Err(Error::Zero { what });
+            }
+        }
+        Ok(TapConv { taps, groups, stride, algorithm: None, built: Mutex::new(Vec::new()) })
+    }
+
+    /// The same convolution, computed by `algorithm` whatever the cost model says.
+    pub fn with_algorithm(mut self, algorithm: Algorithm) -> TapConv {
+        self.algorithm = Some(algorithm);
+        self.built = Mutex::new(Vec::new());
+        self
+    }
+
+    /// The taps.
+    pub fn taps(&self) -> &TapSet {
+        &self.taps
+    }
+
+    /// The problem that an input of shape `x` and weights of shape `weights` pose.
+    ///
+    /// # Errors
+    /// If the shapes do not fit this convolution.
+    pub fn problem(&self, x: &[usize], weights: &[usize]) -> std::result::Result<Problem, Error> {
+        let shape = |tensor, got: &[usize], expected: String| Error::Shape { tensor, got: got.to_vec(), expected };
+        let (batch, c_in, size, stride) = match (self.taps.dims(), x) {
+            (1, &[b, c, n]) => (b, c, [1, n], [1, self.stride]),
+            (2, &[b, c, h, w]) => (b, c, [h, w], [self.stride; 2]),
+            (dims, _) => {
+                let expected = if dims == 1 { "[batch, channels, n]" } else { "[batch, channels, h, w]" };
+                return Err(shape("the input", x, expected.to_owned()));
+            }
+        };
+        let &[c_out, group_in, taps] = weights else {
+            return Err(shape("the weights", weights, "[c_out, c_in / groups, taps]".to_owned()));
+        };
+        if taps != self.taps.len() || group_in.checked_mul(self.groups) != Some(c_in) {
+            let expected = format!("[c_out, {c_in} / {}, {}]", self.groups, self.taps.len());
+            return Err(shape("the weights", weights, expected));
+        }
+        Problem::new(&self.taps, batch, c_in, c_out, self.groups, size, stride)
+    }
+
+    /// How an input of shape `x` would be convolved with weights of shape `weights`.
+    ///
+    /// # Errors
+    /// If the shapes do not fit this convolution.
+    pub fn plan(&self, x: &[usize], weights: &[usize]) -> std::result::Result<Plan, Error> {
+        let problem = self.problem(x, weights)?;
+        Ok(match self.algorithm {
+            Some(algorithm) => Plan::with(algorithm, &problem),
+            None => Plan::choose(&problem),
+        })
+    }
+
+    fn engine(&self, problem: &Problem) -> Arc<Engine> {
+        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, engine)) = built.iter().find(|(p, _)| p == problem) {
+            return engine.clone();
+        }
+        let plan = match self.algorithm {
+            Some(algorithm) => Plan::with(algorithm, problem),
+            None => Plan::choose(problem),
+        };
+        let engine = Arc::new(Engine::new(&plan, problem));
+        if built.len() >= KEPT {
+            built.remove(0);
+        }
+        built.push((problem.clone(), engine.clone()));
+        engine
+    }
+
+    /// Convolves `x`, `[B, C_in, n]` or `[B, C_in, H, W]`, with `weights`,
+    /// `[C_out, C_in / groups, taps]`, and adds `bias`, `[C_out]`. Zero-padded, output sizes
+    /// `ceil(n / stride)`; differentiable in all three.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or a tensor is not f32 on the CPU.
+    pub fn forward(&self, x: &Tensor, weights: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let problem = self.problem(x.dims(), weights.dims())?;
+        if bias.dims() != [problem.c_out] {
+            let expected = format!("[{}]", problem.c_out);
+            return Err(Error::Shape { tensor: "the bias", got: bias.dims().to_vec(), expected }.into());
+        }
+        let out = problem.out_size();
+        let shape = match self.taps.dims() {
+            1 => Shape::from((problem.batch, problem.c_out, out[1])),
+            _ => Shape::from((problem.batch, problem.c_out, out[0], out[1])),
+        };
+        let op = ConvOp { engine: self.engine(&problem), problem, shape };
+        x.contiguous()?.apply_op3(&weights.contiguous()?, &bias.contiguous()?, op)
+    }
+}
+
+struct ConvOp {
+    engine: Arc<Engine>,
+    problem: Problem,
+    shape: Shape,
+}
+
+impl CustomOp3 for ConvOp {
+    fn name(&self) -> &'static str {
+        "tap-conv"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weights: &CpuStorage,
+        weights_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let mut y = vec![0.0; self.problem.lens()[2]];
+        self.engine.forward(
+            contiguous(x, x_layout)?,
+            contiguous(weights, weights_layout)?,
+            contiguous(bias, bias_layout)?,
+            &mut y,
+        );
+        Ok((CpuStorage::F32(y), self.shape.clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weights: &Tensor,
+        bias: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let grad = grad.contiguous()?;
+        let p = &self.problem;
+        let [x_len, weights_len, _] = p.lens();
+        // The gradient of the data itself is nobody's business: the first layer saves a third.
+        let mut dx = x.track_op().then(|| vec![0.0; x_len]);
+        let mut dw = vec![0.0; weights_len];
+        let db = with_values([x, weights, &grad], |[x, weights, grad]| {
+            self.engine.backward(x, weights, grad, dx.as_deref_mut(), &mut dw);
+            bias_gradient(p, grad)
+        })?;
+        let device = x.device();
+        Ok((
+            dx.map(|dx| Tensor::from_vec(dx, x.shape(), device)).transpose()?,
+            Some(Tensor::from_vec(dw, weights.shape(), device)?),
+            Some(Tensor::from_vec(db, bias.shape(), device)?),
+        ))
+    }
+}
+
+/// Sum of the output gradient per channel, in double precision and in a fixed order.
+fn bias_gradient(p: &Problem, grad: &[f32]) -> Vec<f32> {
+    let plane = p.out_plane();
+    (0..p.c_out)
+        .into_par_iter()
+        .map(|channel| {
+            let planes = grad.chunks_exact(plane).skip(channel).step_by(p.c_out);
+            planes.map(|g| g.iter().map(|&v| f64::from(v)).sum::<f64>()).sum::<f64>() as f32
+        })
+        .collect()
+}
+
+/// The values of a contiguous f32 tensor on the CPU.
+pub(crate) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let values = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((from, to)) => Ok(&values[from..to]),
+        None => candle_core::bail!("a contiguous tensor is needed, got strides {:?}", layout.stride()),
+    }
+}
+
+/// Calls `f` with the values of contiguous f32 tensors on the CPU.
+pub(crate) fn with_values<const N: usize, T>(
+    tensors: [&Tensor; N],
+    f: impl FnOnce([&[f32]; N]) -> T,
+) -> Result<T> {
+    if let Some(other) = tensors.iter().find(|t| t.dtype() != DType::F32) {
+        candle_core::bail!("an f32 tensor is needed, got {:?}", other.dtype());
+    }
+    let parts = tensors.map(|t| t.storage_and_layout());
+    let mut values = [&[] as &[f32]; N];
+    for (value, (storage, layout)) in values.iter_mut().zip(&parts) {
+        *value = match &**storage {
+            Storage::Cpu(storage) => contiguous(storage, layout)?,
+            _ => candle_core::bail!("this operation is computed on the CPU only"),
+        };
+    }
+    Ok(f(values))
+}

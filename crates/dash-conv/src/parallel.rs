@@ -1,0 +1,43 @@
+//! Writing to disjoint parts of one buffer from several threads.
+
+use std::marker::PhantomData;
+
+/// A buffer whose parts are written by different tasks.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a, T> {
+    start: *mut T,
+    len: usize,
+    life: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `Shared` only hands out pointers; whoever dereferences them promises disjointness.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    pub(crate) fn new(buffer: &'a mut [T]) -> Self {
+        Shared { start: buffer.as_mut_ptr(), len: buffer.len(), life: PhantomData }
+    }
+
+    /// The elements `from..from + len`; panics if they are outside the buffer.
+    ///
+    /// # Safety
+    /// No two slices that are alive at the same time may overlap.
+    #[allow(unsafe_code)]
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn slice(&self, from: usize, len: usize) -> &'a mut [T] {
+        assert!(from <= self.len && len <= self.len - from, "slice outside the shared buffer");
+        // SAFETY: inside the buffer by the assertion, disjoint by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(from), len) }
+    }
+
+    /// A pointer to the element `from` of which `len` elements may be used; panics if they are
+    /// outside the buffer.
+    pub(crate) fn pointer(&self, from: usize, len: usize) -> *mut T {
+        assert!(from <= self.len && len <= self.len - from, "slice outside the shared buffer");
+        self.start.wrapping_add(from)
+    }
+}
