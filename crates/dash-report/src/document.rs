@@ -34,6 +34,7 @@ pub(crate) struct Document<'a> {
 pub(crate) struct Section {
     /// Names the section in links and files.
     pub(crate) slug: String,
+    pub(crate) pipeline: String,
     pub(crate) heading: String,
     /// One table per protocol, metric and split: methods with statistics.
     pub(crate) results: Vec<Table>,
@@ -73,15 +74,16 @@ pub(crate) fn build<'a>(input: &'a ReportInput, summary: &[SummaryRow]) -> Docum
             places.push(place);
         }
     }
+    let headings = Headings::new(&places);
     let mut slugs = BTreeSet::new();
     let section = |&(pipeline, task): &(&str, &str)| {
         let slug = slug(pipeline, task, &mut slugs);
-        section(input, summary, pipeline, task, slug)
+        section(input, summary, (pipeline, task), &headings, slug)
     };
     Document {
         input,
         lead: lead(input),
-        findings: findings(summary),
+        findings: findings(summary, &headings),
         sections: places.iter().map(section).collect(),
         glossary: glossary(&input.rows),
     }
@@ -129,7 +131,7 @@ fn comparisons(summary: &[SummaryRow]) -> impl Iterator<Item = &[SummaryRow]> {
     summary.chunk_by(SummaryRow::comparable)
 }
 
-fn findings(summary: &[SummaryRow]) -> Vec<String> {
+fn findings(summary: &[SummaryRow], headings: &Headings<'_>) -> Vec<String> {
     let contested: Vec<&[SummaryRow]> =
         comparisons(summary).filter(|rows| rows.iter().any(|r| r.best)).collect();
     if contested.len() > TOLD {
@@ -149,20 +151,32 @@ fn findings(summary: &[SummaryRow]) -> Vec<String> {
         let value =
             |r: &SummaryRow| format!("{} {}{}", r.method, r.spread(), if r.best { " (best)" } else { "" });
         let words = words::list(rows.iter().map(value));
-        Some(format!("{}: {words}.", title(first)))
+        Some(format!("{}: {words}.", title(first, headings)))
     };
     contested.iter().filter_map(tell).collect()
 }
 
 /// What a comparison compares.
-fn title(row: &SummaryRow) -> String {
-    let place = heading(&row.pipeline, &row.task);
+fn title(row: &SummaryRow, headings: &Headings<'_>) -> String {
+    let place = headings.of(&row.pipeline, &row.task);
     let direction = words::direction(row.lower_is_better);
     format!("{place}: {} on {} data, {direction}, protocol {}", row.metric, row.split, row.protocol)
 }
 
-fn heading(pipeline: &str, task: &str) -> String {
-    if pipeline == task { task.to_owned() } else { format!("{task} (pipeline {pipeline})") }
+/// Tasks that more than one pipeline has; only these need the pipeline's name to be told apart.
+struct Headings<'a> {
+    shared: BTreeSet<&'a str>,
+}
+
+impl<'a> Headings<'a> {
+    fn new(places: &[(&'a str, &'a str)]) -> Self {
+        let mut seen = BTreeSet::new();
+        Headings { shared: places.iter().map(|p| p.1).filter(|task| !seen.insert(*task)).collect() }
+    }
+
+    fn of(&self, pipeline: &str, task: &str) -> String {
+        if self.shared.contains(task) { format!("{task} (pipeline {pipeline})") } else { task.to_owned() }
+    }
 }
 
 fn glossary(rows: &[ResultRow]) -> Vec<(String, String)> {
@@ -190,7 +204,13 @@ fn glossary(rows: &[ResultRow]) -> Vec<(String, String)> {
     glossary
 }
 
-fn section(input: &ReportInput, summary: &[SummaryRow], pipeline: &str, task: &str, slug: String) -> Section {
+fn section(
+    input: &ReportInput,
+    summary: &[SummaryRow],
+    (pipeline, task): (&str, &str),
+    headings: &Headings<'_>,
+    slug: String,
+) -> Section {
     let rows: Vec<&ResultRow> =
         input.rows.iter().filter(|r| r.pipeline == pipeline && r.task == task).collect();
     let mut details: Vec<&RunDetail> =
@@ -205,23 +225,26 @@ fn section(input: &ReportInput, summary: &[SummaryRow], pipeline: &str, task: &s
         Some(metric) if metrics.len() == 1 => format!("{metric} on selection data"),
         _ => "score on selection data".to_owned(),
     };
+    let heading = headings.of(pipeline, task);
     Section {
-        heading: heading(pipeline, task),
-        results: here.iter().filter_map(|c| results_table(c)).collect(),
-        seeds: here.iter().filter_map(|c| seeds_table(c, &rows, &details)).collect(),
-        hyperparameters: hyperparameters_table(&details, &heading(pipeline, task)),
-        pattern: pattern_table(&details, &heading(pipeline, task)),
-        figures: figures(&rows, &details, &score, &heading(pipeline, task), &slug),
+        pipeline: pipeline.to_owned(),
+        results: here.iter().filter_map(|c| results_table(c, headings)).collect(),
+        seeds: here.iter().filter_map(|c| seeds_table(c, &rows, &details, headings)).collect(),
+        hyperparameters: hyperparameters_table(&details, &heading),
+        pattern: pattern_table(&details, &heading),
+        figures: figures(&rows, &details, &score, &heading, &slug),
         slug,
+        heading,
     }
 }
 
-fn results_table(comparison: &[SummaryRow]) -> Option<Table> {
+fn results_table(comparison: &[SummaryRow], headings: &Headings<'_>) -> Option<Table> {
     let first = comparison.first()?;
     let arrow = if first.lower_is_better { "↓" } else { "↑" };
     let value = format!(">{} {arrow}", first.metric);
     let titles = ["Method", &value, ">n", ">min", ">max", ">Parameters", ">Search", ">Tuning", ">Retraining"];
-    let mut caption = format!("{}. Mean ± standard deviation over n seeds; mean wall times.", title(first));
+    let mut caption =
+        format!("{}. Mean ± standard deviation over n seeds; mean wall times.", title(first, headings));
     for row in comparison.iter().filter(|r| r.not_finite > 0) {
         caption += &format!(" {}: {} of {} values not finite.", row.method, row.not_finite, row.seeds);
     }
@@ -243,7 +266,12 @@ fn results_table(comparison: &[SummaryRow]) -> Option<Table> {
     Some(table)
 }
 
-fn seeds_table(comparison: &[SummaryRow], rows: &[&ResultRow], details: &[&RunDetail]) -> Option<Table> {
+fn seeds_table(
+    comparison: &[SummaryRow],
+    rows: &[&ResultRow],
+    details: &[&RunDetail],
+    headings: &Headings<'_>,
+) -> Option<Table> {
     let first = comparison.first()?;
     let arrow = if first.lower_is_better { "↓" } else { "↑" };
     let value = format!(">{} {arrow}", first.metric);
@@ -260,7 +288,7 @@ fn seeds_table(comparison: &[SummaryRow], rows: &[&ResultRow], details: &[&RunDe
         "Run",
         "Fingerprint",
     ];
-    let mut table = Table::new(format!("Every seed. {}.", title(first)), &titles);
+    let mut table = Table::new(format!("Every seed. {}.", title(first, headings)), &titles);
     let same =
         |r: &ResultRow| r.protocol == first.protocol && r.metric == first.metric && r.split == first.split;
     let mut rows: Vec<&ResultRow> = rows.iter().copied().filter(|r| same(r)).collect();
@@ -290,7 +318,7 @@ fn seeds_table(comparison: &[SummaryRow], rows: &[&ResultRow], details: &[&RunDe
 
 fn hyperparameters_table(details: &[&RunDetail], place: &str) -> Option<Table> {
     let titles = ["Method", ">Seed", ">Learning rate", ">Dropout", ">Weight decay", ">Momentum"];
-    let mut table = Table::new(format!("Selected hyperparameters. {place}."), &titles);
+    let mut table = Table::new(format!("{place}: what tuning selected for every seed."), &titles);
     for detail in details {
         let Some(h) = detail.hyperparameters else { continue };
         // Grid values are shown as they were written, not rounded.
@@ -319,7 +347,8 @@ fn pattern_table(details: &[&RunDetail], place: &str) -> Option<Table> {
     let seeds: Vec<String> = found.iter().map(|(seed, _)| format!("Seed {seed}")).collect();
     let mut titles = vec!["Layer"];
     titles.extend(seeds.iter().map(String::as_str));
-    let mut table = Table::new(format!("Found pattern: kernel size k, dilation d. {place}."), &titles);
+    let mut table =
+        Table::new(format!("{place}: kernel size k and dilation d of every convolution."), &titles);
     for i in 0..longest {
         let layer = |a: &'_ Architecture| a.layers.get(i).cloned();
         let mut names: Vec<String> = found.iter().filter_map(|(_, a)| Some(layer(a)?.name)).collect();
@@ -399,7 +428,7 @@ fn figures(rows: &[&ResultRow], details: &[&RunDetail], score: &str, place: &str
             name,
             &format!("{kind}: mean training loss per batch, and score after each evaluated epoch."),
             format!("{kind} curves of {place}; {}", lines.iter().map(end).collect::<Vec<_>>().join("; ")),
-            curves::draw(&lines, score),
+            curves::draw(&lines, &kind.to_lowercase(), score),
         );
     }
     let runs: BTreeMap<_, StageSeconds> =

@@ -1,6 +1,8 @@
 //! Figures as SVG. One body serves twice: inline in the page, where the page's variables colour it
 //! for light and dark, and as a file of its own on a white ground.
 
+use dash_core::architecture::Architecture;
+
 mod axis;
 pub(crate) mod curves;
 pub(crate) mod pattern;
@@ -196,6 +198,16 @@ fn shorten(text: &str, max: usize) -> String {
     }
     let head: String = text.chars().take(max.saturating_sub(1)).collect();
     head + "…"
+}
+
+/// For each architecture, whether the names of its layers must be written below it: names that the
+/// next one repeats are written once, below the last.
+fn named(found: &[(u64, &Architecture)]) -> Vec<bool> {
+    let same = |a: &Architecture, b: &Architecture| {
+        a.layers.iter().map(|l| &l.name).eq(b.layers.iter().map(|l| &l.name))
+    };
+    let next = found.iter().skip(1).map(Some).chain([None]);
+    found.iter().zip(next).map(|((_, a), next)| next.is_none_or(|(_, b)| !same(a, b))).collect()
 }
 
 /// Estimated width of a text of class `t` in pixels; fonts are unknown.

@@ -28,7 +28,7 @@ pub(crate) fn render(document: &Document<'_>) -> String {
 }
 
 fn render_section(section: &Section) -> String {
-    let mut out = format!("\n## {}\n", escape(&section.heading));
+    let mut out = format!("\n## {}\n\nPipeline {}.\n", escape(&section.heading), escape(&section.pipeline));
     for figure in &section.figures {
         out += &format!("\n![{}]({})\n\n*{}*\n", escape(&figure.alt), figure.file, escape(&figure.caption));
     }

@@ -31,6 +31,7 @@ struct Page<'a> {
 struct PageSection<'a> {
     slug: &'a str,
     heading: &'a str,
+    pipeline: &'a str,
     results: &'a [Table],
     seeds: &'a [Table],
     hyperparameters: Option<&'a Table>,
@@ -55,6 +56,7 @@ impl<'a> PageSection<'a> {
         PageSection {
             slug: &section.slug,
             heading: &section.heading,
+            pipeline: &section.pipeline,
             results: &section.results,
             seeds: &section.seeds,
             hyperparameters: section.hyperparameters.as_ref(),

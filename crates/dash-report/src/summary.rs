@@ -171,3 +171,152 @@ fn statistics(rows: &[ResultRow]) -> Result<LazyFrame, Error> {
                 .alias("best"),
         ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dash_core::results::StageSeconds;
+    use proptest::prelude::*;
+
+    fn row(method: Method, seed: u64, value: f64) -> ResultRow {
+        ResultRow {
+            pipeline: "p".to_owned(),
+            task: "t".to_owned(),
+            method,
+            seed,
+            protocol: Protocol::Strict,
+            metric: "relative-l2".to_owned(),
+            value,
+            lower_is_better: true,
+            split: "test".to_owned(),
+            params: 10,
+            stage_seconds: StageSeconds::default(),
+            run: format!("p/{seed}"),
+        }
+    }
+
+    #[test]
+    fn statistics_are_those_of_numpy() {
+        // x = numpy.array([0.0405, 0.0388, 0.0421]); x.mean(), x.std(ddof=1)
+        let values = [0.0405, 0.0388, 0.0421];
+        let mut rows: Vec<ResultRow> =
+            values.iter().enumerate().map(|(i, v)| row(Method::Dash, i as u64, *v)).collect();
+        rows[1].params = 13;
+        rows[0].stage_seconds.search = Some(10.0);
+        rows[2].stage_seconds.search = Some(20.0);
+        let summary = summary(&rows).unwrap();
+        let [only] = summary.as_slice() else { panic!("{summary:?}") };
+        assert!((only.mean.unwrap() - 0.040_466_666_666_666_67).abs() < 1e-16);
+        assert!((only.sd.unwrap() - 0.001_650_252_505_931_541_7).abs() < 1e-16);
+        assert_eq!((only.seeds, only.min, only.max), (3, Some(0.0388), Some(0.0421)));
+        assert_eq!(only.params, 11.0);
+        // A mean over the seeds that have the stage; a stage that none has is absent, not 0.
+        assert_eq!((only.search_seconds, only.tune_seconds), (Some(15.0), None));
+        assert!(!only.best, "nothing to be better than");
+    }
+
+    #[test]
+    fn one_seed_has_no_spread() {
+        let summary = summary(&[row(Method::Dash, 0, 0.5)]).unwrap();
+        assert_eq!((summary[0].mean, summary[0].sd), (Some(0.5), None));
+    }
+
+    #[test]
+    fn the_direction_decides_what_is_best() {
+        let mut rows = vec![row(Method::Dash, 0, 0.04), row(Method::Backbone, 0, 0.05)];
+        let best = |rows: &[ResultRow]| -> Vec<Method> {
+            summary(rows).unwrap().iter().filter(|r| r.best).map(|r| r.method).collect()
+        };
+        assert_eq!(best(&rows), [Method::Dash]);
+        rows.iter_mut().for_each(|r| r.lower_is_better = false);
+        assert_eq!(best(&rows), [Method::Backbone]);
+        rows[0].value = 0.05;
+        assert_eq!(best(&rows), [Method::Dash, Method::Backbone], "equal means are equally good");
+    }
+
+    #[test]
+    fn values_of_different_kinds_are_never_compared() {
+        let changes: [fn(&mut ResultRow); 5] = [
+            |r| r.pipeline = "q".to_owned(),
+            |r| r.task = "u".to_owned(),
+            |r| r.protocol = Protocol::Paper,
+            |r| r.metric = "macro-f1".to_owned(),
+            |r| r.split = "validation".to_owned(),
+        ];
+        for change in changes {
+            let mut other = row(Method::Backbone, 0, 0.05);
+            change(&mut other);
+            let summary = summary(&[row(Method::Dash, 0, 0.04), other]).unwrap();
+            assert_eq!(summary.len(), 2);
+            assert!(summary.iter().all(|r| !r.best && r.seeds == 1));
+        }
+    }
+
+    #[test]
+    fn a_failed_seed_is_counted_and_not_averaged_away() {
+        for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let rows =
+                [row(Method::Dash, 0, 0.04), row(Method::Dash, 1, bad), row(Method::Backbone, 0, 0.05)];
+            let summary = summary(&rows).unwrap();
+            let dash = &summary[0];
+            assert_eq!((dash.seeds, dash.not_finite, dash.mean, dash.sd), (2, 1, None, None));
+            assert_eq!((dash.min, dash.max, dash.best), (Some(0.04), Some(0.04), false));
+            assert!(summary[1].best);
+        }
+        let all = summary(&[row(Method::Dash, 0, f64::NAN)]).unwrap();
+        assert_eq!((all[0].mean, all[0].min, all[0].max), (None, None, None));
+        let huge = summary(&[row(Method::Dash, 0, f64::MAX), row(Method::Dash, 1, f64::MAX)]).unwrap();
+        assert_eq!((huge[0].mean, huge[0].sd), (None, None), "the sum overflows");
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        assert!(matches!(summary(&[]), Err(Error::Empty)));
+        let twice = [row(Method::Dash, 0, 0.1), row(Method::Dash, 0, 0.2)];
+        let error = summary(&twice).unwrap_err();
+        assert!(matches!(error, Error::DuplicateRow { .. }));
+        for part in ["\"p\"", "\"t\"", "dash", "seed 0", "strict", "relative-l2"] {
+            assert!(error.to_string().contains(part), "{error}");
+        }
+        let mut rows = [row(Method::Dash, 0, 0.1), row(Method::Backbone, 0, 0.2)];
+        rows[1].lower_is_better = false;
+        assert!(matches!(summary(&rows), Err(Error::Direction { .. })));
+    }
+
+    /// Two passes in double precision over the values in order of their seeds.
+    fn oracle(values: &[f64]) -> (f64, Option<f64>) {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+        (mean, (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt()))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn statistics_equal_the_oracle(values in prop::collection::vec(-1e3f64..1e3, 1..40)) {
+            let rows: Vec<ResultRow> =
+                values.iter().enumerate().map(|(i, v)| row(Method::Dash, i as u64, *v)).collect();
+            let (mean, sd) = oracle(&values);
+            let summary = summary(&rows).unwrap();
+            prop_assert!((summary[0].mean.unwrap() - mean).abs() <= 1e-12 * (1.0 + mean.abs()));
+            prop_assert_eq!(summary[0].sd.is_some(), sd.is_some());
+            if let (Some(a), Some(b)) = (summary[0].sd, sd) {
+                prop_assert!((a - b).abs() <= 1e-9 * (1.0 + b), "{} {}", a, b);
+            }
+        }
+
+        #[test]
+        fn the_order_of_seeds_changes_no_bit(
+            order in Just((0..1500u64).collect::<Vec<_>>()).prop_shuffle(),
+        ) {
+            // More rows than polars needs to think of threads.
+            let rows = |seeds: &[u64]| -> Vec<ResultRow> {
+                seeds.iter().map(|&s| row(Method::Dash, s, (s as f64).sin())).collect()
+            };
+            let sorted: Vec<u64> = (0..1500).collect();
+            prop_assert_eq!(summary(&rows(&sorted)).unwrap(), summary(&rows(&order)).unwrap());
+        }
+    }
+}

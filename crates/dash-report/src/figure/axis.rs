@@ -29,13 +29,13 @@ impl Scale {
     }
 
     /// A scale for plottable `values`: logarithmic if they are positive and span more than a
-    /// decade, else linear; a little room is left at both ends.
+    /// factor of five, else linear; a little room is left at both ends.
     pub(super) fn fit(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
         if low > high {
             return Self::linear(0.0, 1.0, from, to);
         }
-        if low > f64::MIN_POSITIVE && high / low > 10.0 {
+        if low > f64::MIN_POSITIVE && high / low > 5.0 {
             let room = (high / low).powf(0.04);
             return Scale { log: true, low: low / room, high: high * room, from, to };
         }
@@ -67,8 +67,10 @@ impl Scale {
     fn linear_ticks(&self, wanted: usize) -> Vec<(f64, String)> {
         let raw = (self.high - self.low) / wanted.max(1) as f64;
         let magnitude = 10f64.powf(raw.log10().floor());
-        let step = [1.0, 2.0, 5.0].map(|m| m * magnitude).into_iter().find(|s| *s >= raw * 0.99);
-        let step = step.unwrap_or(10.0 * magnitude);
+        // Of the round steps the one that is closest to the wanted one, as a ratio.
+        let distance = |step: &f64| (step / raw).ln().abs();
+        let steps = [1.0, 2.0, 5.0, 10.0].map(|m| m * magnitude);
+        let step = steps.into_iter().min_by(|a, b| distance(a).total_cmp(&distance(b))).unwrap_or(raw);
         let first = (self.low / step).ceil();
         let decimals = (-step.log10().floor()).max(0.0);
         let label = |v: f64| match v {

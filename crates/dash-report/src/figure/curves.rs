@@ -24,18 +24,18 @@ pub(crate) struct Line<'a> {
     pub(crate) history: &'a [Epoch],
 }
 
-/// A panel for the training loss and, if any epoch has one, a panel for the score. An axis is
-/// logarithmic if its values are positive and span more than a decade; values that are not finite
+/// A panel for the training loss of a kind of training and, if any epoch has one, a panel for the score. An axis is
+/// logarithmic if its values are positive and span more than a factor of five; values that are not finite
 /// interrupt a line.
-pub(crate) fn draw(lines: &[Line<'_>], score_title: &str) -> Drawing {
+pub(crate) fn draw(lines: &[Line<'_>], kind: &str, score: &str) -> Drawing {
     let scored = lines.iter().any(|l| l.history.iter().any(|e| e.score.is_some()));
     let panels = if scored { 2.0 } else { 1.0 };
     let legend = legend(lines);
     let rows = legend.last().map_or(0.0, |l| l.1 + 1.0);
     let mut drawing = Drawing::new(WIDTH, PANEL * panels + 20.0 * rows + 8.0);
-    panel(&mut drawing, lines, 0.0, "training loss", |e| Some(e.train_loss));
+    panel(&mut drawing, lines, 0.0, &format!("{kind}: training loss"), |e| Some(e.train_loss));
     if scored {
-        panel(&mut drawing, lines, PANEL, score_title, |e| e.score);
+        panel(&mut drawing, lines, PANEL, &format!("{kind}: {score}"), |e| e.score);
     }
     for (line, (x, row)) in lines.iter().zip(legend) {
         let y = PANEL * panels + 20.0 * row + 8.0;
@@ -137,14 +137,14 @@ mod tests {
     fn svg(losses: &[f64]) -> String {
         let history = history(losses);
         let line = Line { label: "dash, seed 0".to_owned(), method: 0, seed: 0, history: &history };
-        String::from_utf8(draw(&[line], "score").standalone("x")).unwrap()
+        String::from_utf8(draw(&[line], "search", "score").standalone("x")).unwrap()
     }
 
     #[test]
-    fn losses_over_decades_get_a_log_axis() {
-        assert!(svg(&[10.0, 1.0, 0.1]).contains("training loss (log scale)"));
-        assert!(svg(&[0.3, 0.2, 0.1]).contains(">training loss<"));
-        assert!(svg(&[10.0, 0.0]).contains(">training loss<"), "zero has no logarithm");
+    fn wide_ranges_get_a_log_axis() {
+        assert!(svg(&[10.0, 1.0, 0.1]).contains("search: training loss (log scale)"));
+        assert!(svg(&[0.4, 0.2, 0.1]).contains(">search: training loss<"));
+        assert!(svg(&[10.0, 0.0]).contains(">search: training loss<"), "zero has no logarithm");
     }
 
     #[test]

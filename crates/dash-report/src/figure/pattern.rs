@@ -1,6 +1,6 @@
 //! The found pattern: which taps each layer's kernel has, to scale.
 
-use super::{Anchor, Drawing, fill, shorten};
+use super::{Anchor, Drawing, fill, named, shorten};
 use dash_core::architecture::{Architecture, FoundLayer};
 use std::collections::BTreeSet;
 
@@ -23,13 +23,7 @@ pub(crate) fn draw(found: &[(u64, &Architecture)]) -> Drawing {
         found.iter().flat_map(|(_, a)| &a.dilations).copied().collect::<BTreeSet<_>>().into_iter().collect();
     let colour = |d: usize| dilations.iter().position(|&x| x == d).unwrap_or(0);
 
-    // Names of the layers are written once, below the last panel that has them.
-    let names = |a: &Architecture| a.layers.iter().map(|l| l.name.clone()).collect::<Vec<_>>();
-    let named: Vec<bool> = found
-        .iter()
-        .enumerate()
-        .map(|(i, (_, a))| found.get(i + 1).is_none_or(|(_, next)| names(a) != names(next)))
-        .collect();
+    let named = named(found);
     let height = TOP + PANEL * found.len() as f64 + NAMES * named.iter().filter(|n| **n).count() as f64;
     let legend = 70.0 + 52.0 * dilations.len() as f64;
     let width = (LEFT + COLUMN * columns as f64).max(LEFT + legend) + 24.0;

@@ -1,6 +1,7 @@
 //! The architecture parameters at the end of the search, as probabilities.
 
-use super::{Anchor, Drawing, shorten};
+use super::{Anchor, Drawing, named, shorten};
+use crate::number;
 use dash_core::{architecture::Architecture, pipeline::Candidate};
 
 const LEFT: f64 = 84.0;
@@ -10,13 +11,18 @@ const TOP: f64 = 44.0;
 const NAMES: f64 = 96.0;
 
 /// One panel per (seed, architecture): columns are layers, rows are candidates with the kernel size
-/// as the slow index, the opacity of a cell is softmax(alpha). The chosen candidate is framed and
+/// as the slow index, the opacity of a cell is softmax(alpha),
+/// relative to the largest one in the figure, for short searches leave all of them small. The chosen candidate is framed and
 /// its probability written below.
 pub(crate) fn draw(found: &[(u64, &Architecture)]) -> Drawing {
     let columns = found.iter().map(|(_, a)| a.layers.len()).max().unwrap_or(0);
-    let panel = |a: &Architecture| ROW * (a.kernel_sizes.len() * a.dilations.len()) as f64 + 26.0 + NAMES;
+    let named = named(found);
+    let panel = |a: &Architecture, named: bool| {
+        let below = if named { NAMES } else { 24.0 };
+        ROW * (a.kernel_sizes.len() * a.dilations.len()) as f64 + 26.0 + below
+    };
     let width = LEFT + (COLUMN * columns as f64).max(260.0) + 24.0;
-    let height = TOP + found.iter().map(|(_, a)| panel(a)).sum::<f64>();
+    let height = TOP + found.iter().zip(&named).map(|((_, a), n)| panel(a, *n)).sum::<f64>();
     let mut drawing = Drawing::new(width, height);
 
     drawing.text("m", Anchor::Start, (LEFT, 16.0), "softmax(α)");
@@ -26,17 +32,29 @@ pub(crate) fn draw(found: &[(u64, &Architecture)]) -> Drawing {
         drawing.rect("f0", at, (12.0, 12.0), f64::from(i) / 10.0, "");
     }
     drawing.rect("grid", (LEFT + 92.0, 6.0), (132.0, 12.0), 0.0, "");
-    drawing.text("m", Anchor::Start, (LEFT + 230.0, 16.0), "1");
+    let largest = found
+        .iter()
+        .flat_map(|(_, a)| &a.layers)
+        .filter_map(|l| softmax(&l.alpha))
+        .flatten()
+        .fold(f64::MIN_POSITIVE, f64::max);
+    drawing.text("m", Anchor::Start, (LEFT + 230.0, 16.0), &number::value(largest, 2));
 
     let mut top = TOP;
-    for (seed, architecture) in found {
-        matrix(&mut drawing, *seed, architecture, top);
-        top += panel(architecture);
+    for ((seed, architecture), named) in found.iter().zip(named) {
+        matrix(&mut drawing, *seed, architecture, top, largest);
+        top += panel(architecture, named);
+        if named {
+            for (i, layer) in architecture.layers.iter().enumerate() {
+                let at = (LEFT + COLUMN * (i as f64 + 0.5) + 4.0, top - NAMES + 4.0);
+                drawing.turned("s", Anchor::End, at, -45, &shorten(&layer.name, 22));
+            }
+        }
     }
     drawing
 }
 
-fn matrix(drawing: &mut Drawing, seed: u64, architecture: &Architecture, top: f64) {
+fn matrix(drawing: &mut Drawing, seed: u64, architecture: &Architecture, top: f64, largest: f64) {
     let candidates = Candidate::enumerate(&architecture.kernel_sizes, &architecture.dilations);
     let (rows, dilations) = (candidates.len(), architecture.dilations.len());
     let right = LEFT + COLUMN * architecture.layers.len() as f64;
@@ -60,7 +78,7 @@ fn matrix(drawing: &mut Drawing, seed: u64, architecture: &Architecture, top: f6
             let shown = probability.map_or("not finite".to_owned(), |p| format!("{p:.3}"));
             let title = format!("{}: k {k}, d {d}: {shown}", layer.name);
             match probability {
-                Some(p) => drawing.rect("f0", at, size, p, &title),
+                Some(p) => drawing.rect("f0", at, size, p / largest, &title),
                 None => drawing.rect("none", at, size, 1.0, &title),
             }
             if (k, d) == (layer.kernel_size, layer.dilation) {
@@ -70,11 +88,9 @@ fn matrix(drawing: &mut Drawing, seed: u64, architecture: &Architecture, top: f6
         if let Some((at, size, probability)) = chosen {
             drawing.rect("chosen", at, size, 1.0, "");
             let below = (x + COLUMN / 2.0, top + ROW * rows as f64 + 14.0);
-            let text = probability.map_or(crate::number::MISSING.to_owned(), |p| format!("{p:.2}"));
+            let text = probability.map_or(number::MISSING.to_owned(), |p| format!("{p:.2}"));
             drawing.text("m", Anchor::Middle, below, &text);
         }
-        let at = (x + COLUMN / 2.0 + 4.0, top + ROW * rows as f64 + 30.0);
-        drawing.turned("s", Anchor::End, at, -45, &shorten(&layer.name, 22));
     }
     for group in (0..=rows).step_by(dilations.max(1)) {
         let y = top + ROW * group as f64;
