@@ -4,6 +4,8 @@ use crate::number;
 
 /// Values beyond this cannot be told from failures and are not plotted.
 const LIMIT: f64 = 1e100;
+/// Values and ranges below this are as good as zero.
+const TINY: f64 = 1e-100;
 /// More ticks than this cannot be read.
 const MAX_TICKS: usize = 12;
 
@@ -24,7 +26,7 @@ pub(super) struct Scale {
 impl Scale {
     /// A linear scale over `low..=high`, drawn from pixel `from` to pixel `to`.
     pub(super) fn linear(low: f64, high: f64, from: f64, to: f64) -> Self {
-        let pad = if high > low { 0.0 } else { 0.5 * low.abs().max(1e-9) };
+        let pad = if high - low > TINY { 0.0 } else { 0.5 * low.abs().max(1e-9) };
         Scale { log: false, low: low - pad, high: high + pad, from, to }
     }
 
@@ -35,7 +37,7 @@ impl Scale {
         if low > high {
             return Self::linear(0.0, 1.0, from, to);
         }
-        if low > f64::MIN_POSITIVE && high / low > 5.0 {
+        if low > TINY && high / low > 5.0 {
             let room = (high / low).powf(0.04);
             return Scale { log: true, low: low / room, high: high * room, from, to };
         }
