@@ -1,5 +1,48 @@
 //! Raw files -> Parquet datasets; Parquet -> batches. The recipes. Knows no network.
+//!
+//! ```
+//! use dash_core::{card::Split, event::Silent, pipeline::{Dataset, Protocol}};
+//! use dash_data::{BatchTarget, DatasetFolder, ingest};
+//! use dash_store::Staging;
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let here = std::env::temp_dir().join(format!("dash-data-doc-{}", std::process::id()));
+//! // A small Darcy Flow dataset, made on the spot.
+//! let dataset: Dataset = serde_json::from_str(
+//!     r#"{"recipe": "darcy-flow", "simulate": {"grid": 17}, "subsample": 2,
+//!         "train": 6, "validation": 2, "test": 2}"#,
+//! )?;
+//! let mut staging = Staging::begin(&here.join("dataset"))?;
+//! ingest(&dataset, Protocol::Strict, &mut staging, &Silent)?;
+//! staging.publish()?;
+//!
+//! let folder = DatasetFolder::open(&here.join("dataset"))?;
+//! assert_eq!(folder.card().input.shape, [3, 9, 9]);
+//! let batch = folder.split(Split::Train)?.gather(&[5, 0])?;
+//! assert_eq!(batch.input.len(), 2 * 3 * 9 * 9);
+//! assert!(matches!(batch.target, BatchTarget::Field(values) if values.len() == 2 * 9 * 9));
+//! # dash_store::remove(&here)?;
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod matlab;
 pub mod numpy_random;
 pub mod pickle;
+
+mod batch;
+mod cache;
+mod darcy;
+mod ecg;
 mod error;
+mod folder;
+mod map;
+mod recipe;
+mod table;
+
+pub use batch::{Batch, BatchTarget, SplitData};
 pub use error::Error;
+pub use folder::DatasetFolder;
+pub use recipe::{ingest, sources};
+
+#[cfg(test)]
+mod tests;

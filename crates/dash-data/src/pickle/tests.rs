@@ -67,10 +67,13 @@ fn numeric_arrays_of_old_and_new_numpy() {
 #[test]
 fn arrays_of_protocol_5() {
     // pickle.dumps(numpy.array([[1., 2.], [3., 4.]], "f4").T, 5): Fortran order.
-    let mut bytes = b"\x80\x05\x8c\x13numpy._core.numeric\x8c\x0b_frombuffer\x93(\x96\x10\0\0\0\0\0\0\0".to_vec();
+    let mut bytes =
+        b"\x80\x05\x8c\x13numpy._core.numeric\x8c\x0b_frombuffer\x93(\x96\x10\0\0\0\0\0\0\0".to_vec();
     bytes.extend([1f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()));
-    bytes.extend(b"\x8c\x05numpy\x8c\x05dtype\x93\x8c\x02f4\x89\x88\x87R(K\x03\x8c\x01<NNNJ\xff\xff\xff\xffJ\
-                   \xff\xff\xff\xffK\0tbK\x02K\x02\x86\x8c\x01FtR.");
+    bytes.extend(
+        b"\x8c\x05numpy\x8c\x05dtype\x93\x8c\x02f4\x89\x88\x87R(K\x03\x8c\x01<NNNJ\xff\xff\xff\xffJ\
+                   \xff\xff\xff\xffK\0tbK\x02K\x02\x86\x8c\x01FtR.",
+    );
     let pickle = read(&bytes).unwrap();
     let array = pickle.root().as_array().unwrap();
     assert_eq!(array.shape(), [2, 2]);

@@ -1,0 +1,280 @@
+//! Parquet -> a memory-mapped Arrow IPC file beside it, from which rows are copied by number.
+
+use crate::{
+    Error,
+    batch::{Block, BlockTarget, SplitData},
+    map,
+    table::{EXTENSION_METADATA, Layout, TUNING_COLUMN},
+};
+use arrow::{
+    array::{Array, AsArray, RecordBatch},
+    buffer::{Buffer, ScalarBuffer},
+    datatypes::{DataType, Float32Type, Int64Type, Schema},
+    ipc::{
+        self, convert::try_fb_to_schema, reader::FileDecoder, reader::read_footer_length, root_as_footer,
+        root_as_message, writer::FileWriter,
+    },
+};
+use dash_core::card::{Card, SplitInfo, Target, TensorField};
+use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
+use std::{fs::File, path::Path, sync::Arc};
+
+/// Schema metadata of a cache: the hash of the Parquet file that it was made from.
+const SOURCE_KEY: &str = "dash-nas:parquet-sha256";
+
+/// The columns that training needs, and whether there is a tuning column.
+fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, bool), Error> {
+    let find = |name: &str| {
+        schema
+            .index_of(name)
+            .map_err(|_| Error::dataset(path, format!("has no column `{name}`, which its card announces")))
+    };
+    let tensor = |tensor: &TensorField| -> Result<usize, Error> {
+        let index = find(&tensor.column)?;
+        let field = schema.field(index);
+        let is_list = matches!(field.data_type(), DataType::FixedSizeList(item, size)
+            if item.data_type() == &DataType::Float32 && usize::try_from(*size) == Ok(tensor.len()));
+        let shape = field.metadata().get(EXTENSION_METADATA).and_then(|text| {
+            let value: serde_json::Value = serde_json::from_str(text).ok()?;
+            serde_json::from_value::<Vec<usize>>(value.get("shape")?.clone()).ok()
+        });
+        if is_list && shape.is_none_or(|shape| shape == tensor.shape) {
+            return Ok(index);
+        }
+        Err(Error::dataset(
+            path,
+            format!(
+                "column `{}` is not a tensor of shape {:?}, as its card says, but {}",
+                tensor.column,
+                tensor.shape,
+                field.data_type()
+            ),
+        ))
+    };
+    let mut wanted = vec![tensor(&card.input)?];
+    wanted.push(match &card.target {
+        Target::Field { tensor: field } => tensor(field)?,
+        Target::Class { column, .. } => {
+            let index = find(column)?;
+            match schema.field(index).data_type() {
+                DataType::Int64 => index,
+                other => {
+                    return Err(Error::dataset(path, format!("column `{column}` is {other}, not Int64")));
+                }
+            }
+        }
+    });
+    let tuning = schema.index_of(TUNING_COLUMN).ok();
+    if let Some(index) = tuning {
+        if schema.field(index).data_type() != &DataType::Boolean {
+            return Err(Error::dataset(path, format!("column `{TUNING_COLUMN}` is not Boolean")));
+        }
+        wanted.push(index);
+    }
+    Ok((wanted, tuning.is_some()))
+}
+
+/// Compares a Parquet file's columns and row count with the card, from its footer.
+pub(crate) fn check_parquet(path: &Path, card: &Card, info: &SplitInfo) -> Result<(), Error> {
+    reader(path, card, info).map(|_| ())
+}
+
+/// A Parquet reader, and the indices of the columns that training needs.
+fn reader(
+    path: &Path,
+    card: &Card,
+    info: &SplitInfo,
+) -> Result<(ParquetRecordBatchReaderBuilder<File>, Vec<usize>), Error> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))?;
+    let (wanted, _) = columns(path, builder.schema(), card)?;
+    let rows = builder.metadata().file_metadata().num_rows();
+    if usize::try_from(rows) != Ok(info.rows) {
+        return Err(Error::dataset(path, format!("has {rows} rows, its card says {}", info.rows)));
+    }
+    Ok((builder, wanted))
+}
+
+/// Decodes the Parquet file once, checks every value, and publishes the cache.
+pub(crate) fn make(cache: &Path, parquet: &Path, card: &Card, info: &SplitInfo) -> Result<(), Error> {
+    let found = dash_store::sha256_file(parquet)?;
+    if found != info.sha256 {
+        return Err(Error::dataset(parquet, "is not the file that its card describes (sha256 differs)"));
+    }
+    let (builder, wanted) = reader(parquet, card, info)?;
+    let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
+    let layout =
+        Layout { input: card.input.clone(), target: card.target.clone(), ids: vec![], tuning: false };
+    let batches = builder
+        .with_projection(mask)
+        .with_batch_size(layout.rows_per_group())
+        .build()
+        .map_err(Error::parquet(parquet))?;
+    let mut failure = None;
+    let written = dash_store::publish_with(cache, |out| {
+        let write = || -> Result<(), Error> {
+            let schema = batches_schema(&batches, info);
+            let mut writer = FileWriter::try_new(out, &schema).map_err(Error::arrow(cache))?;
+            let mut row = 0;
+            for batch in batches {
+                let batch = batch.map_err(Error::arrow(parquet))?;
+                check_values(parquet, &batch, card, row)?;
+                row += batch.num_rows();
+                let batch = batch.with_schema(schema.clone()).map_err(Error::arrow(cache))?;
+                writer.write(&batch).map_err(Error::arrow(cache))?;
+            }
+            writer.finish().map_err(Error::arrow(cache))
+        };
+        write().map_err(|error| {
+            let text = error.to_string();
+            failure = Some(error);
+            std::io::Error::other(text)
+        })
+    });
+    match (written, failure) {
+        (_, Some(Error::Arrow { path, source })) => Err(match source {
+            // A full disk is not damaged data.
+            arrow::error::ArrowError::IoError(_, source) => Error::Io { path, source },
+            source => Error::Arrow { path, source },
+        }),
+        (_, Some(failure)) => Err(failure),
+        (written, None) => Ok(written?),
+    }
+}
+
+fn batches_schema(
+    batches: &parquet::arrow::arrow_reader::ParquetRecordBatchReader,
+    info: &SplitInfo,
+) -> Arc<Schema> {
+    let fields = arrow::array::RecordBatchReader::schema(batches).fields().clone();
+    Arc::new(Schema::new_with_metadata(fields, [(SOURCE_KEY, info.sha256.clone())]))
+}
+
+/// Numbers must be finite, classes must have a label, nothing may be null.
+fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> Result<(), Error> {
+    let tensor = |column: &TensorField| -> Result<(), Error> {
+        let values = tensor_values(batch, &column.column)
+            .ok_or_else(|| Error::dataset(path, format!("column `{}` has missing values", column.column)))?;
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(at) => Err(Error::dataset(
+                path,
+                format!("column `{}`, row {}: not a finite number", column.column, first + at / column.len()),
+            )),
+        }
+    };
+    tensor(&card.input)?;
+    match &card.target {
+        Target::Field { tensor: field } => tensor(field),
+        Target::Class { column, labels } => {
+            let classes = class_values(batch, column)
+                .ok_or_else(|| Error::dataset(path, format!("column `{column}` has missing values")))?;
+            let wrong = |class: i64| usize::try_from(class).map_or(true, |class| class >= labels.len());
+            match classes.iter().position(|&class| wrong(class)) {
+                None => Ok(()),
+                Some(at) => Err(Error::dataset(
+                    path,
+                    format!("column `{column}`, row {}: a class without label", first + at),
+                )),
+            }
+        }
+    }
+}
+
+/// The elements of a tensor column; `None` if there is no such column or something is null.
+fn tensor_values(batch: &RecordBatch, column: &str) -> Option<ScalarBuffer<f32>> {
+    let list = batch.column_by_name(column)?.as_fixed_size_list_opt()?;
+    let values = list.values().as_primitive_opt::<Float32Type>()?;
+    (list.null_count() == 0 && values.null_count() == 0).then(|| values.values().clone())
+}
+
+fn class_values(batch: &RecordBatch, column: &str) -> Option<ScalarBuffer<i64>> {
+    let classes = batch.column_by_name(column)?.as_primitive_opt::<Int64Type>()?;
+    (classes.null_count() == 0).then(|| classes.values().clone())
+}
+
+/// Maps a cache after checking that it is complete and belongs to the Parquet file of the card.
+pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitData, Error> {
+    let damaged = || Error::dataset(path, "is not a complete cache of its Parquet file");
+    let file = map::map(path)?;
+    let (schema, batches) = read(&file, info).ok_or_else(damaged)?;
+    let (_, has_tuning) = columns(path, &schema, card)?;
+    let mut data = SplitData {
+        rows: 0,
+        input_len: card.input.len(),
+        field_len: match &card.target {
+            Target::Field { tensor } => Some(tensor.len()),
+            Target::Class { .. } => None,
+        },
+        blocks: vec![],
+        tuning: has_tuning.then(Vec::new),
+    };
+    for batch in batches {
+        let rows = batch.num_rows();
+        let input = tensor_values(&batch, &card.input.column).ok_or_else(damaged)?;
+        let target = match &card.target {
+            Target::Field { tensor } => {
+                BlockTarget::Field(tensor_values(&batch, &tensor.column).ok_or_else(damaged)?)
+            }
+            Target::Class { column, labels } => {
+                let classes = class_values(&batch, column).ok_or_else(damaged)?;
+                if !classes.iter().all(|&c| usize::try_from(c).is_ok_and(|c| c < labels.len())) {
+                    return Err(damaged());
+                }
+                BlockTarget::Class(classes)
+            }
+        };
+        if let Some(tuning) = &mut data.tuning {
+            let marks = batch.column_by_name(TUNING_COLUMN).and_then(|c| c.as_boolean_opt());
+            let marks = marks.filter(|marks| marks.null_count() == 0).ok_or_else(damaged)?;
+            tuning.extend((0..rows).filter(|&row| marks.value(row)).map(|row| data.rows + row));
+        }
+        data.blocks.push(Block { start: data.rows, rows, input, target });
+        data.rows += rows;
+    }
+    if data.rows == info.rows { Ok(data) } else { Err(damaged()) }
+}
+
+/// Schema and batches of an Arrow IPC file, zero-copy; `None` if anything does not fit. Lengths are
+/// compared here, because the decoder takes them on trust.
+fn read(file: &Buffer, info: &SplitInfo) -> Option<(Schema, Vec<RecordBatch>)> {
+    let (before, trailer) = file.as_slice().split_last_chunk::<10>()?;
+    let footer_start = before.len().checked_sub(read_footer_length(*trailer).ok()?)?;
+    let footer = root_as_footer(before.get(footer_start..)?).ok()?;
+    let schema = try_fb_to_schema(footer.schema()?).ok()?;
+    if schema.metadata.get(SOURCE_KEY) != Some(&info.sha256) {
+        return None;
+    }
+    let decoder = FileDecoder::new(Arc::new(schema.clone()), footer.version()).with_require_alignment(true);
+    let mut batches = vec![];
+    for block in footer.recordBatches()? {
+        let start = usize::try_from(block.offset()).ok()?;
+        let head = usize::try_from(block.metaDataLength()).ok()?;
+        let body = usize::try_from(block.bodyLength()).ok()?;
+        let length = head.checked_add(body)?;
+        if start.checked_add(length)? > footer_start {
+            return None;
+        }
+        let data = file.slice_with_length(start, length);
+        check_block(data.as_slice().get(..head)?, body)?;
+        batches.push(decoder.read_record_batch(block, &data).ok()??);
+    }
+    Some((schema, batches))
+}
+
+/// Whether the message of a block is sound and all its buffers lie inside the body.
+fn check_block(head: &[u8], body: usize) -> Option<()> {
+    // Continuation marker and length, then the message.
+    let message = root_as_message(head.get(8..)?).ok()?;
+    let batch: ipc::RecordBatch<'_> = message.header_as_record_batch()?;
+    let rows = usize::try_from(batch.length()).ok()?;
+    // No element takes less than a bit.
+    let fits = |length: i64| usize::try_from(length).is_ok_and(|length| length / 8 <= body);
+    let nodes_fit = batch.nodes()?.iter().all(|node| fits(node.length()) && node.null_count() == 0);
+    let buffers_fit = batch.buffers()?.iter().all(|buffer| {
+        let start = usize::try_from(buffer.offset()).ok();
+        let length = usize::try_from(buffer.length()).ok();
+        start.zip(length).and_then(|(start, length)| start.checked_add(length)).is_some_and(|end| end <= body)
+    });
+    (rows > 0 && nodes_fit && buffers_fit && batch.compression().is_none()).then_some(())
+}

@@ -1,0 +1,130 @@
+//! A dataset folder: its card, and its splits on demand.
+
+use crate::{Error, batch::SplitData, cache};
+use dash_core::card::{Card, ElementType, Split, SplitInfo, Target, TensorField};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+/// An opened dataset folder.
+#[derive(Debug)]
+pub struct DatasetFolder {
+    path: PathBuf,
+    card: Card,
+    splits: [OnceLock<SplitData>; 3],
+}
+
+impl DatasetFolder {
+    /// Opens the folder and compares its card with the columns and row counts of its Parquet files.
+    pub fn open(path: &Path) -> Result<DatasetFolder, Error> {
+        let card_path = path.join("dataset.json");
+        let text = std::fs::read(&card_path).map_err(Error::io(&card_path))?;
+        let value: serde_json::Value = serde_json::from_slice(&text)
+            .map_err(|e| Error::dataset(&card_path, format!("is not JSON: {e}")))?;
+        // The version first: the card of another version may not even parse.
+        let format = value.get("format").and_then(serde_json::Value::as_u64);
+        if format != Some(Card::FORMAT.into()) {
+            let found = format.map_or("no format number".to_owned(), |f| format!("format {f}"));
+            let problem = format!("has {found}, this program reads format {}", Card::FORMAT);
+            return Err(Error::dataset(&card_path, problem));
+        }
+        let card: Card = serde_json::from_value(value)
+            .map_err(|e| Error::dataset(&card_path, format!("is no card: {e}")))?;
+        check(&card).map_err(|problem| Error::dataset(&card_path, problem))?;
+        let folder = DatasetFolder { path: path.to_owned(), card, splits: [const { OnceLock::new() }; 3] };
+        for split in Split::ALL {
+            cache::check_parquet(&folder.parquet(split), &folder.card, folder.info(split)?)?;
+        }
+        Ok(folder)
+    }
+
+    /// The card.
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// The rows of a split. The first call makes the memory-mapped cache if there is none yet.
+    pub fn split(&self, split: Split) -> Result<&SplitData, Error> {
+        let [train, validation, test] = &self.splits;
+        let cell = match split {
+            Split::Train => train,
+            Split::Validation => validation,
+            Split::Test => test,
+        };
+        if let Some(data) = cell.get() {
+            return Ok(data);
+        }
+        let info = self.info(split)?;
+        let parquet = self.parquet(split);
+        let key = info.sha256.get(..16).unwrap_or(&info.sha256);
+        let arrow = self.path.join("cache").join(format!("{}-{key}.arrow", split.name()));
+        let data = match cache::open(&arrow, &self.card, info) {
+            Ok(data) => data,
+            // Missing, damaged or of another version: it is derived data, so it is made anew.
+            Err(_) => {
+                cache::make(&arrow, &parquet, &self.card, info)?;
+                cache::open(&arrow, &self.card, info)?
+            }
+        };
+        Ok(cell.get_or_init(|| data))
+    }
+
+    fn parquet(&self, split: Split) -> PathBuf {
+        self.path.join(split.file_name())
+    }
+
+    fn info(&self, split: Split) -> Result<&SplitInfo, Error> {
+        self.card.splits.get(&split).ok_or_else(|| {
+            let problem = format!("has no split `{}`", split.name());
+            Error::dataset(&self.path.join("dataset.json"), problem)
+        })
+    }
+}
+
+/// What a card must fulfil for its rows to be readable.
+fn check(card: &Card) -> Result<(), String> {
+    tensor(&card.input)?;
+    match &card.target {
+        Target::Class { labels, .. } if labels.is_empty() => return Err("has no class labels".to_owned()),
+        Target::Class { .. } => {}
+        Target::Field { tensor: field } => tensor(field)?,
+    }
+    if let Some(scaling) = &card.target_scaling {
+        let elements = match &card.target {
+            Target::Field { tensor } => tensor.len(),
+            Target::Class { .. } => return Err("scales a class target".to_owned()),
+        };
+        if scaling.mean.len() != elements || scaling.scale.len() != elements {
+            return Err(format!("target scaling has not one constant for each of {elements} elements"));
+        }
+        let constants = || scaling.mean.iter().chain(&scaling.scale);
+        if !constants().all(|v| v.is_finite()) || scaling.scale.contains(&0.0) {
+            return Err("target scaling has a constant that cannot be divided by".to_owned());
+        }
+    }
+    // The key of a cache file: nothing else may become part of a path.
+    for (split, info) in &card.splits {
+        if info.sha256.len() != 64 || !info.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(format!("the sha256 of the {} split is not one", split.name()));
+        }
+        if info.rows == 0 {
+            return Err(format!("the {} split has no rows", split.name()));
+        }
+    }
+    Ok(())
+}
+
+fn tensor(field: &TensorField) -> Result<(), String> {
+    let elements = field.shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
+    if elements.is_none_or(|n| n == 0 || i32::try_from(n).is_err()) {
+        return Err(format!("column `{}` has the impossible shape {:?}", field.column, field.shape));
+    }
+    if field.element != ElementType::F32 {
+        return Err(format!(
+            "column `{}` has elements of type {:?}; this version reads F32",
+            field.column, field.element
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! Rows of a dataset -> a Parquet file, in row groups of bounded size and with the same bytes for the
+//! same rows.
+
+use crate::Error;
+use arrow::{
+    array::{ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch},
+    datatypes::{DataType, Field, Schema, SchemaRef},
+};
+use dash_core::card::{Target, TensorField};
+use dash_store::StagedFile;
+use parquet::{
+    arrow::ArrowWriter,
+    basic::{Compression, ZstdLevel},
+    file::properties::{EnabledStatistics, WriterProperties},
+};
+use serde_json::json;
+use std::{path::PathBuf, sync::Arc};
+
+/// Name of the column that marks the rows that tuning may train on under the paper protocol.
+pub(crate) const TUNING_COLUMN: &str = "tuning";
+
+/// Metadata key of Arrow's extension types, and the parameters of the type.
+pub(crate) const EXTENSION_NAME: &str = "ARROW:extension:name";
+pub(crate) const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
+pub(crate) const FIXED_SHAPE_TENSOR: &str = "arrow.fixed_shape_tensor";
+
+/// Row groups and cache blocks hold about this many bytes, uncompressed.
+const GROUP_BYTES: usize = 16 << 20;
+
+/// The columns of a split.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    pub(crate) input: TensorField,
+    pub(crate) target: Target,
+    /// Names of integer columns that identify a row.
+    pub(crate) ids: Vec<&'static str>,
+    /// Whether there is a tuning column.
+    pub(crate) tuning: bool,
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'a> {
+    pub(crate) input: &'a [f32],
+    pub(crate) target: RowTarget<'a>,
+    pub(crate) ids: &'a [i64],
+    pub(crate) tuning: bool,
+}
+
+/// Target of a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RowTarget<'a> {
+    Class(usize),
+    Field(&'a [f32]),
+}
+
+impl Layout {
+    /// Rows whose tensors fill about one row group.
+    pub(crate) fn rows_per_group(&self) -> usize {
+        let target = match &self.target {
+            Target::Class { .. } => 2,
+            Target::Field { tensor } => tensor.len(),
+        };
+        (GROUP_BYTES / (4 * (self.input.len() + target)).max(1)).clamp(1, 1 << 16)
+    }
+
+    fn schema(&self) -> Result<Schema, Error> {
+        let mut fields = vec![tensor_column(&self.input)?];
+        let mut features = serde_json::Map::new();
+        features.insert(self.input.column.clone(), tensor_feature(&self.input));
+        match &self.target {
+            Target::Class { column, labels } => {
+                fields.push(Field::new(column, DataType::Int64, false));
+                features.insert(column.clone(), json!({"names": labels, "_type": "ClassLabel"}));
+            }
+            Target::Field { tensor } => {
+                fields.push(tensor_column(tensor)?);
+                features.insert(tensor.column.clone(), tensor_feature(tensor));
+            }
+        }
+        for &id in &self.ids {
+            fields.push(Field::new(id, DataType::Int64, false));
+            features.insert(id.to_owned(), json!({"dtype": "int64", "_type": "Value"}));
+        }
+        if self.tuning {
+            fields.push(Field::new(TUNING_COLUMN, DataType::Boolean, false));
+            features.insert(TUNING_COLUMN.to_owned(), json!({"dtype": "bool", "_type": "Value"}));
+        }
+        let metadata = json!({"info": {"features": features}}).to_string();
+        Ok(Schema::new_with_metadata(fields, [("huggingface", metadata)]))
+    }
+}
+
+/// Elements of a tensor in Arrow's terms.
+pub(crate) fn list_size(tensor: &TensorField) -> Result<i32, Error> {
+    i32::try_from(tensor.len())
+        .map_err(|_| Error::configuration("dataset", format!("a sample of {} numbers", tensor.len())))
+}
+
+/// The element field that Arrow and pyarrow use by default.
+pub(crate) fn element_field() -> Arc<Field> {
+    Arc::new(Field::new("item", DataType::Float32, true))
+}
+
+fn tensor_column(tensor: &TensorField) -> Result<Field, Error> {
+    let list = DataType::FixedSizeList(element_field(), list_size(tensor)?);
+    Ok(Field::new(&tensor.column, list, false).with_metadata([
+        (EXTENSION_NAME, FIXED_SHAPE_TENSOR.to_owned()),
+        (EXTENSION_METADATA, json!({"shape": tensor.shape}).to_string()),
+    ]))
+}
+
+/// Hugging Face's description of a tensor column.
+fn tensor_feature(tensor: &TensorField) -> serde_json::Value {
+    json!({"shape": tensor.shape, "dtype": "float32", "_type": format!("Array{}D", tensor.shape.len())})
+}
+
+/// Writes the rows of one split.
+pub(crate) struct SplitWriter {
+    writer: ArrowWriter<StagedFile>,
+    path: PathBuf,
+    layout: Layout,
+    schema: SchemaRef,
+    group: usize,
+    buffered: usize,
+    rows: usize,
+    class_counts: Vec<usize>,
+    input: Vec<f32>,
+    class: Vec<i64>,
+    field: Vec<f32>,
+    ids: Vec<Vec<i64>>,
+    tuning: Vec<bool>,
+}
+
+impl SplitWriter {
+    /// Starts the Parquet file `path` (for messages), whose bytes go to `file`.
+    pub(crate) fn new(file: StagedFile, path: PathBuf, layout: Layout) -> Result<Self, Error> {
+        let schema = Arc::new(layout.schema()?);
+        let group = layout.rows_per_group();
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).map_err(Error::parquet(&path))?))
+            .set_max_row_group_row_count(Some(group))
+            .set_created_by("dash-nas".to_owned())
+            // Tensors do not repeat, and nobody looks up rows by an element of a tensor.
+            .set_dictionary_enabled(false)
+            .set_statistics_enabled(EnabledStatistics::None)
+            .build();
+        let writer =
+            ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(Error::parquet(&path))?;
+        let classes = match &layout.target {
+            Target::Class { labels, .. } => labels.len(),
+            Target::Field { .. } => 0,
+        };
+        Ok(SplitWriter {
+            writer,
+            path,
+            schema,
+            group,
+            buffered: 0,
+            rows: 0,
+            class_counts: vec![0; classes],
+            input: vec![],
+            class: vec![],
+            field: vec![],
+            ids: vec![vec![]; layout.ids.len()],
+            tuning: vec![],
+            layout,
+        })
+    }
+
+    /// Adds a row.
+    pub(crate) fn push(&mut self, row: Row<'_>) -> Result<(), Error> {
+        self.input.extend_from_slice(row.input);
+        match row.target {
+            RowTarget::Class(class) => {
+                let count = self.class_counts.get_mut(class).ok_or_else(|| {
+                    Error::field(&self.path, "target", format!("class {class} has no label"))
+                })?;
+                *count += 1;
+                self.class.push(class as i64);
+            }
+            RowTarget::Field(values) => self.field.extend_from_slice(values),
+        }
+        for (column, id) in self.ids.iter_mut().zip(row.ids) {
+            column.push(*id);
+        }
+        if self.layout.tuning {
+            self.tuning.push(row.tuning);
+        }
+        self.rows += 1;
+        self.buffered += 1;
+        if self.buffered == self.group { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what is left and makes the file durable. Returns the rows, and the rows per class.
+    pub(crate) fn finish(mut self) -> Result<(usize, Vec<usize>), Error> {
+        self.flush()?;
+        let file = self.writer.into_inner().map_err(Error::parquet(&self.path))?;
+        file.finish()?;
+        Ok((self.rows, self.class_counts))
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        if self.buffered == 0 {
+            return Ok(());
+        }
+        let mut columns = vec![self.tensor(&self.layout.input, self.input.clone())?];
+        match &self.layout.target {
+            Target::Class { .. } => columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.class)))),
+            Target::Field { tensor } => columns.push(self.tensor(tensor, self.field.clone())?),
+        }
+        self.input.clear();
+        self.field.clear();
+        for ids in &mut self.ids {
+            columns.push(Arc::new(Int64Array::from(std::mem::take(ids))));
+        }
+        if self.layout.tuning {
+            columns.push(Arc::new(BooleanArray::from(std::mem::take(&mut self.tuning))));
+        }
+        let batch = RecordBatch::try_new(self.schema.clone(), columns).map_err(Error::arrow(&self.path))?;
+        self.writer.write(&batch).map_err(Error::parquet(&self.path))?;
+        self.writer.flush().map_err(Error::parquet(&self.path))?;
+        self.buffered = 0;
+        Ok(())
+    }
+
+    fn tensor(&self, tensor: &TensorField, values: Vec<f32>) -> Result<ArrayRef, Error> {
+        let values = Arc::new(Float32Array::from(values));
+        let list = FixedSizeListArray::try_new(element_field(), list_size(tensor)?, values, None);
+        Ok(Arc::new(list.map_err(Error::arrow(&self.path))?))
+    }
+}
