@@ -110,9 +110,10 @@ fn tensor_column(tensor: &TensorField) -> Result<Field, Error> {
     ]))
 }
 
-/// Hugging Face's description of a tensor column.
+/// Hugging Face's description of a tensor column: what is stored, a flat list. (Its `Array2D` and
+/// `Array3D` stand for nested lists, into which `datasets` cannot cast a flat one.)
 fn tensor_feature(tensor: &TensorField) -> serde_json::Value {
-    json!({"shape": tensor.shape, "dtype": "float32", "_type": format!("Array{}D", tensor.shape.len())})
+    json!({"feature": {"dtype": "float32", "_type": "Value"}, "length": tensor.len(), "_type": "List"})
 }
 
 /// Writes the rows of one split.
@@ -228,5 +229,54 @@ impl SplitWriter {
         let values = Arc::new(Float32Array::from(values));
         let list = FixedSizeListArray::try_new(element_field(), list_size(tensor)?, values, None);
         Ok(Arc::new(list.map_err(Error::arrow(&self.path))?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dash_core::card::ElementType;
+
+    #[test]
+    fn columns_carry_shapes_for_arrow_and_hugging_face() {
+        let layout = Layout {
+            input: TensorField { column: "input".into(), shape: vec![3, 2, 2], element: ElementType::F32 },
+            target: Target::Class { column: "target".into(), labels: vec!["N".into(), "~".into()] },
+            ids: vec!["record"],
+            tuning: true,
+        };
+        let schema = layout.schema().unwrap();
+        let input = schema.field(0);
+        assert_eq!(input.metadata()["ARROW:extension:name"], "arrow.fixed_shape_tensor");
+        assert_eq!(input.metadata()["ARROW:extension:metadata"], r#"{"shape":[3,2,2]}"#);
+        assert_eq!(
+            schema.metadata["huggingface"],
+            concat!(
+                r#"{"info":{"features":{"#,
+                r#""input":{"feature":{"dtype":"float32","_type":"Value"},"length":12,"_type":"List"},"#,
+                r#""target":{"names":["N","~"],"_type":"ClassLabel"},"#,
+                r#""record":{"dtype":"int64","_type":"Value"},"#,
+                r#""tuning":{"dtype":"bool","_type":"Value"}}}}"#
+            )
+        );
+    }
+
+    #[test]
+    fn groups_hold_about_16_mebibytes() {
+        let field =
+            |side| TensorField { column: "x".into(), shape: vec![1, side, side], element: ElementType::F32 };
+        let rows = |side| {
+            Layout {
+                input: field(side),
+                target: Target::Field { tensor: field(side) },
+                ids: vec![],
+                tuning: false,
+            }
+            .rows_per_group()
+        };
+        assert_eq!(rows(64), 512);
+        // One row is the least, 65536 are the most.
+        assert_eq!(rows(4096), 1);
+        assert_eq!(rows(1), 65536);
     }
 }

@@ -471,7 +471,7 @@ fn the_cache_is_named_by_the_hash_used_again_and_renewed_when_damaged() {
         assert_eq!(std::fs::read(&cache).unwrap(), whole);
     }
     // Damage in the footer and in the message headers, never a panic.
-    for at in (0..1000).chain(whole.len() - 900..whole.len()) {
+    for at in (0..1000).chain(whole.len() - 900..whole.len()).step_by(7) {
         overwrite(&cache, |bytes| bytes[at] ^= 0x41);
         let folder = DatasetFolder::open(&place.target()).unwrap();
         folder.split(Split::Test).unwrap().gather(&[1]).unwrap();

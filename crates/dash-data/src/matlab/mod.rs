@@ -144,10 +144,11 @@ impl MatFile {
             }
         }
         if head.starts_with(b"MATLAB 7.3") || head.starts_with(b"\x89HDF\r\n\x1a\n") {
-            return Err(self.damaged(
-                "this is a MATLAB 7.3 (HDF5) file, which comes later; save it with \
-                 `save(name, ..., '-v7')` in MATLAB or `scipy.io.savemat` in Python",
-            ));
+            return Err(Error::Unsupported {
+                path: self.path.clone(),
+                kind: "a MATLAB 7.3 (HDF5) file; reading those comes later",
+                instead: "save it as level 5: `save(name, ..., '-v7')` in MATLAB, `scipy.io.savemat` in Python",
+            });
         }
         if length < head.len() {
             return Err(self.damaged(format!("the file ends early, after {length} bytes of its header")));
