@@ -1,1 +1,58 @@
-//! Stub.
+//! Networks and what training them takes: parameters, layers, backbones, losses, metrics,
+//! optimiser, schedule. On candle, with own fused operations wherever training goes through.
+//!
+//! ```
+//! use candle_core::{Device, Tensor};
+//! use dash_core::pipeline::Backbone;
+//! use dash_nn::{ParamBuilder, Pass, Plain, build};
+//!
+//! let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+//! let backbone = Backbone::Resnet1d { channels: None, causal: true };
+//! let net = build(&backbone, &[1, 100], 4, false, 0.0, &mut Plain::default(), &mut params)?;
+//! assert_eq!(params.finish().count(), 2_240);
+//! let x = Tensor::zeros((2, 1, 100), candle_core::DType::F32, &Device::Cpu)?;
+//! assert_eq!(net.forward(&x, &Pass::evaluation())?.dims(), [2, 4]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod backbone;
+mod error;
+mod init;
+mod layers;
+mod metric;
+mod objective;
+mod ops;
+mod optim;
+mod params;
+mod schedule;
+
+pub use backbone::{
+    ConvBuilder, ConvSpec, Convolve, Network, Plain, build, default_retrain_backbone, default_search_backbone,
+};
+pub use error::Error;
+pub use init::{ConvInit, Init};
+pub use metric::{Accumulator, lower_is_better, metric_name};
+pub use objective::{Objective, Targets};
+pub use optim::{Gradients, Rates, Sgd};
+pub use params::{Buffer, Kind, Param, ParamBuilder, Params};
+pub use schedule::rate;
+
+/// Names the random draws of one forward pass, and says whether it is for training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pass {
+    /// Whether batch statistics, dropout and gradients are on.
+    pub training: bool,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Zero-based epoch of the stage.
+    pub epoch: usize,
+    /// Zero-based step of the stage, counted over all epochs.
+    pub step: u64,
+}
+
+impl Pass {
+    /// A pass without randomness and gradients.
+    pub fn evaluation() -> Pass {
+        Pass { training: false, seed: 0, epoch: 0, step: 0 }
+    }
+}

@@ -1,0 +1,90 @@
+//! What can go wrong when networks are built, trained or restored.
+
+use dash_core::error::{Classify, ErrorKind};
+
+/// Everything that can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tensor operation failed.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// A convolution cannot be built.
+    #[error("convolution: {0}")]
+    Convolution(#[from] dash_conv::Error),
+    /// The backbone does not exist with these settings or does not fit the data.
+    #[error("backbone `{backbone}`: {reason}")]
+    Backbone {
+        /// Kind of the backbone, as in pipeline files.
+        backbone: &'static str,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A pattern has the wrong number of entries.
+    #[error("the pattern has {found} kernels, the backbone has {expected} convolutions that take one")]
+    PatternLength {
+        /// Searched convolutions of the backbone.
+        expected: usize,
+        /// Entries of the pattern.
+        found: usize,
+    },
+    /// Two parameters or buffers have one name.
+    #[error("two parameters or buffers are named `{name}`")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// A saved state does not belong to this network.
+    #[error("saved state does not fit the network: `{name}` {reason}")]
+    State {
+        /// Name of the tensor.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A parameter has no gradient.
+    #[error("parameter `{name}` has no influence on the loss")]
+    NoGradient {
+        /// Name of the parameter.
+        name: String,
+    },
+    /// Targets do not fit the output or the loss.
+    #[error("targets: {0}")]
+    Target(String),
+    /// A hyperparameter is out of range.
+    #[error("{name} = {value}: must be {must}")]
+    Range {
+        /// Name of the hyperparameter.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it must be.
+        must: &'static str,
+    },
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Tensor(_) | Error::DuplicateName { .. } | Error::NoGradient { .. } => ErrorKind::Internal,
+            Error::Convolution(_)
+            | Error::Backbone { .. }
+            | Error::PatternLength { .. }
+            | Error::Range { .. } => ErrorKind::Configuration,
+            Error::State { .. } | Error::Target(_) => ErrorKind::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Backbone { .. } => Some("change `backbone` in the pipeline file".to_owned()),
+            Error::PatternLength { .. } => {
+                Some("search again with this backbone, or retrain the backbone that was searched".to_owned())
+            }
+            Error::State { .. } => Some(
+                "the file was written by another network: build the network from its model.json".to_owned(),
+            ),
+            Error::Target(_) => Some("check `[task] loss` against the targets of the dataset".to_owned()),
+            _ => None,
+        }
+    }
+}

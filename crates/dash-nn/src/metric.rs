@@ -1,0 +1,250 @@
+//! Metrics as accumulators over samples: neither order nor batch size changes a value.
+
+use crate::{Error, Targets, ops};
+use candle_core::Tensor;
+use dash_core::{card::Scaling, pipeline::Metric};
+use std::sync::Arc;
+
+/// Name of a metric in results.
+pub fn metric_name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::ZeroOneError => "zero-one-error",
+        Metric::MacroF1 => "macro-f1",
+        Metric::RelativeL2 => "relative-l2",
+    }
+}
+
+/// Direction of a metric.
+pub fn lower_is_better(metric: Metric) -> bool {
+    match metric {
+        Metric::ZeroOneError | Metric::MacroF1 | Metric::RelativeL2 => true,
+    }
+}
+
+/// Collects what a metric needs, sample by sample.
+#[derive(Clone, Debug)]
+pub enum Accumulator {
+    /// Counts of predictions for [`Metric::ZeroOneError`] and [`Metric::MacroF1`].
+    Counts(Counts),
+    /// Errors of samples for [`Metric::RelativeL2`].
+    Errors(Errors),
+}
+
+/// Predictions counted by class.
+#[derive(Clone, Debug)]
+pub struct Counts {
+    metric: Metric,
+    /// Per class: samples that are of it and predicted as it, that are of it, predicted as it.
+    classes: Vec<[u64; 3]>,
+    not_a_number: bool,
+}
+
+/// Relative errors of all samples.
+#[derive(Clone, Debug)]
+pub struct Errors {
+    scaling: Option<Arc<Scaling>>,
+    errors: Vec<f64>,
+}
+
+impl Accumulator {
+    /// An empty accumulator; `outputs` is the number of classes, or of channels of a field.
+    pub fn new(metric: Metric, outputs: usize, scaling: Option<Arc<Scaling>>) -> Accumulator {
+        match metric {
+            Metric::ZeroOneError | Metric::MacroF1 => {
+                Accumulator::Counts(Counts { metric, classes: vec![[0; 3]; outputs], not_a_number: false })
+            }
+            Metric::RelativeL2 => Accumulator::Errors(Errors { scaling, errors: Vec::new() }),
+        }
+    }
+
+    /// Adds the outputs of a batch: [B, K] for classes, [B, C, ...] for fields.
+    pub fn add(&mut self, output: &Tensor, targets: &Targets) -> Result<(), Error> {
+        let output = output.contiguous()?;
+        let values = ops::Values::of("metric", &output)?;
+        let rows = output.dims().first().copied().unwrap_or(0);
+        match (self, targets) {
+            (Accumulator::Counts(counts), Targets::Class(classes)) => {
+                let k = counts.classes.len();
+                if output.dims() != [classes.len(), k] {
+                    return Err(Error::Target(format!(
+                        "output {:?} for {} samples of {k} classes",
+                        output.dims(),
+                        classes.len()
+                    )));
+                }
+                for (row, &class) in values.as_slice().chunks(k.max(1)).zip(classes) {
+                    counts.add(row, class)?;
+                }
+                Ok(())
+            }
+            (Accumulator::Errors(errors), Targets::Field(field)) => {
+                let len = field.len() / rows.max(1);
+                let scaled = |s: &Arc<Scaling>| s.mean.len() == len && s.scale.len() == len;
+                if output.elem_count() != field.len() || !errors.scaling.as_ref().is_none_or(scaled) {
+                    return Err(Error::Target(format!(
+                        "output {:?}, {} target values, or scaling disagree",
+                        output.dims(),
+                        field.len()
+                    )));
+                }
+                errors.errors.extend(ops::relative_l2_errors(
+                    values.as_slice(),
+                    field,
+                    len,
+                    errors.scaling.as_deref(),
+                ));
+                Ok(())
+            }
+            (Accumulator::Counts(_), Targets::Field(_)) => {
+                Err(Error::Target("the metric needs classes, the dataset has fields".to_owned()))
+            }
+            (Accumulator::Errors(_), Targets::Class(_)) => {
+                Err(Error::Target("the metric needs fields, the dataset has classes".to_owned()))
+            }
+        }
+    }
+
+    /// The value over all samples so far; NaN without samples, or if an output was not a number.
+    pub fn value(&self) -> f64 {
+        match self {
+            Accumulator::Counts(counts) if counts.not_a_number => f64::NAN,
+            Accumulator::Counts(counts) => match counts.metric {
+                Metric::MacroF1 => counts.one_minus_macro_f1(),
+                _ => counts.error_percent(),
+            },
+            Accumulator::Errors(Errors { errors, .. }) => {
+                // Sorted, so that the sum does not depend on the order of the samples.
+                let mut sorted = errors.clone();
+                sorted.sort_unstable_by(f64::total_cmp);
+                sorted.iter().sum::<f64>() / sorted.len() as f64
+            }
+        }
+    }
+}
+
+impl Counts {
+    fn add(&mut self, logits: &[f32], class: i64) -> Result<(), Error> {
+        if logits.iter().any(|v| v.is_nan()) {
+            self.not_a_number = true;
+        }
+        let mut best = 0;
+        for (i, v) in logits.iter().enumerate() {
+            // Ties go to the first class.
+            if *v > logits[best] {
+                best = i;
+            }
+        }
+        let known = self.classes.len();
+        let truth = usize::try_from(class).ok().filter(|&t| t < known);
+        let truth = truth.ok_or_else(|| Error::Target(format!("class {class} of {known}")))?;
+        self.classes[truth][0] += u64::from(truth == best);
+        self.classes[truth][1] += 1;
+        self.classes[best][2] += 1;
+        Ok(())
+    }
+
+    fn error_percent(&self) -> f64 {
+        let right: u64 = self.classes.iter().map(|c| c[0]).sum();
+        let all: u64 = self.classes.iter().map(|c| c[1]).sum();
+        100.0 * (all - right) as f64 / all as f64
+    }
+
+    /// F1 = 2 hits / (of the class + predicted as it), over classes with either.
+    fn one_minus_macro_f1(&self) -> f64 {
+        let f1: Vec<f64> = (self.classes.iter())
+            .filter(|[_, of, predicted]| of + predicted > 0)
+            .map(|[hits, of, predicted]| 2.0 * *hits as f64 / (of + predicted) as f64)
+            .collect();
+        1.0 - f1.iter().sum::<f64>() / f1.len() as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use proptest::prelude::*;
+
+    fn tensor(values: Vec<f32>, shape: &[usize]) -> Tensor {
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    fn class_value(metric: Metric, classes: usize, samples: &[(usize, i64)], batch: usize) -> f64 {
+        let mut acc = Accumulator::new(metric, classes, None);
+        for part in samples.chunks(batch) {
+            let logits = part
+                .iter()
+                .flat_map(|&(p, _)| (0..classes).map(move |c| if c == p { 1.0 } else { 0.0 }))
+                .collect();
+            let targets = Targets::Class(part.iter().map(|s| s.1).collect());
+            acc.add(&tensor(logits, &[part.len(), classes]), &targets).unwrap();
+        }
+        acc.value()
+    }
+
+    #[test]
+    fn worked_examples() {
+        // (prediction, truth); class 3 is neither predicted nor true and does not count.
+        let samples = [(0, 0), (0, 0), (0, 1), (1, 1), (2, 1)];
+        assert_eq!(class_value(Metric::ZeroOneError, 4, &samples, 5), 40.0);
+        // F1: class 0 = 2*2/(2+3), class 1 = 2*1/(3+1), class 2 = 0.
+        let expected = 1.0 - (0.8 + 0.5 + 0.0) / 3.0;
+        assert!((class_value(Metric::MacroF1, 4, &samples, 2) - expected).abs() < 1e-15);
+        let mut acc = Accumulator::new(Metric::RelativeL2, 1, None);
+        let targets = Targets::Field(vec![3.0, 4.0, 0.0, 2.0]);
+        acc.add(&tensor(vec![3.0, 4.0, 1.0, 2.0], &[2, 1, 2]), &targets).unwrap();
+        assert_eq!(acc.value(), 0.25);
+    }
+
+    #[test]
+    fn nothing_and_nan_are_no_number() {
+        for metric in [Metric::ZeroOneError, Metric::MacroF1, Metric::RelativeL2] {
+            assert!(Accumulator::new(metric, 2, None).value().is_nan());
+        }
+        let mut acc = Accumulator::new(Metric::ZeroOneError, 2, None);
+        acc.add(&tensor(vec![f32::NAN, 0.0], &[1, 2]), &Targets::Class(vec![0])).unwrap();
+        assert!(acc.value().is_nan());
+    }
+
+    #[test]
+    fn targets_that_do_not_fit_are_refused() {
+        let out = tensor(vec![0.0; 4], &[2, 2]);
+        let mut counts = Accumulator::new(Metric::MacroF1, 2, None);
+        let mut errors = Accumulator::new(Metric::RelativeL2, 1, None);
+        for targets in [Targets::Class(vec![0]), Targets::Class(vec![0, 2]), Targets::Field(vec![0.0; 4])] {
+            assert!(matches!(counts.add(&out, &targets), Err(Error::Target(_))));
+        }
+        for targets in [Targets::Field(vec![0.0; 3]), Targets::Class(vec![0, 1])] {
+            assert!(matches!(errors.add(&out, &targets), Err(Error::Target(_))));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_batch_size_change_no_bit(
+            samples in proptest::collection::vec((0usize..5, 0i64..5), 1..40),
+            fields in proptest::collection::vec((-1f32..1.0, -1f32..1.0, 0.1f32..2.0), 1..40),
+            batch in 1usize..9,
+            turn in 0usize..40,
+        ) {
+            let mut moved = samples.clone();
+            moved.rotate_left(turn % samples.len());
+            for metric in [Metric::ZeroOneError, Metric::MacroF1] {
+                let a = class_value(metric, 5, &samples, samples.len());
+                prop_assert_eq!(a.to_bits(), class_value(metric, 5, &moved, batch).to_bits());
+            }
+            let value = |fields: &[(f32, f32, f32)], batch: usize| {
+                let mut acc = Accumulator::new(Metric::RelativeL2, 1, None);
+                for part in fields.chunks(batch) {
+                    let out = part.iter().flat_map(|f| [f.0, f.1]).collect();
+                    let target = part.iter().flat_map(|f| [f.2, 1.0]).collect();
+                    acc.add(&tensor(out, &[part.len(), 1, 2]), &Targets::Field(target)).unwrap();
+                }
+                acc.value()
+            };
+            let mut moved = fields.clone();
+            moved.rotate_left(turn % fields.len());
+            prop_assert_eq!(value(&fields, fields.len()).to_bits(), value(&moved, batch).to_bits());
+        }
+    }
+}

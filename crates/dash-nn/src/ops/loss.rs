@@ -1,0 +1,235 @@
+//! Losses with fused gradients.
+
+use super::{Values, operand, planes};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use dash_core::card::Scaling;
+use rayon::prelude::*;
+use std::sync::Arc;
+
+struct CrossEntropy {
+    classes: Vec<u32>,
+}
+
+/// Mean over the batch of -log softmax(logits)[class]; logits [B, K], one class below K per row.
+pub(crate) fn cross_entropy(logits: &Tensor, classes: Vec<u32>) -> Result<Tensor> {
+    logits.contiguous()?.apply_op1(CrossEntropy { classes })
+}
+
+/// Largest logit and the sum of exponentials relative to it.
+fn normaliser(row: &[f32]) -> (f64, f64) {
+    let max = row.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(f64::from(v)));
+    (max, row.iter().map(|&v| (f64::from(v) - max).exp()).sum())
+}
+
+impl CustomOp1 for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross-entropy"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let &[b, k] = layout.dims() else {
+            bail!("{}: expected [B, K], got {:?}", self.name(), layout.dims())
+        };
+        if b == 0 || self.classes.len() != b || self.classes.iter().any(|&c| c as usize >= k) {
+            bail!("{}: {} classes do not fit logits {:?}", self.name(), self.classes.len(), layout.dims())
+        }
+        let logits = operand(self.name(), x, layout)?;
+        let total: f64 = logits
+            .chunks(k)
+            .zip(&self.classes)
+            .map(|(row, &class)| {
+                let (max, sum) = normaliser(row);
+                // The difference first: huge logits would swallow the logarithm.
+                (max - f64::from(row[class as usize])) + sum.ln()
+            })
+            .sum();
+        Ok((CpuStorage::F32(vec![(total / b as f64) as f32]), Shape::from(())))
+    }
+
+    fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let (b, k) = logits.dims2()?;
+        let scale = f64::from(grad.to_scalar::<f32>()?) / b as f64;
+        let values = Values::of(self.name(), logits)?;
+        let mut out = Vec::with_capacity(b * k);
+        for (row, &class) in values.as_slice().chunks(k).zip(&self.classes) {
+            let (max, sum) = normaliser(row);
+            out.extend(row.iter().enumerate().map(|(i, &v)| {
+                let p = (f64::from(v) - max).exp() / sum;
+                (scale * (p - if i == class as usize { 1.0 } else { 0.0 })) as f32
+            }));
+        }
+        Ok(Some(Tensor::from_vec(out, (b, k), logits.device())?))
+    }
+}
+
+struct RelativeL2 {
+    target: Vec<f32>,
+    scaling: Option<Arc<Scaling>>,
+}
+
+/// Sum over the batch of ||output - target||_2 / ||target||_2, both decoded by `scaling` first.
+/// `output` is [B, ...], `target` has as many elements in the same order.
+pub(crate) fn relative_l2(
+    output: &Tensor,
+    target: Vec<f32>,
+    scaling: Option<Arc<Scaling>>,
+) -> Result<Tensor> {
+    output.contiguous()?.apply_op1(RelativeL2 { target, scaling })
+}
+
+/// ||output - target||_2 and ||target||_2 of one sample, decoded.
+fn norms(output: &[f32], target: &[f32], scaling: Option<&Scaling>) -> (f64, f64) {
+    let (mut difference, mut reference) = (0f64, 0f64);
+    match scaling {
+        // The means cancel in the difference.
+        Some(Scaling { mean, scale }) => {
+            for (((&o, &t), &m), &s) in output.iter().zip(target).zip(mean).zip(scale) {
+                let (t, s) = (f64::from(t), f64::from(s));
+                let (d, r) = ((f64::from(o) - t) * s, t * s + f64::from(m));
+                difference += d * d;
+                reference += r * r;
+            }
+        }
+        None => {
+            for (&o, &t) in output.iter().zip(target) {
+                let (d, r) = (f64::from(o) - f64::from(t), f64::from(t));
+                difference += d * d;
+                reference += r * r;
+            }
+        }
+    }
+    (difference.sqrt(), reference.sqrt())
+}
+
+/// ||output - target||_2 / ||target||_2 per sample; `len` elements each.
+pub(crate) fn relative_l2_errors(
+    output: &[f32],
+    target: &[f32],
+    len: usize,
+    scaling: Option<&Scaling>,
+) -> Vec<f64> {
+    (output.par_chunks(len.max(1)), target.par_chunks(len.max(1)))
+        .into_par_iter()
+        .map(|(o, t)| {
+            let (difference, reference) = norms(o, t, scaling);
+            difference / reference
+        })
+        .collect()
+}
+
+impl RelativeL2 {
+    /// Elements per sample, if operand and scaling agree.
+    fn len_per_sample(&self, dims: &[usize]) -> Result<usize> {
+        let (b, c, n) = planes(self.name(), dims)?;
+        let len = c * n;
+        let scaled = |s: &Arc<Scaling>| s.mean.len() == len && s.scale.len() == len;
+        if b * len == 0 || self.target.len() != b * len || !self.scaling.as_ref().is_none_or(scaled) {
+            bail!(
+                "{}: output {dims:?}, {} target values, or scaling disagree",
+                self.name(),
+                self.target.len()
+            )
+        }
+        Ok(len)
+    }
+}
+
+impl CustomOp1 for RelativeL2 {
+    fn name(&self) -> &'static str {
+        "relative-l2"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let len = self.len_per_sample(layout.dims())?;
+        let output = operand(self.name(), x, layout)?;
+        let errors = relative_l2_errors(output, &self.target, len, self.scaling.as_deref());
+        Ok((CpuStorage::F32(vec![errors.iter().sum::<f64>() as f32]), Shape::from(())))
+    }
+
+    fn bwd(&self, output: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let len = self.len_per_sample(output.dims())?;
+        let grad = f64::from(grad.to_scalar::<f32>()?);
+        let values = Values::of(self.name(), output)?;
+        let mut out = vec![0f32; output.elem_count()];
+        (out.par_chunks_mut(len), values.as_slice().par_chunks(len), self.target.par_chunks(len))
+            .into_par_iter()
+            .for_each(|(out, o, t)| {
+                let (difference, reference) = norms(o, t, self.scaling.as_deref());
+                // At the minimum every direction is a subgradient; zero is the one that stays.
+                let factor = if difference > 0.0 { grad / (difference * reference) } else { 0.0 };
+                let scale = self.scaling.as_ref().map(|s| s.scale.as_slice());
+                for (i, (out, (&o, &t))) in out.iter_mut().zip(o.iter().zip(t)).enumerate() {
+                    let s = scale.map_or(1.0, |s| f64::from(s[i]));
+                    *out = (factor * s * s * (f64::from(o) - f64::from(t))) as f32;
+                }
+            });
+        Ok(Some(Tensor::from_vec(out, output.shape(), output.device())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{check_gradients, ramp};
+
+    #[test]
+    fn cross_entropy_follows_the_definition() {
+        let classes = [2u32, 0, 1, 2];
+        let logits: Vec<f32> = ramp(12, 1).iter().map(|v| 5.0 * v).collect();
+        check_gradients(
+            &[(vec![4, 3], logits)],
+            |t| cross_entropy(&t[0], classes.to_vec()),
+            |v| {
+                let nll = |(row, &c): (&[f64], &u32)| {
+                    row.iter().map(|x| x.exp()).sum::<f64>().ln() - row[c as usize]
+                };
+                vec![v[0].chunks(3).zip(&classes).map(nll).sum::<f64>() / 4.0]
+            },
+        );
+    }
+
+    #[test]
+    fn cross_entropy_stays_finite_for_huge_logits_and_nan_passes() {
+        let loss = |v: Vec<f32>| {
+            let t = Tensor::from_vec(v, (1, 2), &candle_core::Device::Cpu).unwrap();
+            cross_entropy(&t, vec![1]).unwrap().to_scalar::<f32>().unwrap()
+        };
+        assert_eq!(loss(vec![1e30, 1e30]), 2f32.ln());
+        assert!(loss(vec![f32::NAN, 1.0]).is_nan());
+    }
+
+    #[test]
+    fn relative_l2_follows_the_definition_with_and_without_decoding() {
+        let (target, len) = (ramp(24, 2), 12);
+        let scaling = Scaling { mean: ramp(len, 3), scale: ramp(len, 4).iter().map(|v| 1.5 + v).collect() };
+        for scaling in [None, Some(Arc::new(scaling))] {
+            check_gradients(
+                &[(vec![2, 1, 3, 4], ramp(24, 1))],
+                |t| relative_l2(&t[0], target.clone(), scaling.clone()),
+                |v| {
+                    let decode = |i: usize, x: f64| match &scaling {
+                        Some(s) => x * f64::from(s.scale[i]) + f64::from(s.mean[i]),
+                        None => x,
+                    };
+                    let error = |(o, t): (&[f64], &[f32])| {
+                        let t: Vec<f64> =
+                            t.iter().enumerate().map(|(i, &x)| decode(i, f64::from(x))).collect();
+                        let d: f64 = o.iter().enumerate().map(|(i, &x)| (decode(i, x) - t[i]).powi(2)).sum();
+                        (d / t.iter().map(|x| x * x).sum::<f64>()).sqrt()
+                    };
+                    vec![v[0].chunks(len).zip(target.chunks(len)).map(error).sum()]
+                },
+            );
+        }
+    }
+
+    #[test]
+    fn targets_that_do_not_fit_are_refused() {
+        let t = Tensor::zeros((2, 3), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+        assert!(cross_entropy(&t, vec![0]).is_err());
+        assert!(cross_entropy(&t, vec![0, 3]).is_err());
+        assert!(relative_l2(&t, vec![0.0; 5], None).is_err());
+        let short = Arc::new(Scaling { mean: vec![0.0; 2], scale: vec![1.0; 2] });
+        assert!(relative_l2(&t, vec![0.0; 6], Some(short)).is_err());
+    }
+}

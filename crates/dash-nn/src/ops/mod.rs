@@ -1,0 +1,118 @@
+//! Fused operations with hand-written gradients. Reductions run in f64 in an order that does not
+//! depend on the number of threads.
+
+mod batch_norm;
+mod dropout;
+mod loss;
+mod pool;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub(crate) use batch_norm::{Moments, batch_norm, normalise};
+pub(crate) use dropout::{Mask, dropout};
+pub(crate) use loss::{cross_entropy, relative_l2, relative_l2_errors};
+pub(crate) use pool::mean_over_positions;
+
+use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
+use std::ops::Range;
+
+/// Elements that are worth a task of their own.
+const GRAIN: usize = 8192;
+
+/// Planes of `len` elements per task.
+fn planes_per_task(len: usize) -> usize {
+    (GRAIN / len.max(1)).max(1)
+}
+
+/// The values of a contiguous f32 operand on the CPU.
+fn operand<'a>(op: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+        bail!("{op}: operands must be contiguous f32 tensors, not {layout:?}")
+    };
+    match values.get(start..end) {
+        Some(values) => Ok(values),
+        None => bail!("{op}: layout {layout:?} exceeds its storage"),
+    }
+}
+
+/// Read access to the values of a contiguous f32 tensor on the CPU.
+pub(crate) struct Values<'a>(StorageRef<'a>, Range<usize>);
+
+impl<'a> Values<'a> {
+    pub(crate) fn of(op: &str, tensor: &'a Tensor) -> Result<Values<'a>> {
+        let (storage, layout) = tensor.storage_and_layout();
+        let Storage::Cpu(cpu) = &*storage else { bail!("{op}: not implemented on {:?}", tensor.device()) };
+        let len = operand(op, cpu, layout)?.len();
+        let start = layout.start_offset();
+        Ok(Values(storage, start..start + len))
+    }
+
+    pub(crate) fn as_slice(&self) -> &[f32] {
+        match &*self.0 {
+            Storage::Cpu(CpuStorage::F32(values)) => values.get(self.1.clone()).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+}
+
+/// (batch, channels, positions) of a tensor [B, C, ...].
+fn planes(op: &str, dims: &[usize]) -> Result<(usize, usize, usize)> {
+    match dims {
+        [b, c, spatial @ ..] => Ok((*b, *c, spatial.iter().product())),
+        _ => bail!("{op}: expected [B, C, ...], got {dims:?}"),
+    }
+}
+
+/// Sums two quantities over pairs of elements in eight interleaved lanes: a fixed order that the
+/// compiler can vectorise.
+fn sums<const N: usize>(inputs: [&[f32]; N], f: impl Fn([f32; N]) -> (f64, f64)) -> (f64, f64) {
+    const LANES: usize = 8;
+    let len = inputs.iter().map(|v| v.len()).min().unwrap_or(0);
+    let inputs = inputs.map(|v| &v[..len]);
+    let (mut first, mut second) = ([0f64; LANES], [0f64; LANES]);
+    let whole = len - len % LANES;
+    for start in (0..whole).step_by(LANES) {
+        let blocks = inputs.map(|v| &v[start..start + LANES]);
+        for lane in 0..LANES {
+            let (a, b) = f(blocks.map(|v| v[lane]));
+            first[lane] += a;
+            second[lane] += b;
+        }
+    }
+    for i in whole..len {
+        let (a, b) = f(inputs.map(|v| v[i]));
+        first[i - whole] += a;
+        second[i - whole] += b;
+    }
+    (first.iter().sum(), second.iter().sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{check_gradients, ramp};
+    use super::*;
+
+    /// The operations of candle that networks use as they are: residual sums, where an operand
+    /// meets itself again, and the removal of the position axis after pooling.
+    #[test]
+    fn borrowed_operations_have_right_gradients() {
+        let inputs = [(vec![2, 3, 4], ramp(24, 1)), (vec![2, 3, 4], ramp(24, 2))];
+        check_gradients(
+            &inputs,
+            |t| (mean_over_positions(&(&t[0] + &t[1])?)? + mean_over_positions(&t[0])?)?.squeeze(2),
+            |v| {
+                let mean = |i: usize, v: &[f64]| v[4 * i..4 * i + 4].iter().sum::<f64>() / 4.0;
+                (0..6).map(|i| 2.0 * mean(i, &v[0]) + mean(i, &v[1])).collect()
+            },
+        );
+    }
+
+    #[test]
+    fn operands_that_are_not_contiguous_are_refused() {
+        let t = Tensor::zeros((2, 3), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+        assert!(Values::of("test", &t.t().unwrap()).is_err());
+        let part = t.narrow(0, 1, 1).unwrap();
+        assert_eq!(Values::of("test", &part).unwrap().as_slice().len(), 3);
+        assert!(Values::of("test", &t.to_dtype(candle_core::DType::F64).unwrap()).is_err());
+    }
+}

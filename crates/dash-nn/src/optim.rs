@@ -1,0 +1,351 @@
+//! Gradients as an owned list, global-norm clipping, and SGD with Nesterov momentum.
+
+use crate::{Error, Kind, Params, ops::Values};
+use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor, bail};
+use rayon::prelude::*;
+
+/// Elements per task; part of the order of summation of norms.
+const BLOCK: usize = 16_384;
+
+/// The gradients of a loss, aligned with the parameters of a network.
+pub struct Gradients {
+    tensors: Vec<Tensor>,
+    scale: f64,
+}
+
+impl Gradients {
+    /// Runs the backward pass of `loss`.
+    pub fn of(loss: &Tensor, params: &Params) -> Result<Gradients, Error> {
+        let mut store = loss.backward()?;
+        let tensors = params
+            .iter()
+            .map(|p| match store.remove(p.var()) {
+                Some(grad) => Ok(grad.contiguous()?),
+                None => Err(Error::NoGradient { name: p.name().to_owned() }),
+            })
+            .collect::<Result<_, Error>>()?;
+        Ok(Gradients { tensors, scale: 1.0 })
+    }
+
+    /// The gradient of parameter `index`, before clipping.
+    pub fn get(&self, index: usize) -> Option<&Tensor> {
+        self.tensors.get(index)
+    }
+
+    /// Replaces the gradient of parameter `index` by one of the same shape; to be done before
+    /// clipping.
+    pub fn replace(&mut self, index: usize, grad: Tensor) -> Result<(), Error> {
+        match self.tensors.get_mut(index) {
+            Some(old) if old.dims() == grad.dims() => {
+                *old = grad.contiguous()?;
+                Ok(())
+            }
+            Some(old) => Err(Error::State {
+                name: format!("gradient {index}"),
+                reason: format!("is {:?} instead of {:?}", grad.dims(), old.dims()),
+            }),
+            None => {
+                Err(Error::State { name: format!("gradient {index}"), reason: "does not exist".to_owned() })
+            }
+        }
+    }
+
+    /// L2 norm over all gradients, before clipping.
+    pub fn norm(&self) -> Result<f64, Error> {
+        let mut total = 0f64;
+        for tensor in &self.tensors {
+            let values = Values::of("gradient-norm", tensor)?;
+            let blocks: Vec<f64> = values
+                .as_slice()
+                .par_chunks(BLOCK)
+                .map(|block| block.iter().map(|&v| f64::from(v) * f64::from(v)).sum())
+                .collect();
+            total += blocks.iter().sum::<f64>();
+        }
+        Ok(total.sqrt())
+    }
+
+    /// Scales all gradients by min(1, max_norm / (norm + 1e-6)); returns the norm before.
+    pub fn clip(&mut self, max_norm: f64) -> Result<f64, Error> {
+        let norm = self.norm()?;
+        self.scale = (max_norm / (norm + 1e-6)).min(1.0);
+        Ok(norm)
+    }
+}
+
+/// Learning rates of one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rates {
+    /// Of the weights.
+    pub weights: f64,
+    /// Of the architecture parameters.
+    pub architecture: f64,
+}
+
+/// Stochastic gradient descent in PyTorch's convention, with Nesterov's momentum:
+/// g' = g + decay p; buffer = momentum buffer + g'; p -= rate (g' + momentum buffer).
+pub struct Sgd {
+    momentum: f64,
+    weight_decay: f64,
+    buffers: Vec<(String, Tensor)>,
+}
+
+impl Sgd {
+    /// An optimiser with zero momentum buffers for all of `params`.
+    pub fn new(params: &Params, momentum: f64, weight_decay: f64) -> Result<Sgd, Error> {
+        if !(0.0..1.0).contains(&momentum) {
+            return Err(Error::Range { name: "momentum", value: momentum, must: "in [0, 1)" });
+        }
+        if !(weight_decay >= 0.0 && weight_decay.is_finite()) {
+            return Err(Error::Range { name: "weight_decay", value: weight_decay, must: "zero or positive" });
+        }
+        let buffers = params
+            .iter()
+            .map(|p| Ok((p.name().to_owned(), p.var().as_detached_tensor().zeros_like()?)))
+            .collect::<Result<_, Error>>()?;
+        Ok(Sgd { momentum, weight_decay, buffers })
+    }
+
+    /// Updates all parameters in place.
+    pub fn step(&mut self, params: &Params, gradients: &Gradients, rates: Rates) -> Result<(), Error> {
+        for ((param, grad), (_, buffer)) in params.iter().zip(&gradients.tensors).zip(&self.buffers) {
+            let rate = match param.kind() {
+                Kind::Weight => rates.weights,
+                Kind::Architecture => rates.architecture,
+            };
+            let rule = Rule {
+                scale: gradients.scale as f32,
+                decay: self.weight_decay as f32,
+                momentum: self.momentum as f32,
+                rate: rate as f32,
+            };
+            buffer.inplace_op3(param.var(), grad, &Accumulate(rule))?;
+            param.var().inplace_op3(buffer, grad, &Descend(rule))?;
+        }
+        Ok(())
+    }
+
+    /// A copy of the momentum buffers under the names of their parameters.
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>, Error> {
+        self.buffers.iter().map(|(name, t)| Ok((name.clone(), t.copy()?))).collect()
+    }
+
+    /// Restores momentum buffers written by [`Sgd::state`] for the same parameters.
+    pub fn load(&mut self, state: &[(String, Tensor)]) -> Result<(), Error> {
+        let fits = |((name, old), (given, new)): (&(String, Tensor), &(String, Tensor))| {
+            name == given && old.dims() == new.dims() && old.dtype() == new.dtype()
+        };
+        let mismatch = self.buffers.iter().zip(state).find(|pair| !fits(*pair));
+        if let Some(((name, _), (given, _))) = mismatch {
+            return Err(Error::State {
+                name: name.clone(),
+                reason: format!("does not fit momentum `{given}`"),
+            });
+        }
+        if self.buffers.len() != state.len() {
+            let reason = format!("are {} instead of {}", state.len(), self.buffers.len());
+            return Err(Error::State { name: "momentum buffers".to_owned(), reason });
+        }
+        for ((_, buffer), (_, new)) in self.buffers.iter_mut().zip(state) {
+            *buffer = new.to_device(buffer.device())?.copy()?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Rule {
+    scale: f32,
+    decay: f32,
+    momentum: f32,
+    rate: f32,
+}
+
+fn in_place(
+    op: &str,
+    dst: &mut CpuStorage,
+    dst_layout: &Layout,
+    [(a, a_layout), (b, b_layout)]: [(&CpuStorage, &Layout); 2],
+    f: impl Fn(&mut f32, f32, f32) + Sync,
+) -> candle_core::Result<()> {
+    let (CpuStorage::F32(dst), CpuStorage::F32(a), CpuStorage::F32(b)) = (dst, a, b) else {
+        bail!("{op}: f32 tensors expected")
+    };
+    let range = |layout: &Layout| layout.contiguous_offsets().map(|(start, end)| start..end);
+    let slices = (
+        range(dst_layout).and_then(|r| dst.get_mut(r)),
+        range(a_layout).and_then(|r| a.get(r)),
+        range(b_layout).and_then(|r| b.get(r)),
+    );
+    let (Some(dst), Some(a), Some(b)) = slices else { bail!("{op}: contiguous tensors expected") };
+    if dst.len() != a.len() || dst.len() != b.len() {
+        bail!("{op}: {} values, operands of {} and {}", dst.len(), a.len(), b.len())
+    }
+    (dst.par_chunks_mut(BLOCK), a.par_chunks(BLOCK), b.par_chunks(BLOCK)).into_par_iter().for_each(
+        |(dst, a, b)| {
+            for ((dst, &a), &b) in dst.iter_mut().zip(a).zip(b) {
+                f(dst, a, b);
+            }
+        },
+    );
+    Ok(())
+}
+
+/// buffer <- momentum buffer + (scale g + decay p)
+struct Accumulate(Rule);
+
+impl InplaceOp3 for Accumulate {
+    fn name(&self) -> &'static str {
+        "sgd-accumulate"
+    }
+
+    fn cpu_fwd(
+        &self,
+        buffer: &mut CpuStorage,
+        layout: &Layout,
+        p: &CpuStorage,
+        p_layout: &Layout,
+        g: &CpuStorage,
+        g_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let sources = [(p, p_layout), (g, g_layout)];
+        let Rule { scale, decay, momentum, .. } = self.0;
+        in_place(self.name(), buffer, layout, sources, |buffer, p, g| {
+            *buffer = momentum * *buffer + (scale * g + decay * p);
+        })
+    }
+}
+
+/// p <- p - rate ((scale g + decay p) + momentum buffer)
+struct Descend(Rule);
+
+impl InplaceOp3 for Descend {
+    fn name(&self) -> &'static str {
+        "sgd-descend"
+    }
+
+    fn cpu_fwd(
+        &self,
+        p: &mut CpuStorage,
+        layout: &Layout,
+        buffer: &CpuStorage,
+        buffer_layout: &Layout,
+        g: &CpuStorage,
+        g_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let sources = [(buffer, buffer_layout), (g, g_layout)];
+        let Rule { scale, decay, momentum, rate } = self.0;
+        in_place(self.name(), p, layout, sources, |p, buffer, g| {
+            *p -= rate * ((scale * g + decay * *p) + momentum * buffer);
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Init, ParamBuilder};
+    use candle_core::Device;
+
+    fn two() -> Params {
+        let mut b = ParamBuilder::new(1, 0, &Device::Cpu);
+        b.weight("w", 3, Init::Normal { std: 1.0 }).unwrap();
+        b.architecture("alpha", 2, Init::Normal { std: 1.0 }).unwrap();
+        b.finish()
+    }
+
+    fn value(params: &Params, i: usize) -> Vec<f64> {
+        let v: Vec<f32> = params.iter().nth(i).unwrap().var().to_vec1().unwrap();
+        v.into_iter().map(f64::from).collect()
+    }
+
+    /// loss = sum of w^2 + 3 * sum of alpha.
+    fn loss(params: &Params) -> Tensor {
+        let mut it = params.iter();
+        let w = it.next().unwrap().var().sqr().unwrap().sum_all().unwrap();
+        (w + (it.next().unwrap().var().sum_all().unwrap() * 3.0).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn five_steps_follow_the_rule_with_clipping_and_two_rates() {
+        let params = two();
+        let (m, d) = (0.9, 0.1);
+        let mut sgd = Sgd::new(&params, m, d).unwrap();
+        let mut p: Vec<Vec<f64>> = (0..2).map(|i| value(&params, i)).collect();
+        let mut buffer = [vec![0.0; 3], vec![0.0; 2]];
+        for _ in 0..5 {
+            let mut grads = Gradients::of(&loss(&params), &params).unwrap();
+            let norm = grads.clip(1.0).unwrap();
+            sgd.step(&params, &grads, Rates { weights: 0.1, architecture: 0.05 }).unwrap();
+
+            let g = [p[0].iter().map(|w| 2.0 * w).collect::<Vec<_>>(), vec![3.0; 2]];
+            let expected: f64 = g.iter().flatten().map(|v| v * v).sum::<f64>().sqrt();
+            assert!((norm / expected - 1.0).abs() < 1e-5);
+            let scale = (1.0 / (expected + 1e-6)).min(1.0);
+            for (k, rate) in [(0, 0.1), (1, 0.05)] {
+                for i in 0..p[k].len() {
+                    let g = scale * g[k][i] + d * p[k][i];
+                    buffer[k][i] = m * buffer[k][i] + g;
+                    p[k][i] -= rate * (g + m * buffer[k][i]);
+                }
+            }
+        }
+        for k in 0..2 {
+            for (found, expected) in value(&params, k).iter().zip(&p[k]) {
+                assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn restored_momenta_continue_the_same_path() {
+        let rates = Rates { weights: 0.1, architecture: 0.1 };
+        let step = |params: &Params, sgd: &mut Sgd| {
+            let grads = Gradients::of(&loss(params), params).unwrap();
+            sgd.step(params, &grads, rates).unwrap();
+        };
+        let params = two();
+        let mut sgd = Sgd::new(&params, 0.9, 0.0).unwrap();
+        step(&params, &mut sgd);
+        let (weights, momenta) = (params.state().unwrap(), sgd.state().unwrap());
+        step(&params, &mut sgd);
+
+        let other = two();
+        other.load(&weights).unwrap();
+        let mut restored = Sgd::new(&other, 0.9, 0.0).unwrap();
+        restored.load(&momenta).unwrap();
+        step(&other, &mut restored);
+        assert_eq!(value(&other, 0), value(&params, 0));
+        assert!(restored.load(&momenta[..1]).is_err());
+        assert!(
+            restored.load(&weights[..1].iter().rev().cloned().chain(momenta).collect::<Vec<_>>()).is_err()
+        );
+    }
+
+    #[test]
+    fn replaced_gradients_are_used_and_must_fit() {
+        let params = two();
+        let mut grads = Gradients::of(&loss(&params), &params).unwrap();
+        let zero = |n: usize| Tensor::zeros(n, candle_core::DType::F32, &Device::Cpu).unwrap();
+        grads.replace(0, zero(3)).unwrap();
+        assert!((grads.norm().unwrap() - 18f64.sqrt()).abs() < 1e-6);
+        assert!(grads.replace(1, zero(3)).is_err());
+        assert!(grads.replace(2, zero(3)).is_err());
+    }
+
+    #[test]
+    fn parameters_without_influence_are_named() {
+        let params = two();
+        let partial = params.iter().next().unwrap().var().sum_all().unwrap();
+        let error = Gradients::of(&partial, &params).err().unwrap();
+        assert_eq!(error.to_string(), "parameter `alpha` has no influence on the loss");
+    }
+
+    #[test]
+    fn hyperparameters_out_of_range_are_refused() {
+        let params = two();
+        for (m, d) in [(1.0, 0.0), (-0.1, 0.0), (f64::NAN, 0.0), (0.9, -1.0), (0.9, f64::NAN)] {
+            assert!(matches!(Sgd::new(&params, m, d), Err(Error::Range { .. })));
+        }
+    }
+}
