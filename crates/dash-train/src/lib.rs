@@ -1,1 +1,26 @@
-//! Stub.
+//! The epoch loop that every stage shares, and what follows from it: evaluation, checkpoints,
+//! retraining.
+//!
+//! ```
+//! // An epoch on a fifth of 289 batches (DASH, section 15.2), and one on all of them.
+//! assert_eq!(dash_train::steps_per_epoch(289, 0.2), 58);
+//! assert_eq!(dash_train::steps_per_epoch(289, 1.0), 289);
+//! ```
+
+mod checkpoint;
+mod error;
+mod evaluate;
+mod history;
+mod model;
+mod retrain;
+mod stage;
+mod trainer;
+
+pub use checkpoint::{write_checkpoint, write_json, write_tensors};
+pub use error::Error;
+pub use evaluate::evaluate;
+pub use history::{read_history, write_history};
+pub use model::Model;
+pub use retrain::{MetricValue, Metrics, retrain};
+pub use stage::{Stage, StageContext};
+pub use trainer::{Trainer, steps_per_epoch};

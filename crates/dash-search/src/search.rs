@@ -1,0 +1,156 @@
+//! The search loop and the extraction (DASH, sections 6 and 7).
+
+use crate::{AlphaRule, Error, Gumbel, SearchedLayer, Supernet};
+use dash_core::{
+    architecture::{Architecture, FoundLayer},
+    card::Split,
+    event::Event,
+    pipeline::{Candidate, Search},
+    results::Epoch,
+};
+use dash_nn::{Rates, Sgd, rate};
+use dash_store::Staging;
+use dash_train::{Stage, StageContext, Trainer, write_checkpoint, write_history, write_json};
+use std::time::Instant;
+
+/// Searches an architecture: weights and architecture parameters take every step together, on the
+/// same batches and the same loss.
+///
+/// Writes `architecture.json`, `history.parquet` (with the architecture parameters of every epoch)
+/// and `checkpoint/`.
+///
+/// # Errors
+/// If the network does not fit the data, the loss or an architecture parameter stops being finite,
+/// or outputs cannot be written.
+pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture, Error> {
+    let settings = &ctx.pipeline.search;
+    let mut supernet = Supernet::new(settings, Gumbel);
+    let (network, params) = ctx.search_network(&mut supernet)?;
+    let candidates = Candidate::enumerate(&settings.kernel_sizes, &settings.dilations);
+    let rule = AlphaRule::new(settings.grad_scale, settings.pull, &candidates);
+    let objective = ctx.objective();
+    let sgd = Sgd::new(&params, settings.momentum, settings.weight_decay)?;
+    let sizes = (settings.batch_size, settings.fraction);
+    let mut trainer = Trainer::new(ctx, Stage::Search, network.as_ref(), &params, &objective, sgd, sizes);
+    let train = ctx.split(Split::Train)?;
+    let rows: Vec<usize> = (0..train.len()).collect();
+    let mut history = Vec::new();
+    let mut alphas: Vec<(String, Vec<Vec<f32>>)> =
+        supernet.layers().iter().map(|l| (format!("alpha.{}", l.name), Vec::new())).collect();
+    for epoch in 0..settings.epochs {
+        let start = Instant::now();
+        let rates = rates(settings, epoch);
+        let train_loss = trainer.epoch(epoch, train, &rows, rates, |gradients| {
+            rule.apply(&params, gradients).map_err(into_train)?;
+            gradients.clip(settings.clip_norm)?;
+            Ok(())
+        })?;
+        for (layer, (_, series)) in supernet.layers().iter().zip(&mut alphas) {
+            let values = values(layer)?;
+            if values.iter().any(|v| !v.is_finite()) {
+                return Err(Error::NotFinite { layer: layer.name.clone(), epoch });
+            }
+            series.push(values);
+        }
+        history.push(Epoch { epoch, learning_rate: rates.weights, train_loss, score: None });
+        ctx.listener.on(&Event::Epoch {
+            epoch,
+            epochs: settings.epochs,
+            train_loss,
+            score: None,
+            learning_rate: rates.weights,
+            seconds: start.elapsed().as_secs_f64(),
+        });
+    }
+    let architecture = extract(settings, supernet.layers())?;
+    write_checkpoint(out, settings.epochs, &params, &trainer.sgd)?;
+    write_history(out, &history, &alphas)?;
+    write_json(out, "architecture.json", &architecture)?;
+    Ok(architecture)
+}
+
+/// The adjustment of gradients reports in the terms of training.
+fn into_train(error: Error) -> dash_train::Error {
+    match error {
+        Error::Train(error) => error,
+        Error::NotFinite { .. } => {
+            dash_train::Error::Tensor(candle_core::Error::Msg(error.to_string()))
+        }
+    }
+}
+
+/// Both learning rates of an epoch: one schedule, that of the weights, multiplies both.
+fn rates(settings: &Search, epoch: usize) -> Rates {
+    let weights = rate(&settings.schedule, settings.learning_rate, epoch);
+    let factor = if settings.learning_rate == 0.0 { 1.0 } else { weights / settings.learning_rate };
+    Rates { weights, architecture: settings.arch_learning_rate * factor }
+}
+
+fn values(layer: &SearchedLayer) -> Result<Vec<f32>, Error> {
+    Ok(layer.alpha.var().as_detached_tensor().to_vec1::<f32>()?)
+}
+
+/// The candidate with the largest architecture parameter of every layer; the first among equals.
+///
+/// # Errors
+/// If the parameters cannot be read.
+pub fn extract(space: &Search, layers: &[SearchedLayer]) -> Result<Architecture, Error> {
+    let candidates = Candidate::enumerate(&space.kernel_sizes, &space.dilations);
+    let layers = layers
+        .iter()
+        .map(|layer| {
+            let alpha = values(layer)?;
+            let best = alpha
+                .iter()
+                .zip(&candidates)
+                .fold(None, |best: Option<(f32, Candidate)>, (&a, &c)| match best {
+                    Some((top, _)) if top >= a => best,
+                    _ => Some((a, c)),
+                })
+                .map_or(Candidate { kernel_size: 1, dilation: 1 }, |(_, c)| c);
+            Ok(FoundLayer {
+                name: layer.name.clone(),
+                kernel_size: best.kernel_size,
+                dilation: best.dilation,
+                alpha,
+            })
+        })
+        .collect::<Result<_, Error>>()?;
+    Ok(Architecture {
+        format: Architecture::FORMAT,
+        kernel_sizes: space.kernel_sizes.clone(),
+        dilations: space.dilations.clone(),
+        layers,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Tensor};
+    use dash_nn::{Init, ParamBuilder};
+
+    #[test]
+    fn the_first_largest_candidate_is_extracted() {
+        let space = Search { kernel_sizes: vec![3, 5], dilations: vec![1, 2], ..Search::default() };
+        let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+        let alpha = params.architecture("stem.alpha", 4, Init::Constant(0.0)).unwrap();
+        let layer = SearchedLayer { name: "stem".to_owned(), alpha: alpha.clone() };
+        let mut choice = |alpha_values: &[f32; 4]| {
+            alpha.var().set(&Tensor::new(alpha_values, &Device::Cpu).unwrap()).unwrap();
+            let found = extract(&space, std::slice::from_ref(&layer)).unwrap();
+            (found.layers[0].kernel_size, found.layers[0].dilation)
+        };
+        assert_eq!(choice(&[0.0, 0.0, 0.0, 0.0]), (3, 1));
+        assert_eq!(choice(&[-1.0, 0.5, 0.2, 0.5]), (3, 2));
+        assert_eq!(choice(&[-1.0, -3.0, -0.5, -0.9]), (5, 1));
+    }
+
+    #[test]
+    fn both_rates_follow_the_schedule_of_the_weights() {
+        let settings = Search::default();
+        assert_eq!(rates(&settings, 60), Rates { weights: 0.1, architecture: 0.05 });
+        let late = rates(&settings, 61);
+        assert!((late.weights - 0.02).abs() < 1e-12 && (late.architecture - 0.01).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,210 @@
+//! Mixtures in place of convolutions (DASH, sections 3 to 5).
+
+use candle_core::{D, Result, Tensor};
+use dash_conv::{Mixture, TapConv, TapSet};
+use dash_core::{
+    pipeline::{Candidate, Search},
+    random::{Purpose, stream},
+};
+use dash_nn::{ConvBuilder, ConvSpec, Convolve, Error, Init, Param, ParamBuilder, Pass};
+use rand_distr::{Distribution, Exp1};
+use std::sync::Arc;
+
+/// Standard deviation of initial candidate weights, whatever the backbone's own initialisation.
+const WEIGHT_STD: f64 = 0.01;
+/// Standard deviation of initial architecture parameters.
+const ALPHA_STD: f64 = 0.001;
+
+/// Where the noise of the mixing coefficients comes from.
+pub trait Noise: Send + Sync {
+    /// The noise of one layer in one forward pass, one value per candidate.
+    fn draw(&self, pass: &Pass, layer: usize, candidates: usize) -> Vec<f32>;
+}
+
+/// Independent standard Gumbel noise, `-log(E)` with E standard exponential, from the stream of
+/// (seed, epoch, step, layer) (DASH, section 5.2).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gumbel;
+
+impl Noise for Gumbel {
+    fn draw(&self, pass: &Pass, layer: usize, candidates: usize) -> Vec<f32> {
+        let mut rng = stream(pass.seed, Purpose::Gumbel, [pass.epoch as u64, pass.step, layer as u64]);
+        loop {
+            let noise: Vec<f32> = (0..candidates)
+                .map(|_| {
+                    let exponential: f64 = Exp1.sample(&mut rng);
+                    -exponential.ln() as f32
+                })
+                .collect();
+            if noise.iter().all(|g| g.is_finite()) {
+                return noise;
+            }
+        }
+    }
+}
+
+/// What was put in place of one convolution.
+#[derive(Clone)]
+pub struct SearchedLayer {
+    /// Name of the convolution in the backbone.
+    pub name: String,
+    /// Its architecture parameters.
+    pub alpha: Param,
+}
+
+/// Builds mixtures in place of a backbone's convolutions.
+pub struct Supernet {
+    candidates: Vec<Candidate>,
+    separable: bool,
+    noise: Arc<dyn Noise>,
+    layers: Vec<SearchedLayer>,
+}
+
+impl Supernet {
+    /// Mixtures over the search space of `search`.
+    pub fn new(search: &Search, noise: impl Noise + 'static) -> Supernet {
+        Supernet {
+            candidates: Candidate::enumerate(&search.kernel_sizes, &search.dilations),
+            separable: search.separable,
+            noise: Arc::new(noise),
+            layers: Vec::new(),
+        }
+    }
+
+    /// The layers built so far, in forward order.
+    pub fn layers(&self) -> &[SearchedLayer] {
+        &self.layers
+    }
+}
+
+impl ConvBuilder for Supernet {
+    fn build(
+        &mut self,
+        spec: &ConvSpec,
+        params: &mut ParamBuilder,
+    ) -> std::result::Result<Box<dyn Convolve>, Error> {
+        // Mixtures are always centred, also where the retrained network will be causal.
+        let sets = self
+            .candidates
+            .iter()
+            .map(|c| TapSet::centred(spec.dims, c.kernel_size, c.dilation))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+        let mixture = Mixture::new(&sets)?;
+        let depthwise = self.separable && spec.c_in == spec.c_out;
+        let groups = if depthwise { spec.c_in } else { 1 };
+        let group_in = spec.c_in / groups;
+        let name = &spec.name;
+        let len = mixture.weights_len(spec.c_out * group_in);
+        let weights = params.weight(&format!("{name}.weights"), len, Init::Normal { std: WEIGHT_STD })?;
+        // The bias keeps the backbone's initial values; its bound follows from the backbone's kernel.
+        let taps = spec.default.kernel_size.pow(spec.dims as u32);
+        let bias = params.weight(&format!("{name}.bias"), spec.c_out, spec.init.bias(spec.c_in, taps))?;
+        let alpha =
+            params.architecture(&format!("{name}.alpha"), self.candidates.len(), Init::Normal { std: ALPHA_STD })?;
+        self.layers.push(SearchedLayer { name: name.clone(), alpha: alpha.clone() });
+        let conv = TapConv::new(mixture.taps().clone(), groups, spec.stride)?;
+        Ok(Box::new(MixedConv {
+            mixture,
+            conv,
+            weights,
+            bias,
+            alpha,
+            shape: (spec.c_out, group_in),
+            layer: spec.index,
+            noise: self.noise.clone(),
+        }))
+    }
+}
+
+/// A convolution with all candidates at once.
+struct MixedConv {
+    mixture: Mixture,
+    conv: TapConv,
+    weights: Param,
+    bias: Param,
+    alpha: Param,
+    /// Output channels, and input channels that each of them sees.
+    shape: (usize, usize),
+    layer: usize,
+    noise: Arc<dyn Noise>,
+}
+
+impl Convolve for MixedConv {
+    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+        let alpha = self.alpha.tensor(pass);
+        let candidates = alpha.elem_count();
+        let noise = self.noise.draw(pass, self.layer, candidates);
+        let noise = Tensor::from_vec(noise, candidates, x.device())?;
+        // softmax(log_softmax(alpha) + G) = softmax(alpha + G): a common shift cancels.
+        let coefficients = candle_nn::ops::softmax(&(alpha + noise)?, D::Minus1)?;
+        let (c_out, group_in) = self.shape;
+        let kernel = self.mixture.mix(&self.weights.tensor(pass), &coefficients, c_out, group_in)?;
+        self.conv.forward(x, &kernel, &self.bias.tensor(pass))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+    use dash_core::pipeline::Backbone;
+    use dash_nn::{Kind, build};
+
+    fn pass(epoch: usize, step: u64) -> Pass {
+        Pass { training: true, seed: 4, epoch, step }
+    }
+
+    #[test]
+    fn noise_has_the_moments_of_a_gumbel_distribution_and_is_fresh_everywhere() {
+        let draws: Vec<f64> = (0..4000)
+            .flat_map(|step| Gumbel.draw(&pass(0, step), 0, 16))
+            .map(f64::from)
+            .collect();
+        let n = draws.len() as f64;
+        let mean = draws.iter().sum::<f64>() / n;
+        let variance = draws.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / n;
+        // Euler's constant and pi^2 / 6; tolerances are five standard errors.
+        assert!((mean - 0.577_215_66).abs() < 0.026, "{mean}");
+        assert!((variance - 1.644_934).abs() < 0.08, "{variance}");
+        let base = Gumbel.draw(&pass(0, 0), 0, 4);
+        assert_eq!(base, Gumbel.draw(&pass(0, 0), 0, 4));
+        for other in [
+            Gumbel.draw(&pass(1, 0), 0, 4),
+            Gumbel.draw(&pass(0, 1), 0, 4),
+            Gumbel.draw(&pass(0, 0), 1, 4),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+
+    /// DASH, section 15.1: parameters of the search net, and of alpha.
+    #[test]
+    fn parameter_counts_of_the_published_search_nets() {
+        let two = || Search::default();
+        let one = || Search { kernel_sizes: vec![3, 7, 11, 15, 19], ..Search::default() };
+        let ninapro = Search { kernel_sizes: vec![3, 5, 7], dilations: vec![1, 3, 7], ..Search::default() };
+        let mnist = Search { dilations: vec![1, 3, 7, 15, 31, 63, 127], ..Search::default() };
+        let count = |space: &Search, input: &[usize], outputs, dense| {
+            let backbone = match input.len() {
+                3 => Backbone::Wrn { depth: 16, width: 1 },
+                _ => Backbone::Resnet1d { channels: None, causal: false },
+            };
+            let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+            let mut convs = Supernet::new(space, Gumbel);
+            build(&backbone, input, outputs, dense, 0.0, &mut convs, &mut params).unwrap();
+            let params = params.finish();
+            (params.count(), params.count_of(Kind::Architecture))
+        };
+        assert_eq!(count(&two(), &[3, 32, 32], 100, false), (1_952_516, 208));
+        assert_eq!(count(&two(), &[3, 85, 85], 1, true), (1_946_081, 208));
+        assert_eq!(count(&two(), &[57, 128, 128], 1, true), (2_512_865, 208));
+        assert_eq!(count(&ninapro, &[1, 16, 52], 18, false), (734_407, 117));
+        assert_eq!(count(&two(), &[1, 128, 128], 1, true), (1_925_089, 208));
+        assert_eq!(count(&two(), &[1, 96, 102], 200, false), (1_938_024, 208));
+        assert_eq!(count(&one(), &[1, 1000], 4, false), (18_948, 180));
+        assert_eq!(count(&one(), &[1, 46], 24, false), (2_000_268, 180));
+        assert_eq!(count(&one(), &[4, 1000], 36, false), (2_044_248, 180));
+        assert_eq!(count(&mnist, &[1, 784], 10, false), (122_934, 252));
+        assert_eq!(count(&one(), &[88, 254], 88, true), (3_239_052, 180));
+    }
+}

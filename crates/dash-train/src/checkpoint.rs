@@ -1,0 +1,87 @@
+//! Tensors as files: safetensors, with a manifest of hashes.
+
+use crate::Error;
+use candle_core::Tensor;
+use dash_nn::{Params, Sgd};
+use dash_store::Staging;
+use safetensors::{Dtype, tensor::TensorView};
+use serde::Serialize;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Version of the checkpoint folder.
+const FORMAT: u32 = 1;
+
+/// Writes f32 tensors as one safetensors file; returns its hash.
+///
+/// # Errors
+/// If a tensor is not f32 or the file cannot be written.
+pub fn write_tensors(out: &mut Staging, name: &str, tensors: &[(String, Tensor)]) -> Result<String, Error> {
+    let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+            let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+            Ok((name.clone(), tensor.dims().to_vec(), bytes))
+        })
+        .collect::<Result<_, Error>>()?;
+    let format = |reason: safetensors::SafeTensorError| Error::Format {
+        path: PathBuf::from(name),
+        reason: reason.to_string(),
+    };
+    let views: Vec<(&str, TensorView<'_>)> = bytes
+        .iter()
+        .map(|(name, shape, bytes)| {
+            Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(format)?))
+        })
+        .collect::<Result<_, Error>>()?;
+    let file = safetensors::serialize(views, None).map_err(format)?;
+    out.write(name, &file)?;
+    Ok(dash_store::sha256(&file))
+}
+
+/// Writes the folder `checkpoint/`: parameters and buffers, momenta, and a manifest with hashes.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write_checkpoint(out: &mut Staging, epochs: usize, params: &Params, sgd: &Sgd) -> Result<(), Error> {
+    let state = write_tensors(out, "checkpoint/state.safetensors", &params.state()?)?;
+    let momenta = write_tensors(out, "checkpoint/momenta.safetensors", &sgd.state()?)?;
+    let manifest = json!({
+        "format": FORMAT,
+        "epochs": epochs,
+        "files": { "state.safetensors": state, "momenta.safetensors": momenta },
+    });
+    out.write("checkpoint/manifest.json", format!("{manifest:#}\n").as_bytes())?;
+    Ok(())
+}
+
+/// Writes a value as an indented JSON file.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_json(out: &mut Staging, name: &str, value: &impl Serialize) -> Result<(), Error> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::Format { path: out.path().join(name), reason: e.to_string() })?;
+    text.push('\n');
+    Ok(out.write(name, text.as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn tensors_come_back_from_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut out = Staging::begin(&dir.path().join("stage")).unwrap();
+        let tensor = Tensor::new(&[[1f32, 2., 3.], [4., 5., 6.]], &Device::Cpu).unwrap();
+        let hash =
+            write_tensors(&mut out, "model.safetensors", &[("a.weight".to_owned(), tensor.t().unwrap())]).unwrap();
+        let path = out.path().join("model.safetensors");
+        assert_eq!(hash, dash_store::sha256_file(&path).unwrap());
+        let read = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        assert_eq!(read["a.weight"].to_vec2::<f32>().unwrap(), [[1., 4.], [2., 5.], [3., 6.]]);
+    }
+}

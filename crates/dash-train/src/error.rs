@@ -1,0 +1,83 @@
+//! What can go wrong while a network is trained.
+
+use dash_core::error::{Classify, ErrorKind};
+use std::path::PathBuf;
+
+/// Failures of training, evaluation and retraining.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The dataset cannot be read.
+    #[error(transparent)]
+    Data(#[from] dash_data::Error),
+    /// The network cannot be built or computed.
+    #[error(transparent)]
+    Network(#[from] dash_nn::Error),
+    /// Outputs cannot be written.
+    #[error(transparent)]
+    Store(#[from] dash_store::Error),
+    /// A tensor operation failed.
+    #[error("tensor operation: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// The training loss is not finite any more.
+    #[error(
+        "the training loss is {loss} in epoch {epoch}, step {step} \
+         (learning rate {learning_rate}, gradient norm {gradient_norm})"
+    )]
+    Diverged {
+        /// Zero-based epoch.
+        epoch: usize,
+        /// One-based step in the epoch.
+        step: usize,
+        /// Learning rate of the weights.
+        learning_rate: f64,
+        /// The loss.
+        loss: f64,
+        /// Norm of all gradients of the step, before clipping.
+        gradient_norm: f64,
+    },
+    /// The data has no axes that a backbone works on.
+    #[error("samples of shape {shape:?} have no default backbone: channels and 1 or 2 spatial axes are needed")]
+    Shape {
+        /// Shape of one sample.
+        shape: Vec<usize>,
+    },
+    /// A split that is needed has no rows.
+    #[error("the {split} split of the dataset has no rows")]
+    EmptySplit {
+        /// Name of the split.
+        split: &'static str,
+    },
+    /// A file cannot be written in its format, or is not in it.
+    #[error("{path}: {reason}", path = path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Data(error) => error.kind(),
+            Error::Network(error) => error.kind(),
+            Error::Store(error) => error.kind(),
+            Error::Tensor(_) => ErrorKind::Internal,
+            Error::Diverged { .. } => ErrorKind::Stage,
+            Error::Shape { .. } | Error::EmptySplit { .. } | Error::Format { .. } => ErrorKind::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Data(error) => error.hint(),
+            Error::Network(error) => error.hint(),
+            Error::Store(error) => error.hint(),
+            Error::Tensor(_) | Error::Format { .. } => None,
+            Error::Diverged { .. } => Some("use a smaller learning rate".to_owned()),
+            Error::Shape { .. } => Some("name a backbone in [search] and [retrain]".to_owned()),
+            Error::EmptySplit { .. } => Some("give the dataset more samples, or another split".to_owned()),
+        }
+    }
+}

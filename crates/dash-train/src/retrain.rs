@@ -1,0 +1,154 @@
+//! Training and test of the final network (DASH, sections 9 and 10).
+
+use crate::{
+    Error, Model, Stage, StageContext, Trainer, evaluate, write_checkpoint, write_history, write_json,
+    write_tensors,
+};
+use dash_core::{
+    architecture::{Architecture, Hyperparameters},
+    card::Split,
+    event::Event,
+    pipeline::Protocol,
+    results::Epoch,
+};
+use dash_data::SplitData;
+use dash_nn::{Rates, Sgd, lower_is_better, metric_name, rate};
+use dash_store::Staging;
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// What was measured: `metrics.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    /// Trainable parameters of the network.
+    pub params: usize,
+    /// Epochs that it was trained for.
+    pub epochs: usize,
+    /// The values.
+    pub values: Vec<MetricValue>,
+}
+
+/// One measured value.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricValue {
+    /// Name of the metric.
+    pub metric: String,
+    /// The value.
+    pub value: f64,
+    /// Direction of the metric.
+    pub lower_is_better: bool,
+    /// The split it was measured on.
+    pub split: String,
+}
+
+/// Whether `score` is at least as good as `best`: ties count for the later epoch, as in the
+/// reference. A score that is not a number is never good.
+fn at_least(score: f64, best: f64, lower: bool) -> bool {
+    if lower { score <= best } else { score >= best }
+}
+
+/// Trains the network with the kernels of `architecture` (or the backbone's own) and measures it on
+/// the test split.
+///
+/// Strict protocol: the weights of the best epoch on validation data are tested, once. Paper
+/// protocol: the last weights are tested; the best epoch on test data is reported under that name.
+///
+/// Writes `model.safetensors`, `model.json`, `history.parquet`, `metrics.json` and `checkpoint/`.
+///
+/// # Errors
+/// If the network does not fit the data, the loss stops being finite, or outputs cannot be written.
+pub fn retrain(
+    ctx: &StageContext<'_>,
+    architecture: Option<&Architecture>,
+    hyperparameters: &Hyperparameters,
+    out: &mut Staging,
+) -> Result<Metrics, Error> {
+    let (settings, card) = (&ctx.pipeline.retrain, ctx.data.card());
+    let (network, params) = ctx.retrain_network(architecture, hyperparameters.dropout)?;
+    let objective = ctx.objective();
+    let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)?;
+    let sizes = (settings.batch_size, 1.0);
+    let mut trainer = Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, sizes);
+    let (train, test) = (ctx.split(Split::Train)?, ctx.split(Split::Test)?);
+    let watched = match ctx.pipeline.protocol {
+        Protocol::Strict => ctx.split(Split::Validation)?,
+        Protocol::Paper => test,
+    };
+    let score = |data: &SplitData| evaluate(ctx, network.as_ref(), data, settings.batch_size);
+    let lower = lower_is_better(ctx.pipeline.task.metric);
+    let rows: Vec<usize> = (0..train.len()).collect();
+    let (mut history, mut best) = (Vec::new(), None);
+    for epoch in 0..settings.epochs {
+        let start = Instant::now();
+        let weights = rate(&settings.schedule, hyperparameters.learning_rate, epoch);
+        let rates = Rates { weights, architecture: weights };
+        let train_loss = trainer.epoch(epoch, train, &rows, rates, |_| Ok(()))?;
+        let value = score(watched)?;
+        if best.as_ref().is_none_or(|&(_, b, _)| at_least(value, b, lower)) && !value.is_nan() {
+            let state = if ctx.pipeline.protocol == Protocol::Strict { params.state()? } else { Vec::new() };
+            best = Some((epoch, value, state));
+        }
+        history.push(Epoch { epoch, learning_rate: weights, train_loss, score: Some(value) });
+        ctx.listener.on(&Event::Epoch {
+            epoch,
+            epochs: settings.epochs,
+            train_loss,
+            score: Some(value),
+            learning_rate: weights,
+            seconds: start.elapsed().as_secs_f64(),
+        });
+    }
+    write_checkpoint(out, settings.epochs, &params, &trainer.sgd)?;
+    let name = metric_name(ctx.pipeline.task.metric);
+    let measured = |metric: String, value: f64| MetricValue {
+        metric,
+        value,
+        lower_is_better: lower,
+        split: Split::Test.name().to_owned(),
+    };
+    let last = settings.epochs.saturating_sub(1);
+    let (epoch, values) = match (ctx.pipeline.protocol, best) {
+        (Protocol::Strict, Some((epoch, _, state))) => {
+            params.load(&state)?;
+            (epoch, vec![measured(name.to_owned(), score(test)?)])
+        }
+        (Protocol::Paper, Some((_, best, _))) => {
+            let value = history.last().and_then(|e| e.score).unwrap_or(f64::NAN);
+            let best = measured(format!("{name} (best on test)"), best);
+            (last, vec![measured(name.to_owned(), value), best])
+        }
+        // No epoch had a score: the network puts out what is not a number.
+        (_, None) => (last, vec![measured(name.to_owned(), score(test)?)]),
+    };
+    write_tensors(out, "model.safetensors", &params.state()?)?;
+    let model = Model {
+        format: Model::FORMAT,
+        task_name: ctx.pipeline.task_name().to_owned(),
+        task: ctx.pipeline.task.clone(),
+        backbone: ctx.retrain_backbone()?,
+        pattern: architecture.map(Architecture::pattern),
+        input: card.input.clone(),
+        target: card.target.clone(),
+        target_scaling: card.target_scaling.clone(),
+        hyperparameters: *hyperparameters,
+        epoch,
+        params: params.count(),
+    };
+    write_json(out, "model.json", &model)?;
+    write_history(out, &history, &[])?;
+    let metrics = Metrics { params: params.count(), epochs: settings.epochs, values };
+    write_json(out, "metrics.json", &metrics)?;
+    Ok(metrics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::at_least;
+
+    #[test]
+    fn later_ties_win_and_nan_never_does() {
+        assert!(at_least(0.5, 0.5, true) && at_least(0.4, 0.5, true) && !at_least(0.6, 0.5, true));
+        assert!(at_least(0.5, 0.5, false) && at_least(0.6, 0.5, false) && !at_least(0.4, 0.5, false));
+        assert!(!at_least(f64::NAN, 0.5, true) && !at_least(f64::NAN, 0.5, false));
+    }
+}

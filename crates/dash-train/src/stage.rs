@@ -1,0 +1,123 @@
+//! What every stage works on.
+
+use crate::Error;
+use candle_core::Device;
+use dash_core::{
+    architecture::Architecture,
+    card::Split,
+    event::Listener,
+    pipeline::{Backbone, Pipeline},
+};
+use dash_data::{DatasetFolder, SplitData};
+use dash_nn::{ConvBuilder, Network, Objective, ParamBuilder, Params, Plain};
+use std::sync::Arc;
+
+/// A stage that trains. Its number keeps the random streams of stages apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Stage {
+    /// Architecture search.
+    Search = 1,
+    /// Hyperparameter tuning; all trials see the same batches.
+    Tune = 2,
+    /// Training of the final network.
+    Retrain = 3,
+}
+
+/// What a stage works on: one run of one pipeline.
+pub struct StageContext<'a> {
+    /// The effective configuration.
+    pub pipeline: &'a Pipeline,
+    /// Seed of the run.
+    pub seed: u64,
+    /// The dataset.
+    pub data: &'a DatasetFolder,
+    /// Where to compute.
+    pub device: &'a Device,
+    /// Who hears what happens.
+    pub listener: &'a dyn Listener,
+}
+
+/// Number of the network whose initial weights trials and retraining share (DASH, section 8).
+const RETRAINED: u64 = 1;
+/// Number of the search network.
+const SEARCHED: u64 = 0;
+
+impl StageContext<'_> {
+    /// Loss, metric and decoding of the task.
+    pub fn objective(&self) -> Objective {
+        let task = &self.pipeline.task;
+        let scaling = self.data.card().target_scaling.as_ref().filter(|_| task.decode_target);
+        Objective { loss: task.loss, metric: task.metric, scaling: scaling.cloned().map(Arc::new) }
+    }
+
+    /// A split of the dataset.
+    ///
+    /// # Errors
+    /// If it cannot be read or has no rows.
+    pub fn split(&self, split: Split) -> Result<&SplitData, Error> {
+        let data = self.data.split(split)?;
+        if data.is_empty() { Err(Error::EmptySplit { split: split.name() }) } else { Ok(data) }
+    }
+
+    /// Number of spatial axes of the input.
+    fn axes(&self) -> usize {
+        self.data.card().input.shape.len().saturating_sub(1)
+    }
+
+    fn backbone(&self, named: Option<Backbone>, default: Option<Backbone>) -> Result<Backbone, Error> {
+        named.or(default).ok_or_else(|| Error::Shape { shape: self.data.card().input.shape.clone() })
+    }
+
+    /// The backbone of the retraining network.
+    ///
+    /// # Errors
+    /// If none is named and the data has no default one.
+    pub fn retrain_backbone(&self) -> Result<Backbone, Error> {
+        self.backbone(self.pipeline.retrain.backbone, dash_nn::default_retrain_backbone(self.axes()))
+    }
+
+    /// The backbone of the search network.
+    ///
+    /// # Errors
+    /// If none is named and the data has no default one.
+    pub fn search_backbone(&self) -> Result<Backbone, Error> {
+        self.backbone(self.pipeline.search.backbone, dash_nn::default_search_backbone(self.axes()))
+    }
+
+    fn build(
+        &self,
+        backbone: &Backbone,
+        network: u64,
+        dropout: f64,
+        convs: &mut dyn ConvBuilder,
+    ) -> Result<(Box<dyn Network>, Params), Error> {
+        let card = self.data.card();
+        let (outputs, dense) = (card.target.outputs(), card.target.is_dense());
+        let mut params = ParamBuilder::new(self.seed, network, self.device);
+        let net = dash_nn::build(backbone, &card.input.shape, outputs, dense, dropout, convs, &mut params)?;
+        Ok((net, params.finish()))
+    }
+
+    /// The retraining network with the kernels of `architecture`, or its own. Its initial weights
+    /// depend on the seed alone: all trials and the retraining of a run start from the same.
+    ///
+    /// # Errors
+    /// If the backbone does not fit the data or the architecture.
+    pub fn retrain_network(
+        &self,
+        architecture: Option<&Architecture>,
+        dropout: f64,
+    ) -> Result<(Box<dyn Network>, Params), Error> {
+        let mut convs = Plain { pattern: architecture.map(Architecture::pattern) };
+        self.build(&self.retrain_backbone()?, RETRAINED, dropout, &mut convs)
+    }
+
+    /// The search network, its exchangeable convolutions made by `convs`.
+    ///
+    /// # Errors
+    /// If the backbone does not fit the data.
+    pub fn search_network(&self, convs: &mut dyn ConvBuilder) -> Result<(Box<dyn Network>, Params), Error> {
+        self.build(&self.search_backbone()?, SEARCHED, 0.0, convs)
+    }
+}

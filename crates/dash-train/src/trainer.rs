@@ -1,0 +1,158 @@
+//! The epoch loop.
+
+use crate::{Error, Stage, StageContext};
+use candle_core::{Device, Tensor};
+use dash_core::{
+    event::{Event, Listener},
+    random::{Purpose, permutation, stream},
+};
+use dash_data::{BatchTarget, SplitData};
+use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd, Targets};
+
+/// Steps in an epoch of `batches` batches of which the share `fraction` is used:
+/// floor(fraction * batches) + 1, at most all (DASH, section 6).
+pub fn steps_per_epoch(batches: usize, fraction: f64) -> usize {
+    ((fraction * batches as f64).floor() as usize).saturating_add(1).min(batches)
+}
+
+/// A network in training.
+pub struct Trainer<'a> {
+    /// The network.
+    pub network: &'a dyn Network,
+    /// Its parameters.
+    pub params: &'a Params,
+    /// What is minimised.
+    pub objective: &'a Objective,
+    /// The optimiser.
+    pub sgd: Sgd,
+    stage: Stage,
+    seed: u64,
+    shape: &'a [usize],
+    device: &'a Device,
+    listener: &'a dyn Listener,
+    batch_size: usize,
+    fraction: f64,
+}
+
+impl<'a> Trainer<'a> {
+    /// A trainer of a stage that takes `batch_size` samples per step and the share `fraction` of
+    /// the batches per epoch.
+    pub fn new(
+        ctx: &StageContext<'a>,
+        stage: Stage,
+        network: &'a dyn Network,
+        params: &'a Params,
+        objective: &'a Objective,
+        sgd: Sgd,
+        (batch_size, fraction): (usize, f64),
+    ) -> Trainer<'a> {
+        Trainer {
+            network,
+            params,
+            objective,
+            sgd,
+            stage,
+            seed: ctx.seed,
+            shape: &ctx.data.card().input.shape,
+            device: ctx.device,
+            listener: ctx.listener,
+            batch_size: batch_size.max(1),
+            fraction,
+        }
+    }
+
+    /// Trains one epoch on `rows` of `data`, newly shuffled; `adjust` may change the gradients of
+    /// each step before they are used. Returns the mean loss per batch.
+    ///
+    /// # Errors
+    /// If the data cannot be read, or the loss stops being finite.
+    pub fn epoch(
+        &mut self,
+        epoch: usize,
+        data: &SplitData,
+        rows: &[usize],
+        rates: Rates,
+        mut adjust: impl FnMut(&mut Gradients) -> Result<(), Error>,
+    ) -> Result<f64, Error> {
+        let mut rng = stream(self.seed, Purpose::Shuffle, [self.stage as u64, epoch as u64, 0]);
+        let order: Vec<usize> =
+            permutation(&mut rng, rows.len()).into_iter().filter_map(|i| rows.get(i).copied()).collect();
+        let steps = steps_per_epoch(rows.len().div_ceil(self.batch_size), self.fraction);
+        let mut total = 0.0;
+        for (number, rows) in order.chunks(self.batch_size).take(steps).enumerate() {
+            let pass = Pass {
+                training: true,
+                seed: self.seed,
+                epoch,
+                step: (epoch * steps + number) as u64,
+            };
+            let (input, targets) = load(data, rows, self.shape, self.device)?;
+            let output = self.network.forward(&input, &pass)?;
+            let loss = self.objective.loss(&output, targets)?;
+            let value = f64::from(loss.to_scalar::<f32>()?);
+            let mut gradients = Gradients::of(&loss, self.params)?;
+            if !value.is_finite() {
+                return Err(Error::Diverged {
+                    epoch,
+                    step: number + 1,
+                    learning_rate: rates.weights,
+                    loss: value,
+                    gradient_norm: gradients.norm()?,
+                });
+            }
+            adjust(&mut gradients)?;
+            self.sgd.step(self.params, &gradients, rates)?;
+            total += value;
+            self.listener.on(&Event::Step { step: number + 1, steps });
+        }
+        Ok(total / steps.max(1) as f64)
+    }
+}
+
+/// The batch of the given rows on a device; `shape` is that of one input.
+pub(crate) fn load(
+    data: &SplitData,
+    rows: &[usize],
+    shape: &[usize],
+    device: &Device,
+) -> Result<(Tensor, Targets), Error> {
+    let batch = data.gather(rows)?;
+    let shape = [&[batch.rows], shape].concat();
+    let targets = match batch.target {
+        BatchTarget::Class(classes) => Targets::Class(classes),
+        BatchTarget::Field(values) => Targets::Field(values),
+    };
+    Ok((Tensor::from_vec(batch.input, shape, device)?, targets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_steps_of_the_published_tasks() {
+        // DASH, section 15.2: main batches and search batches per epoch.
+        for (batches, steps) in
+            [(782, 157), (100, 21), (432, 87), (26, 6), (1103, 221), (288, 58), (289, 58), (3516, 704), (291, 59)]
+        {
+            assert_eq!(steps_per_epoch(batches, 0.2), steps);
+        }
+        // Tuning: training batches of the split, ratio, batches per epoch.
+        for (batches, fraction, steps) in [
+            (625, 0.01, 7),
+            (90, 0.05, 5),
+            (432, 0.05, 22),
+            (21, 0.2, 5),
+            (1103, 0.01, 12),
+            (288, 0.05, 15),
+            (256, 0.05, 13),
+            (3125, 0.01, 32),
+            (281, 0.05, 15),
+        ] {
+            assert_eq!(steps_per_epoch(batches, fraction), steps);
+        }
+        assert_eq!(steps_per_epoch(3, 1.0), 3);
+        assert_eq!(steps_per_epoch(1, 0.2), 1);
+        assert_eq!(steps_per_epoch(0, 0.2), 0);
+    }
+}

@@ -1,0 +1,99 @@
+//! Tuning of one network: trials, selection, outputs.
+
+use crate::{Error, grid, search, trials};
+use dash_core::{
+    architecture::{Architecture, Hyperparameters},
+    card::Split,
+    event::Event,
+};
+use dash_nn::{Rates, Sgd, lower_is_better, metric_name, rate};
+use dash_store::Staging;
+use dash_train::{Stage, StageContext, Trainer, evaluate, write_json};
+use serde::{Deserialize, Serialize};
+
+/// What tuning selected: `hyperparameters.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Selection {
+    /// The selected values.
+    #[serde(flatten)]
+    pub hyperparameters: Hyperparameters,
+    /// Score of the selected trial on the validation split.
+    pub score: f64,
+    /// Name of the metric that the score is in.
+    pub metric: String,
+    /// Zero-based number of the selected trial.
+    pub trial: usize,
+    /// Trials that were run.
+    pub trials: usize,
+    /// Combinations in the grid; more than `trials` if the early stop applied.
+    pub grid: usize,
+}
+
+/// Tunes the network with the kernels of `architecture` (or the backbone's own): short trainings
+/// over a grid, all from the same initial weights and on the same batches, scored on validation
+/// data (DASH, section 8).
+///
+/// Writes `hyperparameters.json` and `trials.parquet`.
+///
+/// # Errors
+/// If a trial cannot be run (divergence is recorded, not an error), all diverged, or outputs
+/// cannot be written.
+pub fn tune(
+    ctx: &StageContext<'_>,
+    architecture: Option<&Architecture>,
+    out: &mut Staging,
+) -> Result<Hyperparameters, Error> {
+    let metric = ctx.pipeline.task.metric;
+    let all = grid(&ctx.pipeline.tune);
+    let (outcomes, best) = search(&all, lower_is_better(metric), |index, hyperparameters| {
+        let score = trial(ctx, architecture, hyperparameters)?;
+        ctx.listener.on(&Event::Trial { trial: index, trials: all.len(), score });
+        Ok::<_, Error>(score)
+    })?;
+    trials::write(out, &outcomes)?;
+    let selected = best.and_then(|trial| Some((trial, outcomes.get(trial)?)));
+    let Some((trial, outcome)) = selected else {
+        return Err(Error::AllDiverged { trials: outcomes.len() });
+    };
+    let selection = Selection {
+        hyperparameters: outcome.hyperparameters,
+        score: outcome.score.unwrap_or(f64::NAN),
+        metric: metric_name(metric).to_owned(),
+        trial,
+        trials: outcomes.len(),
+        grid: all.len(),
+    };
+    write_json(out, "hyperparameters.json", &selection)?;
+    Ok(selection.hyperparameters)
+}
+
+/// One short training; `None` if it diverged.
+fn trial(
+    ctx: &StageContext<'_>,
+    architecture: Option<&Architecture>,
+    hyperparameters: &Hyperparameters,
+) -> Result<Option<f64>, Error> {
+    let (settings, schedule) = (&ctx.pipeline.tune, &ctx.pipeline.retrain.schedule);
+    let (network, params) = ctx.retrain_network(architecture, hyperparameters.dropout)?;
+    let objective = ctx.objective();
+    let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)
+        .map_err(dash_train::Error::from)?;
+    let sizes = (settings.batch_size, settings.fraction);
+    let mut trainer = Trainer::new(ctx, Stage::Tune, network.as_ref(), &params, &objective, sgd, sizes);
+    let train = ctx.split(Split::Train)?;
+    let rows: Vec<usize> = match train.tuning_rows() {
+        Some(rows) => rows.to_vec(),
+        None => (0..train.len()).collect(),
+    };
+    for epoch in 0..settings.epochs {
+        let weights = rate(schedule, hyperparameters.learning_rate, epoch);
+        let rates = Rates { weights, architecture: weights };
+        match trainer.epoch(epoch, train, &rows, rates, |_| Ok(())) {
+            Ok(_) => {}
+            Err(dash_train::Error::Diverged { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let score = evaluate(ctx, network.as_ref(), ctx.split(Split::Validation)?, settings.batch_size)?;
+    Ok(Some(score).filter(|score| score.is_finite()))
+}
