@@ -45,7 +45,8 @@ impl AlphaRule {
         for (index, param) in params.iter().enumerate().filter(|(_, p)| p.kind() == Kind::Architecture) {
             let Some(gradient) = gradients.get(index) else { continue };
             let treated = self.treat(&gradient.to_vec1::<f32>()?);
-            gradients.replace(index, Tensor::from_vec(treated, param.var().shape(), param.var().device())?)?;
+            gradients
+                .replace(index, Tensor::from_vec(treated, param.var().shape(), param.var().device())?)?;
         }
         Ok(())
     }
@@ -87,7 +88,8 @@ mod tests {
 
     #[test]
     fn without_scale_only_the_pull_is_added() {
-        let rule = AlphaRule::new(0.0, Pull::KernelSize { weight: 0.5 }, &Candidate::enumerate(&[3], &[1, 2]));
+        let rule =
+            AlphaRule::new(0.0, Pull::KernelSize { weight: 0.5 }, &Candidate::enumerate(&[3], &[1, 2]));
         assert_eq!(rule.treat(&[1.0, -1.0]), [16.0, 14.0]);
     }
 }

@@ -73,9 +73,7 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
 fn into_train(error: Error) -> dash_train::Error {
     match error {
         Error::Train(error) => error,
-        Error::NotFinite { .. } => {
-            dash_train::Error::Tensor(candle_core::Error::Msg(error.to_string()))
-        }
+        Error::NotFinite { .. } => dash_train::Error::Tensor(candle_core::Error::Msg(error.to_string())),
     }
 }
 
@@ -136,7 +134,7 @@ mod tests {
         let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
         let alpha = params.architecture("stem.alpha", 4, Init::Constant(0.0)).unwrap();
         let layer = SearchedLayer { name: "stem".to_owned(), alpha: alpha.clone() };
-        let mut choice = |alpha_values: &[f32; 4]| {
+        let choice = |alpha_values: &[f32; 4]| {
             alpha.var().set(&Tensor::new(alpha_values, &Device::Cpu).unwrap()).unwrap();
             let found = extract(&space, std::slice::from_ref(&layer)).unwrap();
             (found.layers[0].kernel_size, found.layers[0].dilation)

@@ -99,8 +99,11 @@ impl ConvBuilder for Supernet {
         // The bias keeps the backbone's initial values; its bound follows from the backbone's kernel.
         let taps = spec.default.kernel_size.pow(spec.dims as u32);
         let bias = params.weight(&format!("{name}.bias"), spec.c_out, spec.init.bias(spec.c_in, taps))?;
-        let alpha =
-            params.architecture(&format!("{name}.alpha"), self.candidates.len(), Init::Normal { std: ALPHA_STD })?;
+        let alpha = params.architecture(
+            &format!("{name}.alpha"),
+            self.candidates.len(),
+            Init::Normal { std: ALPHA_STD },
+        )?;
         self.layers.push(SearchedLayer { name: name.clone(), alpha: alpha.clone() });
         let conv = TapConv::new(mixture.taps().clone(), groups, spec.stride)?;
         Ok(Box::new(MixedConv {
@@ -156,10 +159,8 @@ mod tests {
 
     #[test]
     fn noise_has_the_moments_of_a_gumbel_distribution_and_is_fresh_everywhere() {
-        let draws: Vec<f64> = (0..4000)
-            .flat_map(|step| Gumbel.draw(&pass(0, step), 0, 16))
-            .map(f64::from)
-            .collect();
+        let draws: Vec<f64> =
+            (0..4000).flat_map(|step| Gumbel.draw(&pass(0, step), 0, 16)).map(f64::from).collect();
         let n = draws.len() as f64;
         let mean = draws.iter().sum::<f64>() / n;
         let variance = draws.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / n;
@@ -168,11 +169,9 @@ mod tests {
         assert!((variance - 1.644_934).abs() < 0.08, "{variance}");
         let base = Gumbel.draw(&pass(0, 0), 0, 4);
         assert_eq!(base, Gumbel.draw(&pass(0, 0), 0, 4));
-        for other in [
-            Gumbel.draw(&pass(1, 0), 0, 4),
-            Gumbel.draw(&pass(0, 1), 0, 4),
-            Gumbel.draw(&pass(0, 0), 1, 4),
-        ] {
+        for other in
+            [Gumbel.draw(&pass(1, 0), 0, 4), Gumbel.draw(&pass(0, 1), 0, 4), Gumbel.draw(&pass(0, 0), 1, 4)]
+        {
             assert_ne!(base, other);
         }
     }

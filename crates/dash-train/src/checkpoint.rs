@@ -78,7 +78,8 @@ mod tests {
         let mut out = Staging::begin(&dir.path().join("stage")).unwrap();
         let tensor = Tensor::new(&[[1f32, 2., 3.], [4., 5., 6.]], &Device::Cpu).unwrap();
         let hash =
-            write_tensors(&mut out, "model.safetensors", &[("a.weight".to_owned(), tensor.t().unwrap())]).unwrap();
+            write_tensors(&mut out, "model.safetensors", &[("a.weight".to_owned(), tensor.t().unwrap())])
+                .unwrap();
         let path = out.path().join("model.safetensors");
         assert_eq!(hash, dash_store::sha256_file(&path).unwrap());
         let read = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();

@@ -35,8 +35,20 @@ pub enum Error {
         /// Norm of all gradients of the step, before clipping.
         gradient_norm: f64,
     },
+    /// The trained network has no score.
+    #[error("the trained network's {metric} on the {split} split is {value}")]
+    NoScore {
+        /// Name of the metric.
+        metric: String,
+        /// The split.
+        split: String,
+        /// The value: infinite or not a number.
+        value: f64,
+    },
     /// The data has no axes that a backbone works on.
-    #[error("samples of shape {shape:?} have no default backbone: channels and 1 or 2 spatial axes are needed")]
+    #[error(
+        "samples of shape {shape:?} have no default backbone: channels and 1 or 2 spatial axes are needed"
+    )]
     Shape {
         /// Shape of one sample.
         shape: Vec<usize>,
@@ -64,7 +76,7 @@ impl Classify for Error {
             Error::Network(error) => error.kind(),
             Error::Store(error) => error.kind(),
             Error::Tensor(_) => ErrorKind::Internal,
-            Error::Diverged { .. } => ErrorKind::Stage,
+            Error::Diverged { .. } | Error::NoScore { .. } => ErrorKind::Stage,
             Error::Shape { .. } | Error::EmptySplit { .. } | Error::Format { .. } => ErrorKind::Data,
         }
     }
@@ -75,7 +87,7 @@ impl Classify for Error {
             Error::Network(error) => error.hint(),
             Error::Store(error) => error.hint(),
             Error::Tensor(_) | Error::Format { .. } => None,
-            Error::Diverged { .. } => Some("use a smaller learning rate".to_owned()),
+            Error::Diverged { .. } | Error::NoScore { .. } => Some("use a smaller learning rate".to_owned()),
             Error::Shape { .. } => Some("name a backbone in [search] and [retrain]".to_owned()),
             Error::EmptySplit { .. } => Some("give the dataset more samples, or another split".to_owned()),
         }

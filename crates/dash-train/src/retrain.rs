@@ -56,7 +56,8 @@ fn at_least(score: f64, best: f64, lower: bool) -> bool {
 /// Writes `model.safetensors`, `model.json`, `history.parquet`, `metrics.json` and `checkpoint/`.
 ///
 /// # Errors
-/// If the network does not fit the data, the loss stops being finite, or outputs cannot be written.
+/// If the network does not fit the data, the loss or a measured value is not finite, or outputs
+/// cannot be written.
 pub fn retrain(
     ctx: &StageContext<'_>,
     architecture: Option<&Architecture>,
@@ -120,6 +121,9 @@ pub fn retrain(
         // No epoch had a score: the network puts out what is not a number.
         (_, None) => (last, vec![measured(name.to_owned(), score(test)?)]),
     };
+    if let Some(MetricValue { metric, split, value, .. }) = values.iter().find(|v| !v.value.is_finite()) {
+        return Err(Error::NoScore { metric: metric.clone(), split: split.clone(), value: *value });
+    }
     write_tensors(out, "model.safetensors", &params.state()?)?;
     let model = Model {
         format: Model::FORMAT,

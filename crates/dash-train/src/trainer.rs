@@ -80,12 +80,7 @@ impl<'a> Trainer<'a> {
         let steps = steps_per_epoch(rows.len().div_ceil(self.batch_size), self.fraction);
         let mut total = 0.0;
         for (number, rows) in order.chunks(self.batch_size).take(steps).enumerate() {
-            let pass = Pass {
-                training: true,
-                seed: self.seed,
-                epoch,
-                step: (epoch * steps + number) as u64,
-            };
+            let pass = Pass { training: true, seed: self.seed, epoch, step: (epoch * steps + number) as u64 };
             let (input, targets) = load(data, rows, self.shape, self.device)?;
             let output = self.network.forward(&input, &pass)?;
             let loss = self.objective.loss(&output, targets)?;
@@ -132,9 +127,17 @@ mod tests {
     #[test]
     fn the_steps_of_the_published_tasks() {
         // DASH, section 15.2: main batches and search batches per epoch.
-        for (batches, steps) in
-            [(782, 157), (100, 21), (432, 87), (26, 6), (1103, 221), (288, 58), (289, 58), (3516, 704), (291, 59)]
-        {
+        for (batches, steps) in [
+            (782, 157),
+            (100, 21),
+            (432, 87),
+            (26, 6),
+            (1103, 221),
+            (288, 58),
+            (289, 58),
+            (3516, 704),
+            (291, 59),
+        ] {
             assert_eq!(steps_per_epoch(batches, 0.2), steps);
         }
         // Tuning: training batches of the split, ratio, batches per epoch.

@@ -39,7 +39,7 @@ fn better(score: f64, best: Option<f64>, lower_is_better: bool) -> bool {
 ///
 /// Where the learning rate changes, the best score so far is compared with the best at the change
 /// before; if they are equal, the walk ends. So the second learning rate is always tried, the third
-/// only if the second brought an improvement.
+/// only if the second brought an improvement, or nothing has had a score yet.
 ///
 /// # Errors
 /// Those of `trial`. A trial without a finite score counts as diverged.
@@ -55,7 +55,7 @@ pub fn search<E>(
     for (index, hyperparameters) in grid.iter().enumerate() {
         if outcomes.last().is_some_and(|o| o.hyperparameters.learning_rate != hyperparameters.learning_rate) {
             let now = best.map(|(_, score)| score);
-            if at_change == Some(now) {
+            if now.is_some() && at_change == Some(now) {
                 break;
             }
             at_change = Some(now);
@@ -113,7 +113,9 @@ mod tests {
         assert_eq!(walk([0.4, 0.4, 0.4, 0.4, 0.4, 0.4], true), (4, Some(0)));
         let nan = f64::NAN;
         assert_eq!(walk([nan, nan, 0.4, 0.3, 0.5, nan], true), (6, Some(3)));
-        assert_eq!(walk([nan, f64::INFINITY, nan, nan, 0.5, 0.5], true), (4, None));
+        // As long as everything diverges, smaller learning rates are worth trying.
+        assert_eq!(walk([nan, f64::INFINITY, nan, nan, 0.5, 0.5], true), (6, Some(4)));
+        assert_eq!(walk([nan; 6], true), (6, None));
         assert_eq!(walk([nan, f64::INFINITY, 0.1, nan, 0.5, 0.5], false), (6, Some(4)));
     }
 }

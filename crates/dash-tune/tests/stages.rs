@@ -1,0 +1,203 @@
+//! Tuning and retraining on a small simulated dataset: protocols, divergence, determinism.
+#![allow(clippy::unwrap_used, reason = "a failure to set up is a failure of the test")]
+
+use candle_core::Device;
+use dash_core::{
+    architecture::Hyperparameters,
+    card::Split,
+    event::{Event, Listener, Silent},
+    pipeline::{Pipeline, Protocol},
+};
+use dash_data::DatasetFolder;
+use dash_store::Staging;
+use dash_train::{Metrics, Model, StageContext, evaluate, read_history, retrain};
+use dash_tune::{Selection, tune};
+use serde_json::json;
+use std::{collections::BTreeMap, path::Path, sync::Mutex};
+
+/// 9 x 9 Darcy fields: 12 for training, 4 for validation, 4 for testing.
+fn pipeline(protocol: &str, learning_rates: &[f64]) -> Pipeline {
+    let backbone = json!({ "kind": "wrn", "depth": 10, "width": 1 });
+    serde_json::from_value(json!({
+        "name": "tiny",
+        "protocol": protocol,
+        "dataset": {
+            "recipe": "darcy-flow", "simulate": { "grid": 17 }, "subsample": 2,
+            "train": 12, "validation": 4, "test": 4,
+        },
+        "task": {
+            "loss": { "kind": "relative-l2" }, "metric": { "kind": "relative-l2" }, "decode_target": true,
+        },
+        "tune": {
+            "epochs": 1, "fraction": 1.0, "batch_size": 4, "learning_rates": learning_rates,
+            "dropouts": [0.1], "weight_decays": [5e-4], "momenta": [0.9],
+        },
+        "retrain": { "backbone": backbone, "epochs": 4, "batch_size": 4 },
+    }))
+    .unwrap()
+}
+
+const CHOSEN: Hyperparameters =
+    Hyperparameters { learning_rate: 0.02, dropout: 0.1, weight_decay: 5e-4, momentum: 0.9 };
+
+/// A dataset with a place for stages beside it.
+struct Place {
+    folder: tempfile::TempDir,
+    pipeline: Pipeline,
+    data: DatasetFolder,
+}
+
+impl Place {
+    fn new(pipeline: Pipeline) -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dataset");
+        let mut staging = Staging::begin(&path).unwrap();
+        dash_data::ingest(&pipeline.dataset, pipeline.protocol, &mut staging, &Silent).unwrap();
+        staging.publish().unwrap();
+        let data = DatasetFolder::open(&path).unwrap();
+        Place { folder, pipeline, data }
+    }
+
+    fn context<'a>(&'a self, listener: &'a dyn Listener) -> StageContext<'a> {
+        StageContext { pipeline: &self.pipeline, seed: 5, data: &self.data, device: &Device::Cpu, listener }
+    }
+
+    fn staging(&self, name: &str) -> Staging {
+        Staging::begin(&self.folder.path().join(name)).unwrap()
+    }
+}
+
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            found.extend(files(&path).into_iter().map(|(inner, bytes)| (format!("{name}/{inner}"), bytes)));
+        } else {
+            found.insert(name, std::fs::read(&path).unwrap());
+        }
+    }
+    found
+}
+
+/// Remembers how many steps an epoch had.
+#[derive(Default)]
+struct Steps(Mutex<Vec<usize>>);
+
+impl Listener for Steps {
+    fn on(&self, event: &Event) {
+        if let Event::Step { steps, .. } = event {
+            self.0.lock().unwrap().push(*steps);
+        }
+    }
+}
+
+#[test]
+fn the_files_of_a_run_do_not_depend_on_the_number_of_threads() {
+    let place = Place::new(pipeline("strict", &[0.05, 0.01]));
+    let run = |name: &str, threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut out = place.staging(name);
+            let ctx = place.context(&Silent);
+            let chosen = tune(&ctx, None, &mut out).unwrap();
+            retrain(&ctx, None, &chosen, &mut out).unwrap();
+            files(out.path())
+        })
+    };
+    let (one, three) = (run("a", 1), run("b", 3));
+    let names: Vec<&str> = one.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "checkpoint/manifest.json",
+            "checkpoint/momenta.safetensors",
+            "checkpoint/state.safetensors",
+            "history.parquet",
+            "hyperparameters.json",
+            "metrics.json",
+            "model.json",
+            "model.safetensors",
+            "trials.parquet",
+        ]
+    );
+    for (name, bytes) in &one {
+        assert!(bytes == &three[name], "{name} differs");
+    }
+}
+
+#[test]
+fn strict_reports_the_best_validated_weights_and_these_are_the_ones_in_the_file() {
+    let place = Place::new(pipeline("strict", &[0.01]));
+    let ctx = place.context(&Silent);
+    let mut out = place.staging("retrain");
+    let metrics = retrain(&ctx, None, &CHOSEN, &mut out).unwrap();
+
+    let written = files(out.path());
+    let read: Metrics = serde_json::from_slice(&written["metrics.json"]).unwrap();
+    assert_eq!(read, metrics);
+    let model: Model = serde_json::from_slice(&written["model.json"]).unwrap();
+    let scores: Vec<f64> =
+        read_history(&out.path().join("history.parquet")).unwrap().iter().map(|e| e.score.unwrap()).collect();
+    let lowest = scores.iter().copied().fold(f64::INFINITY, f64::min);
+    assert_eq!((scores.len(), scores[model.epoch]), (4, lowest));
+
+    let (network, params) = ctx.retrain_network(None, CHOSEN.dropout).unwrap();
+    let tensors = candle_core::safetensors::load(out.path().join("model.safetensors"), &Device::Cpu).unwrap();
+    params.load(&tensors.into_iter().collect::<Vec<_>>()).unwrap();
+    let score = |split: Split| evaluate(&ctx, network.as_ref(), ctx.split(split).unwrap(), 3).unwrap();
+    assert_eq!(score(Split::Validation), lowest);
+    let value = &metrics.values[0];
+    assert_eq!(
+        (value.metric.as_str(), value.split.as_str(), metrics.values.len()),
+        ("relative-l2", "test", 1)
+    );
+    assert_eq!(value.value, score(Split::Test));
+}
+
+#[test]
+fn paper_trains_on_everything_but_tunes_on_the_training_part() {
+    let place = Place::new(pipeline("paper", &[0.01]));
+    assert_eq!(place.pipeline.protocol, Protocol::Paper);
+    let steps = Steps::default();
+    tune(&place.context(&steps), None, &mut place.staging("tune")).unwrap();
+    assert_eq!(steps.0.lock().unwrap().as_slice(), [3, 3, 3]);
+
+    let steps = Steps::default();
+    let mut out = place.staging("retrain");
+    let metrics = retrain(&place.context(&steps), None, &CHOSEN, &mut out).unwrap();
+    assert_eq!(steps.0.lock().unwrap().as_slice(), [4; 16]);
+    let scores: Vec<f64> =
+        read_history(&out.path().join("history.parquet")).unwrap().iter().map(|e| e.score.unwrap()).collect();
+    let names: Vec<&str> = metrics.values.iter().map(|v| v.metric.as_str()).collect();
+    assert_eq!(names, ["relative-l2", "relative-l2 (best on test)"]);
+    assert_eq!(metrics.values[0].value, scores[3]);
+    assert_eq!(metrics.values[1].value, scores.iter().copied().fold(f64::INFINITY, f64::min));
+}
+
+#[test]
+fn divergence_ends_retraining_with_its_place_but_only_a_trial_of_tuning() {
+    let place = Place::new(pipeline("strict", &[1e30, 0.01]));
+    let ctx = place.context(&Silent);
+    let wild = Hyperparameters { learning_rate: 1e30, ..CHOSEN };
+    let error = retrain(&ctx, None, &wild, &mut place.staging("retrain")).unwrap_err();
+    let dash_train::Error::Diverged { epoch: 0, step: 2.., learning_rate, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(learning_rate, 1e30);
+
+    let mut out = place.staging("tune");
+    let chosen = tune(&ctx, None, &mut out).unwrap();
+    assert_eq!(chosen.learning_rate, 0.01);
+    let selection: Selection = serde_json::from_slice(&files(out.path())["hyperparameters.json"]).unwrap();
+    assert_eq!((selection.hyperparameters, selection.trial, selection.trials), (chosen, 1, 2));
+    assert!(selection.score.is_finite());
+}
+
+#[test]
+fn nothing_but_divergence_is_an_error() {
+    let place = Place::new(pipeline("strict", &[1e30, 1e29]));
+    let error = tune(&place.context(&Silent), None, &mut place.staging("tune")).unwrap_err();
+    assert!(matches!(error, dash_tune::Error::AllDiverged { trials: 2 }), "{error}");
+}
