@@ -1,1 +1,58 @@
-fn main() {}
+//! `dash-nas`: the terminal. The only crate that prints or reads arguments.
+
+mod args;
+mod commands;
+mod error;
+mod files;
+mod output;
+mod progress;
+
+use clap::Parser;
+use dash_core::error::Classify;
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+fn main() -> ExitCode {
+    stop_on_signals();
+    match commands::run(args::Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            let (red, blue, plain) =
+                match io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+                    true => ("\x1b[1;31m", "\x1b[1;34m", "\x1b[0m"),
+                    false => ("", "", ""),
+                };
+            let mut text = String::new();
+            for line in error.to_string().lines() {
+                text += &format!("{red}error:{plain} {line}\n");
+            }
+            if let Some(hint) = error.hint() {
+                text += &format!("{blue}hint:{plain} {hint}\n");
+            }
+            // There is nowhere else to tell it.
+            let _ = io::stderr().write_all(text.as_bytes());
+            ExitCode::from(error.kind().exit_code())
+        }
+    }
+}
+
+/// Ends the process with the documented code when it is interrupted. What was being made is left
+/// under a temporary name, which the next run of the same pipeline removes.
+fn stop_on_signals() {
+    use dash_core::error::ErrorKind;
+    use signal_hook::{
+        consts::{SIGINT, SIGTERM},
+        iterator::Signals,
+    };
+    // Without handlers the default action ends the process just as well.
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            let _ = io::stderr().write_all(b"\ninterrupted; finished stages are kept, run again to go on\n");
+            std::process::exit(i32::from(ErrorKind::Interrupted.exit_code()));
+        }
+    });
+}

@@ -1,1 +1,43 @@
-//! Stub.
+//! Pipelines -> graph of stages -> results: what must run and why, running it, collecting it.
+//!
+//! A stage is known by the fingerprint of exactly the settings and inputs that it depends on. What
+//! was finished with the same fingerprint and is undamaged is not run again.
+//!
+//! ```
+//! use dash_pipeline::{Batch, Folders, plan};
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let text = r#"
+//! name = "tiny"
+//! methods = ["backbone"]
+//! dataset = { recipe = "darcy-flow", simulate = { grid = 21 }, subsample = 2 }
+//! task = { loss = { kind = "relative-l2" }, metric = { kind = "relative-l2" } }
+//! "#;
+//! let batch = Batch::one(dash_core::load::pipeline("tiny.toml", text, None, &[])?);
+//! let folders = Folders::new("runs-that-do-not-exist", "reports-that-do-not-exist");
+//! let names: Vec<String> = plan(&batch, &folders)?.into_iter().map(|p| p.stage).collect();
+//! assert_eq!(names, ["dataset", "backbone-tune", "backbone-retrain", "report"]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod collect;
+mod config;
+mod device;
+mod error;
+mod executor;
+mod graph;
+mod plan;
+mod report;
+mod run;
+mod status;
+mod work;
+
+pub use device::DeviceChoice;
+pub use error::{Error, Failure};
+pub use executor::{Executor, Job, Local, Work};
+pub use graph::{Batch, Folders, Stage};
+pub use plan::{Action, Planned, plan};
+pub use report::report;
+pub use run::{Outcome, ingest, run};
+pub use status::{RunStatus, StageStatus, status};
+pub use work::Training;

@@ -1,0 +1,180 @@
+//! The command line.
+
+use clap::{Parser, Subcommand, ValueEnum};
+use dash_pipeline::DeviceChoice;
+use std::{num::NonZeroUsize, path::PathBuf};
+
+/// Differentiable architecture search for any kind of data: from pipeline files to a report.
+#[derive(Debug, Parser)]
+#[command(name = "dash-nas", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_long_help = EXIT_CODES)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  internal error
+    2  wrong use of the command line
+    3  bad or missing pipeline file
+    4  bad or missing data
+    5  locked by another run
+    6  device, memory or disk
+    7  one or more stages failed
+   75  stopped at a checkpoint, run again
+  130  interrupted";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run pipelines from raw data to a report; what is finished already is reused
+    #[command(after_help = "\
+Examples:
+  dash-nas run pipelines/quickstart.toml
+  dash-nas run pipelines/ecg.toml --profile smoke --set dataset.raw=/data/ecg
+  dash-nas run pipelines/ecg.toml --set search.epochs=5 --dry-run
+  dash-nas run pipelines/ecg.toml pipelines/darcy-flow.toml --format json")]
+    Run(Run),
+    /// Check pipeline files and print their effective configuration
+    #[command(after_help = "\
+Examples:
+  dash-nas check pipelines/ecg.toml
+  dash-nas check pipelines/ecg.toml --profile smoke --set search.epochs=5")]
+    Check(Check),
+    /// Show what is finished and who is at work
+    Status(Folders),
+    /// Say why a stage would run or be reused, and everything that differs
+    #[command(after_help = "Example:\n  dash-nas explain pipelines/ecg.toml retrain --set retrain.epochs=50")]
+    Explain(Explain),
+    /// Build the report again from finished runs
+    Report(Report),
+    /// Work with datasets
+    #[command(subcommand)]
+    Data(Data),
+    /// Print the JSON schema of pipeline files
+    Schema,
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  dash-nas completions bash > ~/.local/share/bash-completion/completions/dash-nas"
+    )]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Data {
+    /// Convert or simulate the dataset of a pipeline, without any training
+    #[command(after_help = "Example:\n  dash-nas data ingest pipelines/ecg.toml")]
+    Ingest(Ingest),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Input {
+    /// Pipeline files, or sweep files that list them
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Changes {
+    /// Merge the profile of this name over each file
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Override one key, such as search.epochs=5; may be given many times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Seeds of the runs, separated by commas, instead of those of the files
+    #[arg(long, value_name = "SEEDS", value_delimiter = ',')]
+    pub(crate) seeds: Option<Vec<u32>>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Folders {
+    /// Where runs are kept
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    pub(crate) runs_dir: PathBuf,
+    /// Where reports are written
+    #[arg(long, value_name = "DIR", default_value = "reports")]
+    pub(crate) reports_dir: PathBuf,
+    /// What is printed on standard output
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Execution {
+    /// Threads to compute with; by default one per core. Results do not depend on it
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Device to compute on: cpu, auto or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    pub(crate) device: DeviceChoice,
+    /// Append one JSON object per event to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+    /// No progress on standard error, only warnings and errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+    /// Print what would be done and why, and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) input: Input,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Explain {
+    /// Pipeline file
+    pub(crate) file: PathBuf,
+    /// Stage: dataset, search, tune, retrain, backbone-tune, backbone-retrain or report
+    pub(crate) stage: String,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Report {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ingest {
+    #[command(flatten)]
+    pub(crate) input: Input,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+    #[command(flatten)]
+    pub(crate) execution: Execution,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Tables for people
+    Human,
+    /// One JSON document
+    Json,
+}

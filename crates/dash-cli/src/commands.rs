@@ -1,0 +1,103 @@
+//! What each command does.
+
+use crate::{
+    args::{self, Args, Command, Data, Format},
+    error::Error,
+    files, output, progress,
+};
+use clap::CommandFactory;
+use dash_pipeline::{Folders, Local, Training};
+use std::io::{self, Write};
+
+/// Runs the command.
+pub(crate) fn run(args: Args) -> Result<(), Error> {
+    match args.command {
+        Command::Run(args) => run_pipelines(&args),
+        Command::Check(args) => check(&args),
+        Command::Status(args) => output::status(&dash_pipeline::status(&folders(&args))?, args.format),
+        Command::Explain(args) => explain(&args),
+        Command::Report(args) => {
+            let outcome = dash_pipeline::report(&files::batch(&args.input)?, &folders(&args.folders))?;
+            output::outcome(&outcome, args.folders.format)
+        }
+        Command::Data(Data::Ingest(args)) => ingest(&args),
+        Command::Schema => Ok(io::stdout().write_all(dash_core::load::schema().as_bytes())?),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "dash-nas", &mut script);
+            Ok(io::stdout().write_all(&script)?)
+        }
+    }
+}
+
+fn run_pipelines(args: &args::Run) -> Result<(), Error> {
+    let batch = files::batch(&args.input)?;
+    let folders = folders(&args.folders);
+    if args.dry_run {
+        return output::plan(&dash_pipeline::plan(&batch, &folders)?, args.folders.format);
+    }
+    let executor = executor(&args.execution)?;
+    let listener = progress::listener(&args.execution)?;
+    let outcome = dash_pipeline::run(&batch, &folders, &executor, listener.as_ref())?;
+    drop(listener);
+    output::outcome(&outcome, args.folders.format)?;
+    outcome.error().map_or(Ok(()), |error| Err(error.into()))
+}
+
+fn check(args: &args::Check) -> Result<(), Error> {
+    let batch = files::batch(&args.input)?;
+    let mut out = io::stdout().lock();
+    for (i, pipeline) in batch.pipelines.iter().enumerate() {
+        if i > 0 {
+            writeln!(out, "\n# ---- {}\n", pipeline.name)?;
+        }
+        out.write_all(dash_core::load::to_toml(pipeline)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn explain(args: &args::Explain) -> Result<(), Error> {
+    let batch = dash_pipeline::Batch::one(files::one(&args.file, &args.changes)?);
+    let planned = dash_pipeline::plan(&batch, &folders(&args.folders))?;
+    let chosen: Vec<_> = planned.iter().filter(|p| p.stage == args.stage).cloned().collect();
+    if chosen.is_empty() {
+        let mut known: Vec<String> = planned.into_iter().map(|p| p.stage).collect();
+        known.dedup();
+        known.sort();
+        known.dedup();
+        return Err(dash_pipeline::Error::UnknownStage { name: args.stage.clone(), known }.into());
+    }
+    output::explanation(&chosen, args.folders.format)
+}
+
+fn ingest(args: &args::Ingest) -> Result<(), Error> {
+    let batch = files::batch(&args.input)?;
+    let folders = folders(&args.folders);
+    let executor = executor(&args.execution)?;
+    let listener = progress::listener(&args.execution)?;
+    let mut made = Vec::new();
+    for pipeline in &batch.pipelines {
+        made.push(dash_pipeline::ingest(pipeline, &folders, &executor, listener.as_ref())?);
+    }
+    drop(listener);
+    let mut out = io::stdout().lock();
+    match args.folders.format {
+        Format::Human => made.iter().try_for_each(|path| writeln!(out, "dataset: {}", path.display()))?,
+        Format::Json => writeln!(out, "{}", serde_json::json!({ "datasets": made }))?,
+    }
+    Ok(())
+}
+
+fn folders(args: &args::Folders) -> Folders {
+    Folders::new(&args.runs_dir, &args.reports_dir)
+}
+
+fn executor(args: &args::Execution) -> Result<Local<Training>, Error> {
+    if let Some(threads) = args.threads.map(usize::from) {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .map_err(|e| Error::Threads { threads, reason: e.to_string() })?;
+    }
+    Ok(Local { work: Training { device: args.device.open()? } })
+}

@@ -1,0 +1,70 @@
+//! All errors that reach the terminal.
+
+use dash_core::error::{Classify, ErrorKind};
+use std::{io, path::PathBuf};
+
+/// Failures of the program.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// A pipeline file cannot be read. Its kind is that of a bad pipeline file, exit code 3.
+    #[error("cannot read the pipeline file {path}: {source}", path = path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path}: a sweep cannot include the sweep {inner}", path = path.display(), inner = inner.display())]
+    Nested { path: PathBuf, inner: PathBuf },
+    #[error(transparent)]
+    Load(#[from] dash_core::load::Error),
+    #[error(transparent)]
+    Pipeline(#[from] dash_pipeline::Error),
+    #[error(transparent)]
+    Report(#[from] dash_report::Error),
+    #[error(transparent)]
+    Store(#[from] dash_store::Error),
+    #[error("cannot use {threads} threads: {reason}")]
+    Threads { threads: usize, reason: String },
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] io::Error),
+    #[error("cannot write JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Error {
+    fn classified(&self) -> Option<&dyn Classify> {
+        match self {
+            Error::Load(e) => Some(e),
+            Error::Pipeline(e) => Some(e),
+            Error::Report(e) => Some(e),
+            Error::Store(e) => Some(e),
+            _ => None,
+        }
+    }
+
+    /// Whether the reader of our output has gone, as in `dash-nas schema | head`.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        match self {
+            Error::Output(e) => e.kind() == io::ErrorKind::BrokenPipe,
+            Error::Json(e) => e.io_error_kind() == Some(io::ErrorKind::BrokenPipe),
+            _ => false,
+        }
+    }
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Error::Read { .. } | Error::Nested { .. } => ErrorKind::Configuration,
+            Error::Threads { .. } | Error::Output(_) => ErrorKind::Device,
+            Error::Json(_) => ErrorKind::Internal,
+            other => other.classified().map_or(ErrorKind::Internal, Classify::kind),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("pipeline files of the benchmark are in pipelines/".into())
+            }
+            Error::Nested { .. } => Some("list the pipeline files themselves".into()),
+            other => other.classified().and_then(Classify::hint),
+        }
+    }
+}

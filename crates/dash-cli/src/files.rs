@@ -1,0 +1,64 @@
+//! Pipeline and sweep files -> a batch.
+
+use crate::{args::Changes, args::Input, error::Error};
+use dash_core::{
+    load::{self, FileKind},
+    pipeline::Pipeline,
+};
+use dash_pipeline::Batch;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// All pipelines of the files. Several files, or a sweep, get a common report if a sweep asks.
+pub(crate) fn batch(input: &Input) -> Result<Batch, Error> {
+    let mut batch = Batch { pipelines: Vec::new(), report: None };
+    for path in &input.files {
+        let text = read(path)?;
+        match load::kind(&name(path), &text)? {
+            FileKind::Pipeline => batch.pipelines.push(pipeline(path, &text, &input.changes)?),
+            FileKind::Sweep => sweep(path, &text, &input.changes, &mut batch)?,
+        }
+    }
+    Ok(batch)
+}
+
+/// One pipeline file.
+pub(crate) fn one(path: &Path, changes: &Changes) -> Result<Pipeline, Error> {
+    pipeline(path, &read(path)?, changes)
+}
+
+fn sweep(path: &Path, text: &str, changes: &Changes, batch: &mut Batch) -> Result<(), Error> {
+    let sweep = load::sweep(&name(path), text)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for include in &sweep.include {
+        let inner: PathBuf = folder.join(include);
+        let text = read(&inner)?;
+        if load::kind(&name(&inner), &text)? == FileKind::Sweep {
+            return Err(Error::Nested { path: path.to_owned(), inner });
+        }
+        let mut pipeline = pipeline(&inner, &text, changes)?;
+        if let (Some(seeds), None) = (&sweep.seeds, &changes.seeds) {
+            pipeline.seeds.clone_from(seeds);
+        }
+        batch.pipelines.push(pipeline);
+    }
+    let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    batch.report = sweep.report.or(stem);
+    Ok(())
+}
+
+fn pipeline(path: &Path, text: &str, changes: &Changes) -> Result<Pipeline, Error> {
+    let mut sets = changes.sets.clone();
+    sets.extend(changes.seeds.as_ref().map(|seeds| format!("seeds={seeds:?}")));
+    Ok(load::pipeline(&name(path), text, changes.profile.as_deref(), &sets)?)
+}
+
+fn read(path: &Path) -> Result<String, Error> {
+    fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
+}
+
+fn name(path: &Path) -> String {
+    path.display().to_string()
+}

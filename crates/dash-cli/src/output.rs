@@ -1,0 +1,154 @@
+//! Standard output: tables for people, JSON for programs.
+
+use crate::{args::Format, error::Error};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use dash_pipeline::{Action, Outcome, Planned, RunStatus};
+use serde_json::{Value, json};
+use std::io::{self, Write};
+
+/// Results and where the report is.
+pub(crate) fn outcome(outcome: &Outcome, format: Format) -> Result<(), Error> {
+    if format == Format::Json {
+        let failures = outcome.failures.iter().map(|f| {
+            json!({ "run": f.run, "stage": f.stage, "kind": f.kind, "message": f.message, "hint": f.hint })
+        });
+        return document(&json!({
+            "results": outcome.rows,
+            "reports": outcome.reports,
+            "failures": failures.collect::<Vec<_>>(),
+        }));
+    }
+    let mut out = io::stdout().lock();
+    if !outcome.rows.is_empty() {
+        writeln!(out, "{}", results(outcome)?)?;
+    }
+    for page in &outcome.reports {
+        writeln!(out, "report: {}", page.display())?;
+    }
+    Ok(())
+}
+
+fn results(outcome: &Outcome) -> Result<Table, Error> {
+    let heads = [
+        "pipeline", "method", "metric", "split", "protocol", "seeds", "value", "params", "search", "tune",
+        "retrain",
+    ];
+    let mut table = table(&heads);
+    for row in dash_report::summary(&outcome.rows)? {
+        table.add_row([
+            row.pipeline.clone(),
+            row.method.to_string(),
+            format!(
+                "{} {}",
+                row.metric,
+                if row.lower_is_better { "(lower is better)" } else { "(higher is better)" }
+            ),
+            row.split.clone(),
+            row.protocol.to_string(),
+            row.seeds.to_string(),
+            if row.best { format!("{} *", row.spread()) } else { row.spread() },
+            format!("{:.0}", row.params),
+            seconds(row.search_seconds),
+            seconds(row.tune_seconds),
+            seconds(row.retrain_seconds),
+        ]);
+    }
+    for column in 5..heads.len() {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    Ok(table)
+}
+
+/// What would be done.
+pub(crate) fn plan(planned: &[Planned], format: Format) -> Result<(), Error> {
+    if format == Format::Json {
+        return document(&json!({ "plan": planned.iter().map(step).collect::<Vec<_>>() }));
+    }
+    let mut table = table(&["run", "stage", "action", "reason"]);
+    for p in planned {
+        table.add_row([p.run.as_str(), &p.stage, action(p.action), &p.reason]);
+    }
+    Ok(writeln!(io::stdout(), "{table}")?)
+}
+
+/// Why, in full.
+pub(crate) fn explanation(planned: &[Planned], format: Format) -> Result<(), Error> {
+    if format == Format::Json {
+        return document(&json!({ "plan": planned.iter().map(step).collect::<Vec<_>>() }));
+    }
+    let mut out = io::stdout().lock();
+    for p in planned {
+        writeln!(out, "{} {}: {} ({})", p.run, p.stage, action(p.action), p.reason)?;
+        for difference in &p.differences {
+            writeln!(out, "    {difference}")?;
+        }
+    }
+    Ok(())
+}
+
+/// What is there.
+pub(crate) fn status(runs: &[RunStatus], format: Format) -> Result<(), Error> {
+    if format == Format::Json {
+        let stage = |s: &dash_pipeline::StageStatus| json!({ "stage": s.stage, "seconds": s.seconds, "finished": s.finished, "damage": s.damage });
+        let run = |r: &RunStatus| {
+            let stages: Vec<Value> = r.stages.iter().map(stage).collect();
+            json!({ "run": r.run, "holder": r.holder, "stages": stages })
+        };
+        return document(&json!({ "runs": runs.iter().map(run).collect::<Vec<_>>() }));
+    }
+    let mut table = table(&["run", "finished stages", "last", "at work"]);
+    for run in runs {
+        let name = |s: &dash_pipeline::StageStatus| match &s.damage {
+            Some(_) => format!("{} (damaged)", s.stage),
+            None => format!("{} ({})", s.stage, seconds(Some(s.seconds as f64))),
+        };
+        let holder =
+            run.holder.as_ref().map(|h| format!("process {} on {} since {}", h.pid, h.host, h.since));
+        table.add_row([
+            run.run.clone(),
+            run.stages.iter().map(name).collect::<Vec<_>>().join(", "),
+            run.stages.iter().map(|s| s.finished.as_str()).max().unwrap_or_default().to_owned(),
+            holder.unwrap_or_default(),
+        ]);
+    }
+    Ok(writeln!(io::stdout(), "{table}")?)
+}
+
+fn step(p: &Planned) -> Value {
+    json!({
+        "run": p.run, "stage": p.stage, "action": action(p.action),
+        "reason": p.reason, "differences": p.differences,
+    })
+}
+
+fn action(action: Action) -> &'static str {
+    match action {
+        Action::Run => "run",
+        Action::Reuse => "reuse",
+    }
+}
+
+fn table(heads: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(heads.to_vec());
+    table
+}
+
+fn document(value: &Value) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, value)?;
+    Ok(writeln!(out)?)
+}
+
+/// Seconds as people say them.
+pub(crate) fn seconds(value: Option<f64>) -> String {
+    match value {
+        None => "-".into(),
+        Some(s) if s < 99.95 => format!("{s:.1} s"),
+        Some(s) if s < 5_400.0 => format!("{:.1} min", s / 60.0),
+        Some(s) => format!("{:.1} h", s / 3_600.0),
+    }
+}

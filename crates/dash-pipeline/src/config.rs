@@ -1,0 +1,85 @@
+//! Which settings a stage depends on, and how two sets of settings differ.
+
+use crate::{Error, graph::Stage};
+use dash_core::pipeline::Pipeline;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// Exactly the part of the configuration that a stage depends on.
+pub(crate) fn of_stage(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Error> {
+    Ok(match stage {
+        Stage::Dataset => json!({ "dataset": json(&p.dataset)?, "protocol": json(&p.protocol)? }),
+        Stage::Search => json!({
+            "seed": seed,
+            "task": { "loss": json(&p.task.loss)?, "decode_target": p.task.decode_target },
+            "search": json(&p.search)?,
+        }),
+        Stage::Tune(_) => json!({
+            "seed": seed,
+            "task": learned(p)?,
+            "tune": json(&p.tune)?,
+            "retrain": { "backbone": json(&p.retrain.backbone)?, "schedule": json(&p.retrain.schedule)? },
+        }),
+        Stage::Retrain(_) => json!({
+            "seed": seed,
+            "task": learned(p)?,
+            "retrain": json(&p.retrain)?,
+        }),
+        // The report shows the whole configuration.
+        Stage::Report => json(p)?,
+    })
+}
+
+/// The task without its name, which only the report shows.
+fn learned(p: &Pipeline) -> Result<Value, Error> {
+    Ok(json!({
+        "loss": json(&p.task.loss)?,
+        "metric": json(&p.task.metric)?,
+        "decode_target": p.task.decode_target,
+    }))
+}
+
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<Value, Error> {
+    serde_json::to_value(value).map_err(|source| Error::Json { what: "the configuration", source })
+}
+
+/// The settings that differ, each as `search.epochs changed 100 -> 50`.
+pub(crate) fn differences(old: &Value, new: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    compare(old, new, "", &mut found);
+    found
+}
+
+fn compare(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> =
+                a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))).collect();
+            keys.sort();
+            for key in keys {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                compare(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), &path, found);
+            }
+        }
+        _ if old == new => {}
+        (Value::Null, _) => found.push(format!("{path} set to {new}")),
+        (_, Value::Null) => found.push(format!("{path} removed, was {old}")),
+        _ => found.push(format!("{path} changed {old} -> {new}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_name_the_key_and_both_values() {
+        let old = json!({"search": {"epochs": 100, "pull": {"kind": "extent"}}, "seed": 0, "gone": 1});
+        let new = json!({"search": {"epochs": 50, "pull": {"kind": "extent"}}, "seed": 0, "here": [2]});
+        assert_eq!(
+            differences(&old, &new),
+            ["gone removed, was 1", "here set to [2]", "search.epochs changed 100 -> 50"]
+        );
+        assert!(differences(&new, &new).is_empty());
+    }
+}

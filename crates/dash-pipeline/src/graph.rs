@@ -1,0 +1,144 @@
+//! The stages of a pipeline and what each needs.
+
+use crate::{Error, config};
+use dash_core::pipeline::{Method, Pipeline};
+use dash_store::RunsRoot;
+use serde_json::Value;
+use std::{collections::BTreeSet, path::PathBuf};
+
+/// A step of a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Raw files to Parquet; shared by all seeds.
+    Dataset,
+    /// Architecture search.
+    Search,
+    /// Hyperparameter tuning for a method.
+    Tune(Method),
+    /// Training and testing of the final network of a method.
+    Retrain(Method),
+    /// The report over all seeds and methods.
+    Report,
+}
+
+impl Stage {
+    /// Name in messages, and of the stage's folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Dataset => "dataset",
+            Stage::Search => "search",
+            Stage::Tune(Method::Dash) => "tune",
+            Stage::Tune(Method::Backbone) => "backbone-tune",
+            Stage::Retrain(Method::Dash) => "retrain",
+            Stage::Retrain(Method::Backbone) => "backbone-retrain",
+            Stage::Report => "report",
+        }
+    }
+
+    /// Raised when the code of a stage changes its results: earlier results are not reused then.
+    pub(crate) fn code_format(self) -> u32 {
+        match self {
+            Stage::Dataset | Stage::Search | Stage::Tune(_) | Stage::Retrain(_) | Stage::Report => 1,
+        }
+    }
+}
+
+/// Pipelines that are run together.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// The effective configurations; their names differ.
+    pub pipelines: Vec<Pipeline>,
+    /// Name of a report over all of them, besides their own.
+    pub report: Option<String>,
+}
+
+impl Batch {
+    /// A single pipeline.
+    pub fn one(pipeline: Pipeline) -> Batch {
+        Batch { pipelines: vec![pipeline], report: None }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let mut names = BTreeSet::new();
+        match self.pipelines.iter().find(|p| !names.insert(&p.name)) {
+            Some(p) => Err(Error::SameName { name: p.name.clone() }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where things are written.
+#[derive(Clone, Debug)]
+pub struct Folders {
+    /// The root of all runs.
+    pub runs: RunsRoot,
+    /// The root of all reports.
+    pub reports: PathBuf,
+}
+
+impl Folders {
+    /// Runs below `runs`, reports below `reports`.
+    pub fn new(runs: impl Into<PathBuf>, reports: impl Into<PathBuf>) -> Folders {
+        Folders { runs: RunsRoot::new(runs), reports: reports.into() }
+    }
+
+    /// Folder of the report with this name.
+    pub fn report(&self, name: &str) -> PathBuf {
+        self.reports.join(name)
+    }
+}
+
+/// A stage of one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) stage: Stage,
+    pub(crate) seed: Option<u64>,
+    pub(crate) run: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) config: Value,
+    /// Positions of the stages whose results it needs; always earlier ones.
+    pub(crate) inputs: Vec<usize>,
+}
+
+/// The stages of a pipeline in an order in which they can run, the report last.
+pub(crate) fn stages(p: &Pipeline, folders: &Folders) -> Result<Vec<Node>, Error> {
+    let mut nodes = vec![Node {
+        stage: Stage::Dataset,
+        seed: None,
+        run: p.name.clone(),
+        dir: folders.runs.dataset(&p.name),
+        config: config::of_stage(p, Stage::Dataset, None)?,
+        inputs: Vec::new(),
+    }];
+    let mut last = Vec::new();
+    for &seed in &p.seeds {
+        for &method in &p.methods {
+            let mut inputs = vec![0];
+            let chain = match method {
+                Method::Dash => vec![Stage::Search, Stage::Tune(method), Stage::Retrain(method)],
+                Method::Backbone => vec![Stage::Tune(method), Stage::Retrain(method)],
+            };
+            for stage in chain {
+                nodes.push(Node {
+                    stage,
+                    seed: Some(seed),
+                    run: format!("{}/{seed}", p.name),
+                    dir: folders.runs.stage(&p.name, seed, stage.name()),
+                    config: config::of_stage(p, stage, Some(seed))?,
+                    inputs: inputs.clone(),
+                });
+                inputs.push(nodes.len() - 1);
+            }
+            last.push(nodes.len() - 1);
+        }
+    }
+    nodes.push(Node {
+        stage: Stage::Report,
+        seed: None,
+        run: p.name.clone(),
+        dir: folders.report(&p.name),
+        config: config::of_stage(p, Stage::Report, None)?,
+        inputs: last,
+    });
+    Ok(nodes)
+}

@@ -1,0 +1,237 @@
+//! Running what must run.
+
+use crate::{
+    Error, Failure,
+    executor::{Executor, Job},
+    graph::{Batch, Folders, Stage},
+    plan::{Decision, Step, steps},
+    report::{self, Part, gather},
+};
+use dash_core::{
+    event::{Event, Listener},
+    pipeline::Pipeline,
+    results::ResultRow,
+};
+use dash_store::{Lock, StageRecord, publish_file, recover};
+use std::path::PathBuf;
+
+/// What a run ended with.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// All measured values.
+    pub rows: Vec<ResultRow>,
+    /// Pages of the reports; the one over all pipelines, if any, is the last.
+    pub reports: Vec<PathBuf>,
+    /// Stages that failed.
+    pub failures: Vec<Failure>,
+    /// How many stages (reports not counted) ran to their end in this run.
+    pub ran: usize,
+}
+
+impl Outcome {
+    /// The failures as an error. A single failure before anything ran keeps its own kind: nothing
+    /// but that input is wrong.
+    pub fn error(&self) -> Option<Error> {
+        match self.failures.as_slice() {
+            [] => None,
+            [one] if self.ran == 0 && self.rows.is_empty() => Some(Error::Input(one.clone())),
+            many => Some(Error::Stages(many.to_vec())),
+        }
+    }
+
+    /// Adds the reports that exist now and, if the batch asks for one, the report over all.
+    pub(crate) fn finish(&mut self, batch: &Batch, folders: &Folders, parts: Vec<Part>) -> Result<(), Error> {
+        self.reports.extend(parts.iter().map(|part| report::page(&part.config.pipeline, folders)));
+        if let (Some(name), false) = (&batch.report, parts.is_empty()) {
+            report::write(name, &parts, folders)?;
+            self.reports.push(report::page(name, folders));
+        }
+        self.rows.extend(parts.into_iter().flat_map(|part| part.rows));
+        Ok(())
+    }
+}
+
+/// Runs the pipelines of `batch`: stages whose results are there already are reused, a failed
+/// stage stops only what depends on it, and the reports show what was finished.
+///
+/// # Errors
+/// What prevents the run as a whole: another process holds a run, or files cannot be written.
+/// Failed stages are in the outcome.
+pub fn run(
+    batch: &Batch,
+    folders: &Folders,
+    executor: &dyn Executor,
+    listener: &dyn Listener,
+) -> Result<Outcome, Error> {
+    batch.check()?;
+    let mut outcome = Outcome::default();
+    let mut parts = Vec::new();
+    let _locks = take_locks(batch, folders)?;
+    for pipeline in &batch.pipelines {
+        let steps = match steps(pipeline, folders) {
+            Ok(steps) => steps,
+            Err(Error::Input(failure)) => {
+                tell_failure(&failure, listener);
+                outcome.failures.push(failure);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let text = dash_core::load::to_toml(pipeline)?;
+        for &seed in &pipeline.seeds {
+            publish_file(&folders.runs.run(&pipeline.name, seed).join("pipeline.toml"), text.as_bytes())?;
+        }
+        let finished = run_stages(pipeline, &steps, folders, executor, listener, &mut outcome)?;
+        let fine = |step: &Step| steps.iter().zip(&finished).any(|(s, done)| *done && std::ptr::eq(s, step));
+        let part = gather(pipeline, folders, &steps, &fine)?;
+        if !part.rows.is_empty() {
+            run_report(pipeline, &steps, &part, folders, listener)?;
+            parts.push(part);
+        }
+    }
+    outcome.finish(batch, folders, parts)?;
+    Ok(outcome)
+}
+
+/// Makes the dataset of a pipeline and nothing else.
+pub fn ingest(
+    pipeline: &Pipeline,
+    folders: &Folders,
+    executor: &dyn Executor,
+    listener: &dyn Listener,
+) -> Result<PathBuf, Error> {
+    let steps = steps(pipeline, folders)?;
+    let mut outcome = Outcome::default();
+    let dataset = steps.get(..1).unwrap_or_default();
+    run_stages(pipeline, dataset, folders, executor, listener, &mut outcome)?;
+    match outcome.error() {
+        Some(error) => Err(error),
+        None => Ok(folders.runs.dataset(&pipeline.name)),
+    }
+}
+
+/// The locks of all runs of a batch, taken before anything runs, so that a second process is
+/// refused at once and not after hours.
+fn take_locks(batch: &Batch, folders: &Folders) -> Result<Vec<Lock>, Error> {
+    let mut locks = Vec::new();
+    for pipeline in &batch.pipelines {
+        for &seed in &pipeline.seeds {
+            let dir = folders.runs.run(&pipeline.name, seed);
+            locks.push(Lock::acquire(&dir)?);
+            recover(&dir)?;
+        }
+    }
+    Ok(locks)
+}
+
+/// Runs all stages but the report, in order; tells for each step whether its results are there.
+fn run_stages(
+    pipeline: &Pipeline,
+    steps: &[Step],
+    folders: &Folders,
+    executor: &dyn Executor,
+    listener: &dyn Listener,
+    outcome: &mut Outcome,
+) -> Result<Vec<bool>, Error> {
+    let mut finished: Vec<bool> = Vec::with_capacity(steps.len());
+    for step in steps {
+        let node = &step.node;
+        let ready = node.inputs.iter().all(|&i| finished.get(i) == Some(&true));
+        let done = match &step.decision {
+            _ if !ready || node.stage == Stage::Report => false,
+            Decision::Reuse => {
+                listener.on(&Event::StageReused { run: node.run.clone(), stage: node.stage.name().into() });
+                true
+            }
+            Decision::Run { reason, damaged, .. } => {
+                if let Some(file) = damaged {
+                    let message = format!("{} is damaged and made again", node.dir.join(file).display());
+                    listener.on(&Event::Warning { message });
+                }
+                match run_one(pipeline, step, reason, folders, executor, listener)? {
+                    Ok(()) => {
+                        outcome.ran += 1;
+                        true
+                    }
+                    Err(failure) => {
+                        tell_failure(&failure, listener);
+                        outcome.failures.push(failure);
+                        false
+                    }
+                }
+            }
+        };
+        finished.push(done);
+    }
+    Ok(finished)
+}
+
+fn run_one(
+    pipeline: &Pipeline,
+    step: &Step,
+    reason: &str,
+    folders: &Folders,
+    executor: &dyn Executor,
+    listener: &dyn Listener,
+) -> Result<Result<(), Failure>, Error> {
+    let node = &step.node;
+    // The dataset is shared: its lock is the pipeline's and is held only while it is made.
+    let _lock = match node.seed {
+        None => {
+            let dir = folders.runs.pipeline(&pipeline.name);
+            let lock = Lock::acquire(&dir)?;
+            recover(&dir)?;
+            Some(lock)
+        }
+        Some(_) => None,
+    };
+    let (run, stage) = (node.run.clone(), node.stage.name().to_owned());
+    listener.on(&Event::StageStarted { run: run.clone(), stage: stage.clone(), reason: reason.to_owned() });
+    let job = Job {
+        pipeline,
+        stage: node.stage,
+        seed: node.seed,
+        run: &node.run,
+        dir: &node.dir,
+        config: &node.config,
+        inputs: &step.inputs,
+        fingerprint: &step.fingerprint,
+        folders,
+        listener,
+    };
+    Ok(executor.execute(&job).map(|record: StageRecord| {
+        listener.on(&Event::StageFinished { run, stage, seconds: record.seconds });
+    }))
+}
+
+/// Rebuilds the report of a pipeline unless it shows exactly these results already.
+fn run_report(
+    pipeline: &Pipeline,
+    steps: &[Step],
+    part: &Part,
+    folders: &Folders,
+    listener: &dyn Listener,
+) -> Result<(), Error> {
+    let (run, stage) = (pipeline.name.clone(), Stage::Report.name().to_owned());
+    let decision = steps.last().map(|step| &step.decision);
+    if let Some(Decision::Reuse) = decision {
+        listener.on(&Event::StageReused { run, stage });
+        return Ok(());
+    }
+    let reason = match decision {
+        Some(Decision::Run { reason, .. }) => reason.clone(),
+        _ => "new".into(),
+    };
+    listener.on(&Event::StageStarted { run: run.clone(), stage: stage.clone(), reason });
+    let record = report::write(&pipeline.name, std::slice::from_ref(part), folders)?;
+    listener.on(&Event::StageFinished { run, stage, seconds: record.seconds });
+    Ok(())
+}
+
+fn tell_failure(failure: &Failure, listener: &dyn Listener) {
+    listener.on(&Event::StageFailed {
+        run: failure.run.clone(),
+        stage: failure.stage.clone(),
+        error: failure.message.clone(),
+    });
+}

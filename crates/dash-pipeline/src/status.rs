@@ -1,0 +1,77 @@
+//! What is there.
+
+use crate::{Error, Folders};
+use dash_core::pipeline::Method;
+use dash_store::{Holder, Lock, StageRecord};
+use std::path::Path;
+
+/// A run, or a pipeline with its dataset, and the stages that are finished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunStatus {
+    /// `<pipeline>/<seed>`, or `<pipeline>`.
+    pub run: String,
+    /// Who works on it now.
+    pub holder: Option<Holder>,
+    /// Its finished stages in the order in which they ran.
+    pub stages: Vec<StageStatus>,
+}
+
+/// A finished stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageStatus {
+    /// Name of the stage.
+    pub stage: String,
+    /// Wall time in whole seconds.
+    pub seconds: u64,
+    /// UTC date and time of the end.
+    pub finished: String,
+    /// What is wrong with its record, if it cannot be read.
+    pub damage: Option<String>,
+}
+
+/// All runs below the root of the runs. Nothing is locked: a run may be at work meanwhile.
+pub fn status(folders: &Folders) -> Result<Vec<RunStatus>, Error> {
+    let runs = &folders.runs;
+    let mut found = Vec::new();
+    for pipeline in runs.pipelines()? {
+        found.push(RunStatus {
+            holder: Lock::holder(&runs.pipeline(&pipeline)),
+            stages: stage("dataset", &runs.dataset(&pipeline)).into_iter().collect(),
+            run: pipeline.clone(),
+        });
+        for seed in runs.seeds(&pipeline)? {
+            let names = runs.stages(&pipeline, seed)?;
+            let mut stages: Vec<StageStatus> =
+                names.iter().filter_map(|name| stage(name, &runs.stage(&pipeline, seed, name))).collect();
+            stages.sort_by_key(|s| order(&s.stage));
+            let holder = Lock::holder(&runs.run(&pipeline, seed));
+            found.push(RunStatus { run: format!("{pipeline}/{seed}"), holder, stages });
+        }
+    }
+    Ok(found)
+}
+
+fn stage(name: &str, dir: &Path) -> Option<StageStatus> {
+    let status = |record: StageRecord| StageStatus {
+        stage: name.to_owned(),
+        seconds: record.seconds.round() as u64,
+        finished: record.finished,
+        damage: None,
+    };
+    match StageRecord::read(dir) {
+        Ok(record) => record.map(status),
+        Err(error) => Some(StageStatus {
+            stage: name.to_owned(),
+            seconds: 0,
+            finished: String::new(),
+            damage: Some(error.to_string()),
+        }),
+    }
+}
+
+fn order(name: &str) -> usize {
+    use crate::Stage::{Retrain, Search, Tune};
+    let (dash, backbone) = (Method::Dash, Method::Backbone);
+    let all = [Search, Tune(dash), Retrain(dash), Tune(backbone), Retrain(backbone)];
+    all.iter().position(|stage| stage.name() == name).unwrap_or(all.len())
+}

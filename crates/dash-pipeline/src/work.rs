@@ -1,0 +1,107 @@
+//! The real stages: calls into the crates that do the work.
+
+use crate::{
+    error::Failure,
+    executor::{Job, Work},
+    graph::Stage,
+};
+use candle_core::Device;
+use dash_core::{
+    architecture::{Architecture, Hyperparameters},
+    error::{Classify, ErrorKind},
+    pipeline::Method,
+};
+use dash_data::DatasetFolder;
+use dash_store::Staging;
+use dash_train::StageContext;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Ingestion, search, tuning and retraining on a device.
+pub struct Training {
+    /// Where tensors live.
+    pub device: Device,
+}
+
+impl Work for Training {
+    fn perform(&self, job: &Job<'_>, out: &mut Staging) -> Result<Value, Failure> {
+        let pipeline = job.pipeline;
+        if job.stage == Stage::Dataset {
+            let card = dash_data::ingest(&pipeline.dataset, pipeline.protocol, out, job.listener)
+                .map_err(|e| job.failure(&e))?;
+            return Ok(
+                json!({ "rows": card.splits.iter().map(|(s, i)| (s.name(), i.rows)).collect::<Vec<_>>() }),
+            );
+        }
+        let (Some(seed), runs) = (job.seed, &job.folders.runs) else {
+            return Err(job.failure(&Misplaced));
+        };
+        let data = DatasetFolder::open(&runs.dataset(&pipeline.name)).map_err(|e| job.failure(&e))?;
+        let context =
+            StageContext { pipeline, seed, data: &data, device: &self.device, listener: job.listener };
+        let input = |stage: Stage, file: &str| runs.stage(&pipeline.name, seed, stage.name()).join(file);
+        let architecture = |method| match method {
+            Method::Dash => read::<Architecture>(job, &input(Stage::Search, "architecture.json")).map(Some),
+            Method::Backbone => Ok(None),
+        };
+        match job.stage {
+            Stage::Search => {
+                let found = dash_search::search(&context, out).map_err(|e| job.failure(&e))?;
+                let pattern = found.layers.iter().map(|l| json!([l.kernel_size, l.dilation]));
+                Ok(json!({ "pattern": pattern.collect::<Vec<_>>() }))
+            }
+            Stage::Tune(method) => {
+                let chosen = dash_tune::tune(&context, architecture(method)?.as_ref(), out)
+                    .map_err(|e| job.failure(&e))?;
+                Ok(json!(chosen))
+            }
+            Stage::Retrain(method) => {
+                let chosen: Hyperparameters = read(job, &input(Stage::Tune(method), "hyperparameters.json"))?;
+                let metrics = dash_train::retrain(&context, architecture(method)?.as_ref(), &chosen, out)
+                    .map_err(|e| job.failure(&e))?;
+                Ok(json!(metrics))
+            }
+            Stage::Dataset | Stage::Report => Err(job.failure(&Misplaced)),
+        }
+    }
+
+    fn device(&self) -> String {
+        match &self.device {
+            Device::Cpu => "cpu".into(),
+            other => format!("{:?}", other.location()).to_lowercase(),
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(job: &Job<'_>, path: &Path) -> Result<T, Failure> {
+    crate::collect::read_json(path).map_err(|e| job.failure(&e))
+}
+
+/// A stage that this executor does not run was handed to it.
+#[derive(Debug, thiserror::Error)]
+#[error("this stage does not belong to a run")]
+struct Misplaced;
+
+impl Classify for Misplaced {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Internal
+    }
+}
+
+/// A result file of an earlier stage that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path}: {reason}", path = path.display())]
+pub(crate) struct BadInput {
+    pub(crate) path: PathBuf,
+    pub(crate) reason: String,
+}
+
+impl Classify for BadInput {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Data
+    }
+    fn hint(&self) -> Option<String> {
+        Some(format!("delete {} and run again", self.path.parent().unwrap_or(&self.path).display()))
+    }
+}

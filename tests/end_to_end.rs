@@ -1,0 +1,283 @@
+//! The binary from the outside: results, reuse, bad input, exit codes.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use dash_tests::{Bench, Ran, TINY};
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+fn bench() -> Bench {
+    Bench::new(env!("CARGO_BIN_EXE_dash-nas"))
+}
+
+fn tiny() -> Bench {
+    let bench = bench();
+    bench.write("tiny.toml", TINY.as_bytes());
+    bench
+}
+
+/// `run stage` of every line on standard error that ends like `what`.
+fn stages(ran: &Ran, what: &str) -> Vec<String> {
+    let lines = ran.stderr.lines().filter_map(|line| line.split_once(": "));
+    lines.filter(|(_, text)| text.starts_with(what)).map(|(stage, _)| stage.to_owned()).collect()
+}
+
+const ALL: [&str; 12] = [
+    "tiny dataset",
+    "tiny/0 search",
+    "tiny/0 tune",
+    "tiny/0 retrain",
+    "tiny/0 backbone-tune",
+    "tiny/0 backbone-retrain",
+    "tiny/1 search",
+    "tiny/1 tune",
+    "tiny/1 retrain",
+    "tiny/1 backbone-tune",
+    "tiny/1 backbone-retrain",
+    "tiny report",
+];
+
+#[test]
+fn one_command_leads_to_a_report_and_the_next_one_reuses_everything() {
+    let bench = tiny();
+    let first = bench.run(&["run", "tiny.toml"]).well();
+    assert_eq!(stages(&first, "started"), ALL);
+    assert!(first.stdout.contains("report: reports/tiny/index.html"), "{}", first.stdout);
+
+    let rows = bench.json("reports/tiny/results.json");
+    let keys: BTreeSet<(String, u64)> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|row| row["metric"] == "relative-l2" && row["split"] == "test")
+        .map(|row| (row["method"].as_str().unwrap().to_owned(), row["seed"].as_u64().unwrap()))
+        .collect();
+    let expected = [("backbone", 0), ("backbone", 1), ("dash", 0), ("dash", 1)];
+    assert_eq!(keys, expected.map(|(method, seed)| (method.to_owned(), seed)).into());
+    for row in rows.as_array().unwrap() {
+        assert_eq!((&row["pipeline"], &row["protocol"]), (&"tiny".into(), &"strict".into()));
+        assert!(row["value"].as_f64().unwrap() > 0.0);
+        assert_eq!(row["stage_seconds"]["search"].is_number(), row["method"] == "dash");
+        assert!(row["run"].as_str().unwrap().starts_with("tiny/"));
+    }
+    let page = bench.files("reports/tiny");
+    for file in ["index.html", "results.csv", "results.md", "results.parquet", "results.tex"] {
+        assert!(page.contains_key(file), "{file}");
+    }
+    for file in ["train.parquet", "val.parquet", "test.parquet", "dataset.json", "stage.json"] {
+        assert!(bench.path("runs/tiny/dataset").join(file).is_file(), "{file}");
+    }
+    for file in [
+        "search/architecture.json",
+        "search/history.parquet",
+        "tune/hyperparameters.json",
+        "tune/trials.parquet",
+        "retrain/model.safetensors",
+        "retrain/model.json",
+        "retrain/history.parquet",
+        "retrain/metrics.json",
+        "retrain/stage.json",
+    ] {
+        assert!(bench.path("runs/tiny/0").join(file).is_file(), "{file}");
+    }
+
+    let second = bench.run(&["run", "tiny.toml", "--format", "json"]).well();
+    assert_eq!(stages(&second, "reused"), ALL);
+    assert!(stages(&second, "started").is_empty());
+    let document: Value = serde_json::from_str(&second.stdout).unwrap();
+    assert_eq!(document["results"], rows);
+    assert_eq!(document["reports"], serde_json::json!(["reports/tiny/index.html"]));
+    assert_eq!(document["failures"], serde_json::json!([]));
+}
+
+#[test]
+fn a_changed_setting_runs_what_depends_on_it_and_nothing_else() {
+    let bench = tiny();
+    let run = |more: &[&str]| {
+        let arguments = [&["run", "tiny.toml", "--set", "methods=[\"dash\"]", "--seeds", "0"], more].concat();
+        stages(&bench.run(&arguments).well(), "started")
+    };
+    assert_eq!(run(&[]).len(), 5);
+    assert_eq!(run(&["--profile", "longer"]), ["tiny/0 retrain", "tiny report"]);
+    assert_eq!(run(&["--set", "retrain.epochs=3"]), Vec::<String>::new());
+    assert_eq!(run(&["--set", "retrain.epochs=3", "--set", "task.name=other"]), ["tiny report"]);
+
+    let plan = ["run", "tiny.toml", "--dry-run", "--set", "search.learning_rate=0.02", "--format", "json"];
+    let planned: Value = serde_json::from_str(&bench.run(&plan).well().stdout).unwrap();
+    let reason = |run: &str, stage: &str| {
+        let steps = planned["plan"].as_array().unwrap();
+        let step = steps.iter().find(|s| s["run"] == run && s["stage"] == stage).unwrap();
+        format!("{} ({})", step["action"].as_str().unwrap(), step["reason"].as_str().unwrap())
+    };
+    assert_eq!(reason("tiny", "dataset"), "reuse (finished with these settings)");
+    assert_eq!(reason("tiny/0", "search"), "run (search.learning_rate changed 0.01 -> 0.02)");
+    assert_eq!(reason("tiny/0", "tune"), "run (input search changed)");
+    assert_eq!(reason("tiny/0", "retrain"), "run (retrain.epochs changed 3 -> 2 and 2 more)");
+    assert_eq!(reason("tiny/1", "search"), "run (new)");
+    let explained = bench.run(&["explain", "tiny.toml", "retrain", "--seeds", "0"]).well().stdout;
+    assert!(explained.contains("    retrain.epochs changed 3 -> 2\n"), "{explained}");
+    bench.run(&["explain", "tiny.toml", "train"]).failed(2, &["no stage \"train\"", "backbone-retrain"]);
+}
+
+#[test]
+fn damage_is_noticed_named_and_repaired() {
+    let bench = tiny();
+    let arguments = ["run", "tiny.toml", "--set", "methods=[\"backbone\"]", "--seeds", "3"];
+    bench.run(&arguments).well();
+    let before = bench.files("runs/tiny/3/backbone-retrain");
+    bench.write("runs/tiny/3/backbone-retrain/model.safetensors", b"rotten");
+    let repaired = bench.run(&arguments).well();
+    assert_eq!(stages(&repaired, "started"), ["tiny/3 backbone-retrain"]);
+    assert!(repaired.stderr.contains("output model.safetensors damaged"), "{}", repaired.stderr);
+    assert!(repaired.stderr.contains("warning: runs/tiny/3/backbone-retrain/model.safetensors"));
+    let after = bench.files("runs/tiny/3/backbone-retrain");
+    assert_eq!(before["model.safetensors"], after["model.safetensors"]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_for_any_number_of_threads() {
+    let bench = tiny();
+    for (folder, threads) in [("a", "1"), ("b", "3")] {
+        bench.run(&["run", "tiny.toml", "--seeds", "1", "--threads", threads, "--runs-dir", folder]).well();
+    }
+    let (a, b) = (bench.files("a"), bench.files("b"));
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    assert!(a.len() > 20);
+    for (name, bytes) in &a {
+        if name.ends_with("stage.json") {
+            let strip = |bytes: &[u8]| {
+                let mut record: Value = serde_json::from_slice(bytes).unwrap();
+                for time in ["seconds", "started", "finished"] {
+                    assert!(record.as_object_mut().unwrap().remove(time).is_some());
+                }
+                record
+            };
+            assert_eq!(strip(bytes), strip(&b[name]), "{name}");
+        } else {
+            assert!(bytes == &b[name], "{name} differs");
+        }
+    }
+    let seeds = bench.run(&["status", "--runs-dir", "a"]).well().stdout;
+    assert!(seeds.contains("tiny/1") && seeds.contains("backbone-retrain"), "{seeds}");
+}
+
+#[test]
+fn bad_pipeline_files_have_one_clear_error() {
+    let bench = tiny();
+    let run = |text: &str, more: &[&str]| {
+        bench.write("bad.toml", text.as_bytes());
+        bench.run(&[&["run", "bad.toml"], more].concat())
+    };
+    run(&TINY.replace("batch_size = 4", "batch_sise = 4"), &[])
+        .failed(3, &["bad.toml:23: search.batch_sise: unknown key; did you mean `batch_size`?", "hint: "]);
+    run(&TINY.replace("seeds = [0, 1]", "seeds = [1, 1]"), &[])
+        .failed(3, &["bad.toml:2: seeds[1]: the seed 1 is given twice"]);
+    run(TINY, &["--set", "retrain.epoch=5"])
+        .failed(3, &["--set retrain.epoch=5: retrain.epoch: unknown key; did you mean `epochs`?"]);
+    run(TINY, &["--profile", "long"]).failed(3, &["there is no profile `long`", "longer"]);
+    run("name = ", &[]).failed(3, &["bad.toml:1: "]);
+    bench.run(&["run", "missing.toml"]).failed(3, &["cannot read the pipeline file missing.toml"]);
+    bench.run(&["run", "tiny.toml", "tiny.toml"]).failed(3, &["two pipelines are named \"tiny\""]);
+    assert!(bench.files("runs").is_empty() && bench.files("reports").is_empty());
+
+    assert_eq!(bench.run(&["run"]).code, Some(2));
+    assert_eq!(bench.run(&["run", "tiny.toml", "--device", "gpu"]).code, Some(2));
+    bench.run(&["run", "tiny.toml", "--device", "cuda:0"]).failed(6, &["cuda:0", "hint: --device cpu"]);
+    bench.run(&["report", "tiny.toml"]).failed(4, &["no finished stage of tiny", "hint: "]);
+}
+
+#[test]
+fn check_prints_the_effective_configuration_as_a_pipeline_file() {
+    let bench = tiny();
+    let printed =
+        bench.run(&["check", "tiny.toml", "--profile", "longer", "--set", "tune.epochs=9"]).well().stdout;
+    bench.write("printed.toml", printed.as_bytes());
+    assert_eq!(bench.run(&["check", "printed.toml"]).well().stdout, printed);
+    for line in ["epochs = 3", "epochs = 9", "name = \"tiny\""] {
+        assert!(printed.lines().any(|l| l == line), "{line} in {printed}");
+    }
+    let schema: Value = serde_json::from_str(&bench.run(&["schema"]).well().stdout).unwrap();
+    assert!(schema["properties"]["search"].is_object());
+    assert!(bench.run(&["completions", "bash"]).well().stdout.contains("dash-nas"));
+}
+
+/// A pipeline over recordings, with `data` in the place of the benchmark's file.
+fn ecg(data: Option<&[u8]>) -> Ran {
+    let bench = bench();
+    bench.write(
+        "ecg.toml",
+        br#"name = "ecg"
+        dataset = { recipe = "ecg", raw = "raw" }
+        task = { loss = { kind = "cross-entropy" }, metric = { kind = "macro-f1" } }"#,
+    );
+    if let Some(bytes) = data {
+        bench.write("raw/challenge2017.pkl", bytes);
+    }
+    let ran = bench.run(&["run", "ecg.toml"]);
+    let left: Vec<String> = bench.files("runs").into_keys().filter(|name| !name.ends_with(".lock")).collect();
+    assert_eq!(left.iter().filter(|name| !name.ends_with("pipeline.toml")).count(), 0, "{left:?}");
+    assert!(!bench.path("owned").exists(), "a pickle was executed");
+    ran
+}
+
+#[test]
+fn bad_data_is_refused_and_leaves_nothing_half_written() {
+    ecg(None).failed(4, &["raw: there is no such folder", "hint: "]);
+    ecg(Some(b"\x80\x02}q\x00X\x04\x00\x00\x00da")).failed(4, &["challenge2017.pkl"]);
+    ecg(Some(b"")).failed(4, &["challenge2017.pkl"]);
+    // os.system("touch owned")
+    ecg(Some(b"\x80\x02cos\nsystem\nX\x0b\x00\x00\x00touch owned\x85R.")).failed(4, &["challenge2017.pkl", "os.system"]);
+}
+
+#[test]
+fn a_second_process_on_the_same_run_is_refused() {
+    let bench = tiny();
+    let mut first = bench.start(&["run", "tiny.toml", "--set", "retrain.epochs=100000", "--seeds", "0"]);
+    let lock = bench.path("runs/tiny/0/.lock");
+    for _ in 0..600 {
+        if std::fs::read(&lock).is_ok_and(|bytes| !bytes.is_empty()) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let second = bench.run(&["run", "tiny.toml", "--seeds", "0"]);
+    let pid = first.id().to_string();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    second.failed(5, &["in use by process", &pid, "hint: "]);
+    // The dead process's lock is taken over, and its leftovers are removed.
+    bench.run(&["run", "tiny.toml", "--seeds", "0"]).well();
+    let litter: Vec<String> =
+        bench.files("runs").into_keys().filter(|name| name.contains(".dash-")).collect();
+    assert!(litter.is_empty(), "{litter:?}");
+}
+
+#[test]
+fn events_are_one_json_object_per_line() {
+    let bench = tiny();
+    bench.run(&["data", "ingest", "tiny.toml", "--events", "log/events.jsonl", "--quiet"]).well();
+    let text = std::fs::read_to_string(bench.path("log/events.jsonl")).unwrap();
+    let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.first().unwrap()["event"], "stage-started");
+    assert_eq!(events.last().unwrap()["event"], "stage-finished");
+    assert!(events.iter().all(|event| event["elapsed"].is_number()));
+    assert!(bench.path("runs/tiny/dataset/dataset.json").is_file());
+    assert!(!bench.path("runs/tiny/0/search").exists());
+}
+
+#[test]
+fn a_sweep_gets_a_report_over_all_its_pipelines() {
+    let bench = bench();
+    let one = TINY.replace("[\"dash\", \"backbone\"]", "[\"backbone\"]");
+    bench.write("p/a.toml", one.replace("\"tiny\"", "\"a\"").as_bytes());
+    bench.write("p/b.toml", one.replace("\"tiny\"", "\"b\"").as_bytes());
+    bench.write("p/both.toml", b"include = [\"a.toml\", \"b.toml\"]\nseeds = [5]\nreport = \"all\"");
+    let ran = bench.run(&["run", "p/both.toml"]).well();
+    assert!(ran.stdout.contains("report: reports/all/index.html"), "{}", ran.stdout);
+    let rows = bench.json("reports/all/results.json");
+    let runs: BTreeSet<&str> = rows.as_array().unwrap().iter().map(|r| r["run"].as_str().unwrap()).collect();
+    assert_eq!(runs, ["a/5", "b/5"].into());
+    assert_eq!(
+        bench.json("reports/a/results.json").as_array().unwrap().len() * 2,
+        rows.as_array().unwrap().len()
+    );
+}
