@@ -19,7 +19,7 @@ fn wrong(path: &Path) -> impl Fn(String) -> Error + '_ {
 }
 
 /// A list column: one list of values per epoch.
-pub(crate) type Series = (String, Vec<Vec<f32>>);
+pub type Series = (String, Vec<Vec<f32>>);
 
 /// Writes `history.parquet` with the columns epoch, learning_rate, train_loss and score, and one
 /// list column per series (for example the architecture parameters of a layer).
