@@ -14,7 +14,13 @@ use std::{
     process::ExitCode,
 };
 
+/// Training allocates and frees buffers of the same few sizes in every step: an allocator that keeps
+/// them spares the page faults.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
+    keep_candle_single_threaded();
     stop_on_signals();
     match commands::run(args::Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,6 +42,17 @@ fn main() -> ExitCode {
             let _ = io::stderr().write_all(text.as_bytes());
             ExitCode::from(error.kind().exit_code())
         }
+    }
+}
+
+/// Keeps candle's own pool from starting: its workers busy-wait on pinned cores beside the threads
+/// that do the work, for the few element-wise operations that are left to candle.
+fn keep_candle_single_threaded() {
+    // SAFETY: this is the first statement of the program; no other thread exists that could read the
+    // environment.
+    #[allow(unsafe_code)]
+    unsafe {
+        std::env::set_var("CANDLE_NUM_THREADS", "1");
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     report::{self, Part, gather},
 };
 use dash_core::{
+    error::ErrorKind,
     event::{Event, Listener},
     pipeline::Pipeline,
     results::ResultRow,
@@ -29,12 +30,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The failures as an error. A single failure before anything ran keeps its own kind: nothing
-    /// but that input is wrong.
+    /// The failures as an error. A single one that came before anything ran, and that the user can
+    /// mend outside of the stages, keeps its own kind.
     pub fn error(&self) -> Option<Error> {
+        use ErrorKind::{Configuration, Data, Device, Locked};
         match self.failures.as_slice() {
             [] => None,
-            [one] if self.ran == 0 && self.rows.is_empty() => Some(Error::Input(one.clone())),
+            [one] if self.ran == 0 && matches!(one.kind, Configuration | Data | Device | Locked) => {
+                Some(Error::Input(one.clone()))
+            }
             many => Some(Error::Stages(many.to_vec())),
         }
     }

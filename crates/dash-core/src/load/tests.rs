@@ -68,6 +68,9 @@ fn overrides_take_toml_values_or_text() {
     .unwrap();
     assert_eq!((p.seeds.as_slice(), p.task_name(), p.tune.epochs), (&[4, 5][..], "my-task", 7));
     assert_eq!(p.search.backbone, Some(Backbone::Wrn { depth: 16, width: 2 }));
+    let p = load(DARCY, &["search.backbone={kind=\"wrn\"}", "search.pull={ kind = 'extent' }"]).unwrap();
+    assert_eq!(p.search.backbone, Some(Backbone::Wrn { depth: 16, width: 1 }));
+    assert_eq!(p.search.pull, Pull::Extent { weight: 1e-5 });
     let text = DARCY.replace("simulate = { grid = 57 }", "raw = \"x\"");
     let p = load(&text, &["dataset.raw=../a b/data=1"]).unwrap();
     let Dataset::DarcyFlow(d) = p.dataset else { panic!() };

@@ -161,35 +161,37 @@ pub(super) fn take_profiles(tree: &mut Node) -> Result<Vec<(String, Node)>, (Ori
 pub(super) fn parse_override(text: &str) -> Option<Node> {
     let (key, value) = text.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
-    // The key alone must be one key; a value must not bring in further ones.
-    let one = |source: &str| match parse("", source) {
-        Ok(tree) if leaves(&tree) == leaves(&parse("", &format!("{key} = 0")).ok()?) => Some(tree),
-        _ => None,
+    let keys = sole_path(&parse("", &format!("{key} = 0")).ok()?)?;
+    // A value must not bring in further keys.
+    let assignment = |value: &str| {
+        let tree = parse("", &format!("{key} = {value}")).ok()?;
+        has_only(&tree, &keys).then_some(tree)
     };
-    let literal = Json::from(value).to_string();
-    if key.is_empty() || key.contains(['\n', '#', '=']) {
-        return None;
-    }
-    let mut tree = one(&format!("{key} = {value}")).or_else(|| one(&format!("{key} = {literal}")))?;
+    let mut tree = assignment(value).or_else(|| assignment(&Json::from(value).to_string()))?;
     tree.relocate(&|_| Origin::Set { text: text.to_owned() });
     Some(tree)
 }
 
-/// Depth and width of the chain of keys before the value, to tell one assignment from several.
-fn leaves(tree: &Node) -> Vec<String> {
+/// The chain of keys of a tree with a single value.
+fn sole_path(tree: &Node) -> Option<Vec<String>> {
     let mut path = Vec::new();
     let mut node = tree;
     while let Kind::Table(entries) = &node.kind {
-        let mut entries = entries.iter();
-        match (entries.next(), entries.next()) {
-            (Some((key, next)), None) => {
-                path.push(key.clone());
-                node = next;
-            }
-            _ => break,
-        }
+        let (key, next) = entries.iter().next().filter(|_| entries.len() == 1)?;
+        path.push(key.clone());
+        node = next;
     }
-    path
+    Some(path)
+}
+
+/// Whether the tree has nothing beside the value at `path`.
+fn has_only(tree: &Node, path: &[String]) -> bool {
+    path.iter()
+        .try_fold(tree, |node, key| match &node.kind {
+            Kind::Table(entries) if entries.len() == 1 => entries.get(key),
+            _ => None,
+        })
+        .is_some()
 }
 
 fn convert(text: &str, value: &DeValue<'_>, span: Range<usize>) -> Node {
