@@ -14,18 +14,18 @@ fn cost(n: usize) -> Option<f64> {
     let mut rest = n;
     let mut slow = 1.0;
     for (prime, factor) in ODD_FACTOR {
-        if rest % prime == 0 {
+        if rest.is_multiple_of(prime) {
             rest /= prime;
             slow *= factor;
         }
     }
     let mut threes = 0i32;
-    while rest % 3 == 0 {
+    while rest.is_multiple_of(3) {
         rest /= 3;
         threes += 1;
     }
     slow *= THREE.powi((threes - 1).max(0));
-    (n % 2 == 0 && rest.is_power_of_two()).then(|| slow * n as f64 * (n as f64).log2().max(1.0))
+    (n.is_multiple_of(2) && rest.is_power_of_two()).then(|| slow * n as f64 * (n as f64).log2().max(1.0))
 }
 
 /// The fastest transform length that is at least `least`. A length of one stays one: an axis of one

@@ -170,8 +170,8 @@ mod tests {
                     for &r in &live {
                         for c in 0..columns {
                             let angle = (q * r) as f64 / rows as f64 + (k * c) as f64 / columns as f64;
-                            sum += f64::from(value(r, c))
-                                * rustfft::num_complex::Complex64::cis(-TAU * angle);
+                            sum +=
+                                f64::from(value(r, c)) * rustfft::num_complex::Complex64::cis(-TAU * angle);
                         }
                     }
                     let got = spectrum[k * rows + q];

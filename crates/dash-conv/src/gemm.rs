@@ -313,7 +313,14 @@ impl Gemm {
         );
     }
 
-    fn backward_product(&self, x: &[f32], weights: &[f32], grad: &[f32], dx: Option<&mut [f32]>, dw: &mut [f32]) {
+    fn backward_product(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        grad: &[f32],
+        dx: Option<&mut [f32]>,
+        dw: &mut [f32],
+    ) {
         let p = &self.problem;
         if let Some(dx) = dx {
             multiply(

@@ -49,7 +49,13 @@ impl Mixture {
     ///
     /// # Errors
     /// If shapes do not fit, or a tensor is not f32 on the CPU.
-    pub fn mix(&self, weights: &Tensor, coefficients: &Tensor, c_out: usize, group_in: usize) -> Result<Tensor> {
+    pub fn mix(
+        &self,
+        weights: &Tensor,
+        coefficients: &Tensor,
+        c_out: usize,
+        group_in: usize,
+    ) -> Result<Tensor> {
         let pairs = c_out * group_in;
         for (tensor, got, expected) in [
             ("the candidates' weights", weights.dims(), self.weights_len(pairs)),
@@ -82,7 +88,9 @@ impl MixOp {
     }
 
     /// Per candidate: its places, and the range of its weights for one channel pair.
-    fn candidates(&self) -> impl Iterator<Item = (&[usize], impl Fn(usize) -> std::ops::Range<usize> + use<>)> {
+    fn candidates(
+        &self,
+    ) -> impl Iterator<Item = (&[usize], impl Fn(usize) -> std::ops::Range<usize> + use<>)> {
         let pairs = self.pairs;
         self.places.iter().scan(0, move |start, places| {
             let (first, len) = (*start, places.len());

@@ -78,7 +78,8 @@ impl TapConv {
     /// # Errors
     /// If the shapes do not fit this convolution.
     pub fn problem(&self, x: &[usize], weights: &[usize]) -> std::result::Result<Problem, Error> {
-        let shape = |tensor, got: &[usize], expected: String| Error::Shape { tensor, got: got.to_vec(), expected };
+        let shape =
+            |tensor, got: &[usize], expected: String| Error::Shape { tensor, got: got.to_vec(), expected };
         let (batch, c_in, size, stride) = match (self.taps.dims(), x) {
             (1, &[b, c, n]) => (b, c, [1, n], [1, self.stride]),
             (2, &[b, c, h, w]) => (b, c, [h, w], [self.stride; 2]),

@@ -43,8 +43,7 @@ fn products(p: &Problem, mut f: impl FnMut(usize, usize, usize)) {
 /// The convolution: `x [batch, c_in, plane]`, `weights [c_out, c_in / groups, taps]`,
 /// `bias [c_out]` to `[batch, c_out, out_plane]`.
 pub fn forward(p: &Problem, x: &[f64], weights: &[f64], bias: &[f64]) -> Vec<f64> {
-    let mut y: Vec<f64> =
-        (0..p.lens()[2]).map(|index| bias[index / p.out_plane() % p.c_out]).collect();
+    let mut y: Vec<f64> = (0..p.lens()[2]).map(|index| bias[index / p.out_plane() % p.c_out]).collect();
     products(p, |target, source, weight| y[target] += x[source] * weights[weight]);
     y
 }

@@ -88,9 +88,8 @@ impl Plan {
         } else {
             let smallest = p.batch.min(p.group_in()).min(p.group_out());
             let moved = (inputs + outputs + 3.0 * kernels) * bins;
-            let time = transforms / FFT_RATE
-                + products / complex_product_rate(smallest)
-                + moved / TRANSPOSE_RATE;
+            let time =
+                transforms / FFT_RATE + products / complex_product_rate(smallest) + moved / TRANSPOSE_RATE;
             (time, planes + 2.0 * kernels)
         };
         Plan {

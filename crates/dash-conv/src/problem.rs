@@ -58,7 +58,7 @@ impl Problem {
             return Err(Error::Zero { what });
         }
         for (channels, which) in [(c_in, "input"), (c_out, "output")] {
-            if channels % groups != 0 {
+            if !channels.is_multiple_of(groups) {
                 return Err(Error::Groups { which, channels, groups });
             }
         }
@@ -107,9 +107,7 @@ impl Problem {
 
     /// Largest distance that a reachable tap looks along each axis.
     pub fn reach(&self) -> [usize; 2] {
-        [0, 1].map(|axis| {
-            self.offsets.iter().map(|o| o[axis].unsigned_abs() as usize).max().unwrap_or(0)
-        })
+        [0, 1].map(|axis| self.offsets.iter().map(|o| o[axis].unsigned_abs() as usize).max().unwrap_or(0))
     }
 
     /// Multiply-adds of the direct algorithm, border effects left out.

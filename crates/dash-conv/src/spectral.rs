@@ -158,13 +158,10 @@ impl Spectral {
     /// Spectra of all kernels, one after the other.
     fn kernel_spectra(&self, weights: &[f32]) -> Vec<Complex32> {
         let mut spectra = vec![Complex32::ZERO; weights.len() / self.problem.taps * self.fft.bins()];
-        spectra
-            .par_chunks_mut(self.fft.bins())
-            .zip(weights.par_chunks(self.problem.taps))
-            .for_each_init(
-                || self.fft.scratch(),
-                |scratch, (spectrum, taps)| self.kernel_spectrum(taps, spectrum, scratch),
-            );
+        spectra.par_chunks_mut(self.fft.bins()).zip(weights.par_chunks(self.problem.taps)).for_each_init(
+            || self.fft.scratch(),
+            |scratch, (spectrum, taps)| self.kernel_spectrum(taps, spectrum, scratch),
+        );
         spectra
     }
 
@@ -287,10 +284,7 @@ impl Spectral {
     }
 
     fn work(&self) -> Work {
-        Work {
-            spectra: vec![Complex32::ZERO; PLANES * self.fft.bins()],
-            scratch: self.fft.scratch(),
-        }
+        Work { spectra: vec![Complex32::ZERO; PLANES * self.fft.bins()], scratch: self.fft.scratch() }
     }
 
     /// Spectra of all maps, `[sample][bin][channel]`.

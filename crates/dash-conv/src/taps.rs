@@ -29,7 +29,7 @@ impl TapSet {
     /// # Errors
     /// If `dims` is not 1 or 2, `kernel_size` is even or zero, or `dilation` is zero.
     pub fn centred(dims: usize, kernel_size: usize, dilation: usize) -> Result<TapSet, Error> {
-        if kernel_size % 2 == 0 {
+        if kernel_size.is_multiple_of(2) {
             return Err(Error::KernelSize(kernel_size));
         }
         if dilation == 0 {

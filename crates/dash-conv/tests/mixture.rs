@@ -17,11 +17,8 @@ fn the_worked_example() {
     let device = Device::Cpu;
     let mixture = Mixture::new(&candidates(1, &[3, 5], &[1, 2])).unwrap();
     let c = Tensor::new(&[0.1f32, 0.2, 0.3, 0.4], &device).unwrap();
-    let w = Tensor::new(
-        &[1f32, 2., 3., 4., 5., 6., 1., -1., 2., -2., 1., 2., 0., -1., 0., 3.],
-        &device,
-    )
-    .unwrap();
+    let w =
+        Tensor::new(&[1f32, 2., 3., 4., 5., 6., 1., -1., 2., -2., 1., 2., 0., -1., 0., 3.], &device).unwrap();
     let a = mixture.mix(&w, &c, 1, 1).unwrap();
     // Offsets -4 ..= 4 without the empty -3 and 3.
     let expected = [0.8, 1.1, -0.2, 1.4, -0.3, 1.5, 1.2];

@@ -45,8 +45,7 @@ fn tap_sets() -> impl Strategy<Value = TapSet> {
             return TapSet::causal(k + 1, d).unwrap();
         }
         let dims = kind as usize;
-        let sets: Vec<_> =
-            kernels.iter().map(|&(k, d)| TapSet::centred(dims, k, d).unwrap()).collect();
+        let sets: Vec<_> = kernels.iter().map(|&(k, d)| TapSet::centred(dims, k, d).unwrap()).collect();
         TapSet::union(&sets).unwrap().0
     })
 }
@@ -202,9 +201,8 @@ fn a_non_contiguous_input_or_gradient_is_read_right() {
     let z = conv.forward(&copy, &w, &b).unwrap();
     assert_eq!(y.to_vec3::<f32>().unwrap(), z.to_vec3::<f32>().unwrap());
     let factor = Tensor::from_vec(values(16, 3), (2, 4, 2), &device).unwrap();
-    let loss = |y: &Tensor| {
-        (y.transpose(1, 2).unwrap() * &factor).unwrap().sum_all().unwrap().backward().unwrap()
-    };
+    let loss =
+        |y: &Tensor| (y.transpose(1, 2).unwrap() * &factor).unwrap().sum_all().unwrap().backward().unwrap();
     let (through_view, through_copy) = (loss(&y), loss(&z));
     let dx = through_view.get(&x).unwrap().transpose(1, 2).unwrap().to_vec3::<f32>().unwrap();
     assert_eq!(dx, through_copy.get(&copy).unwrap().to_vec3::<f32>().unwrap());
