@@ -225,7 +225,8 @@ fn bad_data_is_refused_and_leaves_nothing_half_written() {
     ecg(Some(b"\x80\x02}q\x00X\x04\x00\x00\x00da")).failed(4, &["challenge2017.pkl"]);
     ecg(Some(b"")).failed(4, &["challenge2017.pkl"]);
     // os.system("touch owned")
-    ecg(Some(b"\x80\x02cos\nsystem\nX\x0b\x00\x00\x00touch owned\x85R.")).failed(4, &["challenge2017.pkl", "os.system"]);
+    ecg(Some(b"\x80\x02cos\nsystem\nX\x0b\x00\x00\x00touch owned\x85R."))
+        .failed(4, &["challenge2017.pkl", "os.system"]);
 }
 
 #[test]
@@ -280,4 +281,102 @@ fn a_sweep_gets_a_report_over_all_its_pipelines() {
         bench.json("reports/a/results.json").as_array().unwrap().len() * 2,
         rows.as_array().unwrap().len()
     );
+}
+
+#[test]
+fn an_interrupted_run_says_so_and_goes_on_later() {
+    let bench = tiny();
+    let arguments = ["run", "tiny.toml", "--seeds", "0", "--set", "methods=[\"dash\"]"];
+    let mut first = bench.start(&[&arguments[..], &["--set", "retrain.epochs=100000"]].concat());
+    let tuned = bench.path("runs/tiny/0/tune/stage.json");
+    for _ in 0..600 {
+        if tuned.exists() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(first.wait().unwrap().code(), Some(130));
+    assert_eq!(stages(&bench.run(&arguments).well(), "started"), ["tiny/0 retrain", "tiny report"]);
+}
+
+#[test]
+fn the_committed_pipelines_state_the_published_protocol() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines");
+    let mut loaded = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        if dash_core::load::kind(&name, &text).unwrap() == dash_core::load::FileKind::Sweep {
+            continue;
+        }
+        assert!(text.starts_with("#:schema ../schemas/pipeline.json\n"), "{name}");
+        let load = |profile: Option<&str>| {
+            dash_core::load::pipeline(&name, &text, profile, &[]).unwrap_or_else(|e| panic!("{e}"))
+        };
+        let profiles = text.lines().filter_map(|line| line.strip_prefix("[profiles.")?.strip_suffix(']'));
+        for profile in profiles {
+            load(Some(profile));
+        }
+        let pipeline = load(None);
+        assert_eq!(pipeline.name, name);
+        loaded.insert(name, serde_json::to_value(pipeline).unwrap());
+    }
+    // As the authors' released code sets them for the two tasks.
+    let shared = [
+        ("/search/epochs", "100"),
+        ("/search/fraction", "0.2"),
+        ("/search/momentum", "0.9"),
+        ("/search/weight_decay", "0.0005"),
+        ("/search/clip_norm", "1.0"),
+        ("/search/grad_scale", "100.0"),
+        ("/search/dilations", "[1,3,7,15]"),
+        ("/search/separable", "true"),
+        ("/search/schedule/factor", "0.2"),
+        ("/tune/epochs", "80"),
+        ("/tune/fraction", "0.05"),
+        ("/tune/learning_rates", "[0.1,0.01,0.001]"),
+        ("/tune/dropouts", "[0.0,0.05]"),
+        ("/tune/weight_decays", "[0.0005,5e-6]"),
+        ("/tune/momenta", "[0.9,0.99]"),
+        ("/retrain/epochs", "200"),
+    ];
+    let ecg = [
+        ("/search/kernel_sizes", "[3,7,11,15,19]"),
+        ("/search/learning_rate", "0.1"),
+        ("/search/arch_learning_rate", "0.05"),
+        ("/search/batch_size", "1024"),
+        ("/tune/batch_size", "1024"),
+        ("/retrain/batch_size", "1024"),
+        ("/search/schedule/milestones", "[30,60,90,120,160]"),
+        ("/retrain/schedule/milestones", "[30,60,90,120,160]"),
+        ("/search/pull/kind", "\"extent\""),
+        ("/search/backbone/causal", "false"),
+        ("/retrain/backbone/causal", "true"),
+    ];
+    let darcy = [
+        ("/search/kernel_sizes", "[3,5,7,9]"),
+        ("/search/learning_rate", "0.01"),
+        ("/search/arch_learning_rate", "0.005"),
+        ("/search/batch_size", "10"),
+        ("/tune/batch_size", "10"),
+        ("/retrain/batch_size", "10"),
+        ("/search/schedule/milestones", "[60,120,160]"),
+        ("/retrain/schedule/milestones", "[60,120,160]"),
+        ("/search/pull/kind", "\"kernel-size\""),
+        ("/search/backbone/width", "1"),
+        ("/retrain/backbone/width", "4"),
+        ("/task/decode_target", "true"),
+        ("/dataset/subsample", "5"),
+        ("/dataset/train", "900"),
+        ("/dataset/validation", "100"),
+    ];
+    for (name, own) in [("ecg", &ecg[..]), ("darcy-flow", &darcy[..])] {
+        for (key, expected) in shared.iter().chain(own) {
+            let expected: Value = serde_json::from_str(expected).unwrap();
+            assert_eq!(loaded[name].pointer(key), Some(&expected), "{name} {key}");
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! The engine with stages that do nothing but leave files: what runs, what is reused, what a
 //! failure stops.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use dash_core::{
     architecture::{Architecture, FoundLayer, Hyperparameters},
     error::{Classify, ErrorKind},
