@@ -232,7 +232,8 @@ fn bad_data_is_refused_and_leaves_nothing_half_written() {
 #[test]
 fn a_second_process_on_the_same_run_is_refused() {
     let bench = tiny();
-    let mut first = bench.start(&["run", "tiny.toml", "--set", "retrain.epochs=100000", "--seeds", "0"]);
+    let mut first =
+        bench.start(&["run", "tiny.toml", "--set", "retrain.epochs=100000", "--seeds", "0", "--quiet"]);
     let lock = bench.path("runs/tiny/0/.lock");
     for _ in 0..600 {
         if std::fs::read(&lock).is_ok_and(|bytes| !bytes.is_empty()) {
@@ -287,7 +288,7 @@ fn a_sweep_gets_a_report_over_all_its_pipelines() {
 fn an_interrupted_run_says_so_and_goes_on_later() {
     let bench = tiny();
     let arguments = ["run", "tiny.toml", "--seeds", "0", "--set", "methods=[\"dash\"]"];
-    let mut first = bench.start(&[&arguments[..], &["--set", "retrain.epochs=100000"]].concat());
+    let mut first = bench.start(&[&arguments[..], &["--quiet", "--set", "retrain.epochs=100000"]].concat());
     let tuned = bench.path("runs/tiny/0/tune/stage.json");
     for _ in 0..600 {
         if tuned.exists() {

@@ -13,7 +13,7 @@ use dash_core::{
     pipeline::Pipeline,
     results::ResultRow,
 };
-use dash_store::{Lock, StageRecord, publish_file, recover};
+use dash_store::{Lock, StageRecord, publish_file, recover, recover_shared};
 use std::path::PathBuf;
 
 /// What a run ended with.
@@ -81,6 +81,8 @@ pub fn run(
             }
             Err(error) => return Err(error),
         };
+        // Readers of the dataset keep memory-mapped copies beside it, without a lock.
+        recover_shared(&folders.runs.dataset(&pipeline.name).join("cache"))?;
         let text = dash_core::load::to_toml(pipeline)?;
         for &seed in &pipeline.seeds {
             publish_file(&folders.runs.run(&pipeline.name, seed).join("pipeline.toml"), text.as_bytes())?;

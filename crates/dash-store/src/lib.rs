@@ -36,4 +36,4 @@ pub use lock::{Holder, Lock};
 pub use publish::{append, publish_file, publish_with, remove};
 pub use record::{RECORD_FILE, StageRecord};
 pub use runs::RunsRoot;
-pub use staging::{StagedFile, Staging, recover};
+pub use staging::{StagedFile, Staging, recover, recover_shared};

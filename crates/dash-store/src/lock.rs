@@ -113,9 +113,7 @@ impl Holder {
         if self.host != this_host() {
             return true; // cannot be asked: believe the file
         }
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        let exists = pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH));
-        exists && (self.started.is_none() || self.started == start_ticks(self.pid))
+        process_exists(self.pid) && (self.started.is_none() || self.started == start_ticks(self.pid))
     }
 
     /// Whether somebody else may still hold the lock although `flock` gave it to us: on file
@@ -125,7 +123,13 @@ impl Holder {
     }
 }
 
-fn this_host() -> String {
+/// Whether this host has a process of this number, anybody's.
+pub(crate) fn process_exists(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+}
+
+pub(crate) fn this_host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

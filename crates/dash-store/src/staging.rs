@@ -3,6 +3,7 @@
 use crate::{
     Error,
     disk::{Disk, DiskFile, Local, parent},
+    lock::{process_exists, this_host},
 };
 use std::{
     fs,
@@ -139,6 +140,17 @@ impl Write for StagedFile {
 /// Tidies a folder after a crash: half-made folders and files in it are removed, and one that had
 /// been moved aside for its successor is put back. Call it only while holding the folder's lock.
 pub fn recover(dir: &Path) -> Result<(), Error> {
+    tidy(dir, |_| true)
+}
+
+/// The same for a folder that several processes fill without a lock, such as a cache: only what
+/// processes of this host left that are gone.
+pub fn recover_shared(dir: &Path) -> Result<(), Error> {
+    let here = host_tag();
+    tidy(dir, |left| left.host == here && !process_exists(left.pid))
+}
+
+fn tidy(dir: &Path, abandoned: impl Fn(&Leftover<'_>) -> bool) -> Result<(), Error> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -152,37 +164,51 @@ pub fn recover(dir: &Path) -> Result<(), Error> {
     names.sort();
     for name in names {
         let path = dir.join(&name);
-        match leftover(&name) {
-            Some((original, "old")) if !dir.join(original).exists() => {
-                let home = dir.join(original);
-                Local.rename(&path, &home).map_err(Error::io("put back", &home))?;
-            }
-            Some(_) => Local.remove(&path).map_err(Error::io("remove", &path))?,
-            None => {}
+        let Some(left) = Leftover::parse(&name).filter(&abandoned) else { continue };
+        let home = dir.join(left.original);
+        if left.role == "old" && !home.exists() {
+            Local.rename(&path, &home).map_err(Error::io("put back", &home))?;
+        } else {
+            Local.remove(&path).map_err(Error::io("remove", &path))?;
         }
     }
     Ok(())
 }
 
-/// `.NAME.dash-PID-N.ROLE` beside `path`: hidden, unique in this process, recognised by `recover`.
+/// `.NAME.dash-HOST-PID-N.ROLE` beside `path`: hidden, unique, and told from other files later.
 pub(crate) fn sibling(path: &Path, role: &str) -> Result<PathBuf, Error> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = path
         .file_name()
         .and_then(|name| name.to_str())
         .ok_or_else(|| Error::Name { name: path.display().to_string() })?;
+    let (host, pid) = (host_tag(), std::process::id());
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let pid = std::process::id();
-    Ok(parent(path).join(format!(".{name}.dash-{pid}-{number}.{role}")))
+    Ok(parent(path).join(format!(".{name}.dash-{host}-{pid}-{number}.{role}")))
 }
 
-/// The original name and the role of a name made by `sibling`.
-fn leftover(name: &str) -> Option<(&str, &str)> {
-    let (rest, role) = name.strip_prefix('.')?.rsplit_once('.')?;
-    let (original, tag) = rest.rsplit_once(".dash-")?;
-    let (pid, number) = tag.split_once('-')?;
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    (matches!(role, "new" | "old") && digits(pid) && digits(number)).then_some((original, role))
+/// The host's name as a part of a file name.
+fn host_tag() -> String {
+    this_host().chars().filter(char::is_ascii_alphanumeric).take(40).collect()
+}
+
+/// The parts of a name made by [`sibling`].
+struct Leftover<'a> {
+    original: &'a str,
+    host: &'a str,
+    pid: u32,
+    role: &'a str,
+}
+
+impl<'a> Leftover<'a> {
+    fn parse(name: &'a str) -> Option<Leftover<'a>> {
+        let (rest, role) = name.strip_prefix('.')?.rsplit_once('.')?;
+        let (original, tag) = rest.rsplit_once(".dash-")?;
+        let mut parts = tag.split('-');
+        let (host, pid, number) = (parts.next()?, parts.next()?.parse().ok()?, parts.next()?);
+        let ours = matches!(role, "new" | "old") && number.parse::<u64>().is_ok() && parts.next().is_none();
+        ours.then_some(Leftover { original, host, pid, role })
+    }
 }
 
 /// A relative path without `..`, root or drive.
@@ -349,11 +375,29 @@ mod tests {
     #[test]
     fn recovery_touches_only_its_own_leftovers() {
         let dir = tempfile::tempdir().unwrap();
-        for name in [".hidden", ".x.new", ".x.dash-1-2.neu", "notes.dash-1-2.new", ".lock"] {
+        for name in [".hidden", ".x.new", ".x.dash-h-1-2.neu", "notes.dash-h-1-2.new", ".lock"] {
             crate::publish_file(&dir.path().join(name), b"x").unwrap();
         }
         recover(dir.path()).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 5);
         recover(&dir.path().join("missing")).unwrap();
+    }
+
+    #[test]
+    fn a_shared_folder_keeps_what_may_be_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        let (here, me, dead) = (host_tag(), std::process::id(), gone.id());
+        let kept = [format!(".a.dash-{here}-{me}-0.new"), format!(".b.dash-other1-{dead}-0.new")];
+        let abandoned = format!(".c.dash-{here}-{dead}-0.new");
+        for name in kept.iter().chain([&abandoned]) {
+            crate::publish_file(&dir.path().join(name), b"x").unwrap();
+        }
+        recover_shared(dir.path()).unwrap();
+        assert!(kept.iter().all(|name| dir.path().join(name).exists()));
+        assert!(!dir.path().join(abandoned).exists());
+        recover(dir.path()).unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
