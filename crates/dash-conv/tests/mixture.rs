@@ -1,5 +1,7 @@
 //! The mixture against its definition: the weighted sum of candidate convolutions.
 
+#![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
+
 use candle_core::{DType, Device, Tensor, Var};
 use dash_conv::{Mixture, Problem, TapConv, TapSet, oracle};
 use proptest::prelude::*;

@@ -1,6 +1,8 @@
 //! Every algorithm against the naive double-precision definition, forward and gradients, over
 //! random shapes, groups, strides and tap sets.
 
+#![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
+
 use candle_core::{Device, Tensor, Var};
 use dash_conv::{Algorithm, Problem, TapConv, TapSet, oracle};
 use proptest::prelude::*;

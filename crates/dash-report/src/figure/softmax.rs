@@ -10,10 +10,31 @@ const ROW: f64 = 15.0;
 const TOP: f64 = 44.0;
 const NAMES: f64 = 96.0;
 
+/// Smallest and largest probability of a figure. Cells are shaded between them: a short search
+/// leaves all probabilities close to one over the number of candidates, and shades from zero would
+/// show nothing.
+#[derive(Clone, Copy)]
+struct Range {
+    least: f64,
+    most: f64,
+}
+
+impl Range {
+    fn of<'a>(architectures: impl Iterator<Item = &'a Architecture>) -> Range {
+        let all = architectures.flat_map(|a| &a.layers).filter_map(|l| softmax(&l.alpha)).flatten();
+        let range = all.fold((1.0f64, 0.0f64), |(least, most), p| (least.min(p), most.max(p)));
+        Range { least: range.0.min(range.1), most: range.1 }
+    }
+
+    /// Position of a probability between the ends, 0 to 1.
+    fn shade(self, p: f64) -> f64 {
+        if self.most > self.least { (p - self.least) / (self.most - self.least) } else { 1.0 }
+    }
+}
+
 /// One panel per (seed, architecture): columns are layers, rows are candidates with the kernel size
-/// as the slow index, the opacity of a cell is softmax(alpha),
-/// relative to the largest one in the figure, for short searches leave all of them small. The chosen candidate is framed and
-/// its probability written below.
+/// as the slow index, the opacity of a cell is softmax(alpha) between the ends of the figure. The
+/// chosen candidate is framed and its probability written below.
 pub(crate) fn draw(found: &[(u64, &Architecture)]) -> Drawing {
     let columns = found.iter().map(|(_, a)| a.layers.len()).max().unwrap_or(0);
     let named = named(found);
@@ -25,24 +46,19 @@ pub(crate) fn draw(found: &[(u64, &Architecture)]) -> Drawing {
     let height = TOP + found.iter().zip(&named).map(|((_, a), n)| panel(a, *n)).sum::<f64>();
     let mut drawing = Drawing::new(width, height);
 
-    drawing.text("m", Anchor::Start, (LEFT, 16.0), "softmax(α)");
-    drawing.text("m", Anchor::End, (LEFT + 86.0, 16.0), "0");
+    drawing.text("m", Anchor::Start, (4.0, 16.0), "softmax(α)");
+    let range = Range::of(found.iter().map(|(_, a)| *a));
+    drawing.text("m", Anchor::End, (LEFT + 86.0, 16.0), &number::value(range.least, 4));
     for i in 0..=10 {
         let at = (LEFT + 92.0 + 12.0 * f64::from(i), 6.0);
         drawing.rect("f0", at, (12.0, 12.0), f64::from(i) / 10.0, "");
     }
     drawing.rect("grid", (LEFT + 92.0, 6.0), (132.0, 12.0), 0.0, "");
-    let largest = found
-        .iter()
-        .flat_map(|(_, a)| &a.layers)
-        .filter_map(|l| softmax(&l.alpha))
-        .flatten()
-        .fold(f64::MIN_POSITIVE, f64::max);
-    drawing.text("m", Anchor::Start, (LEFT + 230.0, 16.0), &number::value(largest, 2));
+    drawing.text("m", Anchor::Start, (LEFT + 230.0, 16.0), &number::value(range.most, 4));
 
     let mut top = TOP;
     for ((seed, architecture), named) in found.iter().zip(named) {
-        matrix(&mut drawing, *seed, architecture, top, largest);
+        matrix(&mut drawing, *seed, architecture, top, range);
         top += panel(architecture, named);
         if named {
             for (i, layer) in architecture.layers.iter().enumerate() {
@@ -54,7 +70,7 @@ pub(crate) fn draw(found: &[(u64, &Architecture)]) -> Drawing {
     drawing
 }
 
-fn matrix(drawing: &mut Drawing, seed: u64, architecture: &Architecture, top: f64, largest: f64) {
+fn matrix(drawing: &mut Drawing, seed: u64, architecture: &Architecture, top: f64, range: Range) {
     let candidates = Candidate::enumerate(&architecture.kernel_sizes, &architecture.dilations);
     let (rows, dilations) = (candidates.len(), architecture.dilations.len());
     let right = LEFT + COLUMN * architecture.layers.len() as f64;
@@ -75,10 +91,10 @@ fn matrix(drawing: &mut Drawing, seed: u64, architecture: &Architecture, top: f6
             let size = (COLUMN - 2.0, ROW - 1.0);
             let probability = probabilities.as_ref().and_then(|p| p.get(row)).copied();
             let (k, d) = (candidate.kernel_size, candidate.dilation);
-            let shown = probability.map_or("not finite".to_owned(), |p| format!("{p:.3}"));
+            let shown = probability.map_or("not finite".to_owned(), |p| format!("{p:.4}"));
             let title = format!("{}: k {k}, d {d}: {shown}", layer.name);
             match probability {
-                Some(p) => drawing.rect("f0", at, size, p / largest, &title),
+                Some(p) => drawing.rect("f0", at, size, range.shade(p), &title),
                 None => drawing.rect("none", at, size, 1.0, &title),
             }
             if (k, d) == (layer.kernel_size, layer.dilation) {
@@ -88,7 +104,7 @@ fn matrix(drawing: &mut Drawing, seed: u64, architecture: &Architecture, top: f6
         if let Some((at, size, probability)) = chosen {
             drawing.rect("chosen", at, size, 1.0, "");
             let below = (x + COLUMN / 2.0, top + ROW * rows as f64 + 14.0);
-            let text = probability.map_or(number::MISSING.to_owned(), |p| format!("{p:.2}"));
+            let text = probability.map_or(number::MISSING.to_owned(), |p| format!("{p:.4}"));
             drawing.text("m", Anchor::Middle, below, &text);
         }
     }
@@ -113,6 +129,14 @@ fn softmax(alpha: &[f32]) -> Option<Vec<f64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shades_run_from_the_least_to_the_most_likely() {
+        let range = Range { least: 0.0624, most: 0.0628 };
+        assert_eq!((range.shade(0.0624), range.shade(0.0628)), (0.0, 1.0));
+        assert!((range.shade(0.0625) - 0.25).abs() < 1e-9);
+        assert_eq!(Range { least: 0.5, most: 0.5 }.shade(0.5), 1.0);
+    }
 
     #[test]
     fn probabilities() {
