@@ -10,6 +10,9 @@ use std::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// Name, taps, [batch, c_in, c_out, groups], stride, size of the map.
+type Layer = (&'static str, TapSet, [usize; 4], usize, Vec<usize>);
+
 /// Milliseconds of a forward and backward pass: the least of a few.
 fn measure(conv: &TapConv, x: &Var, w: &Var, b: &Var) -> Result<f64> {
     let mut best = f64::MAX;
@@ -33,7 +36,7 @@ fn main() -> Result<()> {
     };
     let (two, one) = (union(2, &[3, 5, 7, 9])?, union(1, &[3, 7, 11, 15, 19])?);
     let plain = |k, d| TapSet::centred(2, k, d);
-    let layers: Vec<(&str, TapSet, [usize; 4], usize, Vec<usize>)> = vec![
+    let layers: Vec<Layer> = vec![
         ("mixture, depthwise 16, 29x29, batch 10", two.clone(), [10, 16, 16, 16], 1, vec![29, 29]),
         ("mixture, 16 to 32, 29x29, batch 10", two.clone(), [10, 16, 32, 1], 1, vec![29, 29]),
         ("mixture, 32 to 64, 29x29, batch 10", two.clone(), [10, 32, 64, 1], 1, vec![29, 29]),

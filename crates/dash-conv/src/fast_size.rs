@@ -47,7 +47,7 @@ mod tests {
     fn sizes_are_large_enough_even_and_not_wasteful() {
         for least in 2..3000 {
             let n = fast_size(least);
-            assert!(n >= least && n % 2 == 0, "{least} -> {n}");
+            assert!(n >= least && n.is_multiple_of(2), "{least} -> {n}");
             assert!(least < 16 || n as f64 <= 1.34 * least as f64, "{least} -> {n}");
         }
     }
