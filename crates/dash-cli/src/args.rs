@@ -1,7 +1,13 @@
 //! The command line.
 
-use clap::{Parser, Subcommand, ValueEnum};
-use dash_pipeline::DeviceChoice;
+use clap::{
+    Parser, Subcommand, ValueEnum,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use dash_pipeline::{
+    DeviceChoice,
+    bench::{TASKS, TaskShape},
+};
 use std::{num::NonZeroUsize, path::PathBuf};
 
 /// Differentiable architecture search for any kind of data: from pipeline files to a report.
@@ -52,6 +58,12 @@ Examples:
     /// Work with datasets
     #[command(subcommand)]
     Data(Data),
+    /// Time whole training steps on synthetic data of a task's shape
+    #[command(after_help = "\
+Examples:
+  dash-nas bench --task cifar100 --stage search --batch 16
+  dash-nas bench --task ecg --stage retrain --pattern 3x1 --batch 128 --threads 2 --format json")]
+    Bench(Bench),
     /// Print the JSON schema of pipeline files
     Schema,
     /// Print a completion script for a shell
@@ -169,6 +181,55 @@ pub(crate) struct Ingest {
     pub(crate) folders: Folders,
     #[command(flatten)]
     pub(crate) execution: Execution,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bench {
+    /// The task whose shapes, network and search space are taken
+    #[arg(long, value_name = "TASK", value_parser = task_parser())]
+    pub(crate) task: &'static TaskShape,
+    /// The stage that the step belongs to
+    #[arg(long, value_enum, default_value_t = BenchStage::Search)]
+    pub(crate) stage: BenchStage,
+    /// Kernels of the retrained network
+    #[arg(long, value_enum, default_value_t = Pattern::Spread)]
+    pub(crate) pattern: Pattern,
+    /// Samples per step; by default the publication's
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<NonZeroUsize>,
+    /// Threads to compute with; by default one per core
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Timed steps
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) steps: NonZeroUsize,
+    /// Steps before them that are not timed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) warmup: usize,
+    /// What is printed on standard output
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+fn task_parser() -> impl TypedValueParser<Value = &'static TaskShape> {
+    PossibleValuesParser::new(TASKS.iter().map(|task| task.name)).try_map(|name| TaskShape::named(&name))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchStage {
+    /// The network of mixtures
+    Search,
+    /// The network of the kernels that a search has found
+    Retrain,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pattern {
+    /// Kernels from the whole search space
+    Spread,
+    /// Kernel size 3, dilation 1 everywhere
+    #[value(name = "3x1")]
+    Plain,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

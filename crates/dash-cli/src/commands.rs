@@ -1,13 +1,19 @@
 //! What each command does.
 
 use crate::{
-    args::{self, Args, Command, Data, Format},
+    args::{self, Args, BenchStage, Command, Data, Format, Pattern},
     error::Error,
     files, output, progress,
 };
 use clap::CommandFactory;
-use dash_pipeline::{Folders, Local, Training};
-use std::io::{self, Write};
+use dash_pipeline::{
+    DeviceChoice, Folders, Local, Training,
+    bench::{self, Bench, Kernels, TimedStage},
+};
+use std::{
+    io::{self, Write},
+    num::NonZeroUsize,
+};
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Result<(), Error> {
@@ -21,6 +27,7 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
             output::outcome(&outcome, args.folders.format)
         }
         Command::Data(Data::Ingest(args)) => ingest(&args),
+        Command::Bench(args) => time(&args),
         Command::Schema => Ok(io::stdout().write_all(dash_core::load::schema().as_bytes())?),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -88,16 +95,34 @@ fn ingest(args: &args::Ingest) -> Result<(), Error> {
     Ok(())
 }
 
+fn time(args: &args::Bench) -> Result<(), Error> {
+    let kernels = match args.pattern {
+        Pattern::Spread => Kernels::Spread,
+        Pattern::Plain => Kernels::Plain,
+    };
+    let stage = match args.stage {
+        BenchStage::Search => TimedStage::Search,
+        BenchStage::Retrain => TimedStage::Retrain(kernels),
+    };
+    let (task, batch, steps, warmup) = (args.task, args.batch, args.steps, args.warmup);
+    set_threads(args.threads)?;
+    let device = DeviceChoice::Cpu.open()?;
+    output::timing(&bench::bench(&Bench { task, stage, batch, steps, warmup }, &device)?, args.format)
+}
+
 fn folders(args: &args::Folders) -> Folders {
     Folders::new(&args.runs_dir, &args.reports_dir)
 }
 
 fn executor(args: &args::Execution) -> Result<Local<Training>, Error> {
-    if let Some(threads) = args.threads.map(usize::from) {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global()
-            .map_err(|e| Error::Threads { threads, reason: e.to_string() })?;
-    }
+    set_threads(args.threads)?;
     Ok(Local { work: Training { device: args.device.open()? } })
+}
+
+fn set_threads(threads: Option<NonZeroUsize>) -> Result<(), Error> {
+    let Some(threads) = threads.map(usize::from) else { return Ok(()) };
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build_global()
+        .map_err(|e| Error::Threads { threads, reason: e.to_string() })
 }

@@ -2,7 +2,7 @@
 
 use crate::{args::Format, error::Error};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
-use dash_pipeline::{Action, Outcome, Planned, RunStatus};
+use dash_pipeline::{Action, Outcome, Planned, RunStatus, bench::Timing};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 
@@ -114,6 +114,32 @@ pub(crate) fn status(runs: &[RunStatus], format: Format) -> Result<(), Error> {
         ]);
     }
     Ok(writeln!(io::stdout(), "{table}")?)
+}
+
+/// What a timed step took. JSON goes on one line, so that many measurements make a file of lines.
+pub(crate) fn timing(timing: &Timing, format: Format) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    if format == Format::Json {
+        serde_json::to_writer(&mut out, timing)?;
+        return Ok(writeln!(out)?);
+    }
+    let memory = timing.peak_rss_mib.map_or_else(|| "unknown".into(), |mib| format!("{mib} MiB"));
+    let heads =
+        ["task", "stage", "method", "samples", "threads", "median", "fastest", "steps", "params", "memory"];
+    let mut table = table(&heads);
+    table.add_row([
+        timing.task.to_owned(),
+        timing.stage.to_owned(),
+        timing.method.clone(),
+        timing.batch.to_string(),
+        timing.threads.to_string(),
+        format!("{:.2} ms", timing.ms_per_step),
+        format!("{:.2} ms", timing.min_ms),
+        timing.runs.to_string(),
+        timing.params.to_string(),
+        memory,
+    ]);
+    Ok(writeln!(out, "{table}")?)
 }
 
 fn step(p: &Planned) -> Value {

@@ -20,6 +20,7 @@
 //! # }
 //! ```
 
+pub mod bench;
 mod collect;
 mod config;
 mod device;
