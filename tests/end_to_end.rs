@@ -254,6 +254,36 @@ fn a_second_process_on_the_same_run_is_refused() {
 }
 
 #[test]
+fn a_dataset_is_not_replaced_under_the_run_of_another_process() {
+    let bench = tiny();
+    bench.run(&["run", "tiny.toml", "--seeds", "0"]).well();
+    let before = bench.files("runs/tiny/dataset");
+    // This test is the other process, at work on seed 0.
+    let at_work = dash_store::Lock::acquire(&bench.path("runs/tiny/0")).unwrap();
+    let pid = std::process::id().to_string();
+    let other = ["run", "tiny.toml", "--seeds", "1", "--set", "dataset.train=24"];
+    bench.run(&other).failed(5, &["in use by process", &pid]);
+    bench.run(&["data", "ingest", "tiny.toml", "--set", "dataset.train=24"]).failed(5, &[&pid]);
+    assert_eq!(bench.files("runs/tiny/dataset"), before);
+    // The same dataset is shared, and a free one may be replaced.
+    bench.run(&["run", "tiny.toml", "--seeds", "1"]).well();
+    drop(at_work);
+    bench.run(&other).well();
+    assert_ne!(bench.files("runs/tiny/dataset"), before);
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_refused_before_anything_runs() {
+    let bench = tiny();
+    bench.write("reports/tiny/thesis.txt", b"not a report");
+    bench.run(&["run", "tiny.toml"]).failed(6, &["reports/tiny", "hint: "]);
+    assert!(!bench.path("runs/tiny").exists());
+    bench.write("file", b"");
+    bench.run(&["run", "tiny.toml", "--reports-dir", "file"]).failed(6, &["file"]);
+    assert!(!bench.path("runs/tiny").exists());
+}
+
+#[test]
 fn events_are_one_json_object_per_line() {
     let bench = tiny();
     bench.run(&["data", "ingest", "tiny.toml", "--events", "log/events.jsonl", "--quiet"]).well();

@@ -29,7 +29,9 @@ fn measure(conv: &TapConv, x: &Var, w: &Var, b: &Var) -> Result<f64> {
 }
 
 fn main() -> Result<()> {
-    println!("layer                                        fft ms   gemm ms   chosen   model fft   gemm");
+    println!(
+        "layer, ms                                   fft       gemm     direct        dft   chosen   (model: fft, gemm, direct)"
+    );
     let union = |dims: usize, k: &[usize]| -> Result<TapSet> {
         let sets = k.iter().flat_map(|&k| [1, 3, 7, 15].map(|d| TapSet::centred(dims, k, d)));
         Ok(TapSet::union(&sets.collect::<std::result::Result<Vec<_>, _>>()?)?.0)
@@ -61,18 +63,22 @@ fn main() -> Result<()> {
         let random = |shape: &[usize]| Var::from_tensor(&Tensor::randn(0f32, 1.0, shape, &Device::Cpu)?);
         let (x, w) = (random(&shape)?, random(&[c_out, c_in / groups, taps.len()])?);
         let b = Var::zeros(c_out, DType::F32, &Device::Cpu)?;
-        let times = [Algorithm::Fft, Algorithm::Gemm].map(|algorithm| {
+        let times = Algorithm::ALL.map(|algorithm| {
             measure(&TapConv::new(taps.clone(), groups, stride)?.with_algorithm(algorithm), &x, &w, &b)
         });
         let problem = TapConv::new(taps.clone(), groups, stride)?.problem(&shape, w.dims())?;
-        let [fft, gemm] = times;
+        let [fft, gemm, direct, dft] = times;
+        let model = |algorithm| 1e3 * Plan::with(algorithm, &problem).seconds / 2.0;
         println!(
-            "{name:42} {:8.2} {:9.2}   {:6} {:11.2} {:6.2}",
+            "{name:38} {:10.2} {:10.2} {:10.2} {:10.2}   {:6}   ({:.2}, {:.2}, {:.2})",
             fft?,
             gemm?,
+            direct?,
+            dft?,
             Plan::choose(&problem).algorithm.to_string(),
-            1e3 * Plan::with(Algorithm::Fft, &problem).seconds / 2.0,
-            1e3 * Plan::with(Algorithm::Gemm, &problem).seconds / 2.0,
+            model(Algorithm::Fft),
+            model(Algorithm::Gemm),
+            model(Algorithm::Direct),
         );
     }
     Ok(())

@@ -1,7 +1,9 @@
 //! The convolution as a differentiable operation on candle tensors.
 
-use crate::{Algorithm, Error, Plan, Problem, TapSet, gemm::Gemm, spectral::Spectral};
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor};
+use crate::{
+    Algorithm, Error, Plan, Problem, TapSet, dft::Dft, direct::Direct, gemm::Gemm, spectral::Spectral,
+};
+use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,28 +21,46 @@ pub struct TapConv {
 enum Engine {
     Fft(Spectral),
     Gemm(Gemm),
+    Direct(Direct),
+    /// In tensor operations; candle derives its gradients.
+    Dft(Dft),
 }
 
 impl Engine {
-    fn new(plan: &Plan, problem: &Problem) -> Engine {
-        match plan.algorithm {
+    fn new(algorithm: Algorithm, problem: &Problem, device: &Device) -> Result<Engine> {
+        Ok(match algorithm {
             Algorithm::Fft => Engine::Fft(Spectral::new(problem)),
             Algorithm::Gemm => Engine::Gemm(Gemm::new(problem)),
-        }
+            Algorithm::Direct => Engine::Direct(Direct::new(problem)),
+            Algorithm::Dft => Engine::Dft(Dft::new(problem, device)?),
+        })
     }
 
-    fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
+    fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) -> Result<()> {
         match self {
             Engine::Fft(fft) => fft.forward(x, weights, bias, y),
             Engine::Gemm(gemm) => gemm.forward(x, weights, bias, y),
+            Engine::Direct(direct) => direct.forward(x, weights, bias, y),
+            Engine::Dft(_) => candle_core::bail!("dft is no custom operation"),
         }
+        Ok(())
     }
 
-    fn backward(&self, x: &[f32], weights: &[f32], grad: &[f32], dx: Option<&mut [f32]>, dw: &mut [f32]) {
+    fn backward(
+        &self,
+        x: &[f32],
+        weights: &[f32],
+        grad: &[f32],
+        dx: Option<&mut [f32]>,
+        dw: &mut [f32],
+    ) -> Result<()> {
         match self {
             Engine::Fft(fft) => fft.backward(x, weights, grad, dx, dw),
             Engine::Gemm(gemm) => gemm.backward(x, weights, grad, dx, dw),
+            Engine::Direct(direct) => direct.backward(x, weights, grad, dx, dw),
+            Engine::Dft(_) => candle_core::bail!("dft is no custom operation"),
         }
+        Ok(())
     }
 }
 
@@ -110,21 +130,22 @@ impl TapConv {
         })
     }
 
-    fn engine(&self, problem: &Problem) -> Arc<Engine> {
+    fn engine(&self, problem: &Problem, device: &Device) -> Result<Arc<Engine>> {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, engine)) = built.iter().find(|(p, _)| p == problem) {
-            return engine.clone();
+            return Ok(engine.clone());
         }
-        let plan = match self.algorithm {
-            Some(algorithm) => Plan::with(algorithm, problem),
-            None => Plan::choose(problem),
+        let algorithm = match self.algorithm {
+            Some(algorithm) => algorithm,
+            None if device.is_cpu() => Plan::choose(problem).algorithm,
+            None => Algorithm::Dft,
         };
-        let engine = Arc::new(Engine::new(&plan, problem));
+        let engine = Arc::new(Engine::new(algorithm, problem, device)?);
         if built.len() >= KEPT {
             built.remove(0);
         }
         built.push((problem.clone(), engine.clone()));
-        engine
+        Ok(engine)
     }
 
     /// Convolves `x`, `[B, C_in, n]` or `[B, C_in, H, W]`, with `weights`,
@@ -132,7 +153,8 @@ impl TapConv {
     /// `ceil(n / stride)`; differentiable in all three.
     ///
     /// # Errors
-    /// If shapes do not fit, or a tensor is not f32 on the CPU.
+    /// If shapes do not fit, or a tensor is not f32. On other devices than the CPU the convolution is
+    /// computed by [`Algorithm::Dft`] unless another algorithm was asked for, which is then an error.
     pub fn forward(&self, x: &Tensor, weights: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let problem = self.problem(x.dims(), weights.dims())?;
         if bias.dims() != [problem.c_out] {
@@ -144,7 +166,12 @@ impl TapConv {
             1 => Shape::from((problem.batch, problem.c_out, out[1])),
             _ => Shape::from((problem.batch, problem.c_out, out[0], out[1])),
         };
-        let op = ConvOp { engine: self.engine(&problem), problem, shape };
+        let engine = self.engine(&problem, x.device())?;
+        if let Engine::Dft(dft) = &*engine {
+            let y = dft.forward(&x.contiguous()?, &weights.contiguous()?)?;
+            return y.broadcast_add(&bias.reshape((1, problem.c_out, 1))?)?.reshape(shape);
+        }
+        let op = ConvOp { engine, problem, shape };
         x.contiguous()?.apply_op3(&weights.contiguous()?, &bias.contiguous()?, op)
     }
 }
@@ -175,7 +202,7 @@ impl CustomOp3 for ConvOp {
             contiguous(weights, weights_layout)?,
             contiguous(bias, bias_layout)?,
             &mut y,
-        );
+        )?;
         Ok((CpuStorage::F32(y), self.shape.clone()))
     }
 
@@ -194,9 +221,9 @@ impl CustomOp3 for ConvOp {
         let mut dx = x.track_op().then(|| vec![0.0; x_len]);
         let mut dw = vec![0.0; weights_len];
         let db = with_values([x, weights, &grad], |[x, weights, grad]| {
-            self.engine.backward(x, weights, grad, dx.as_deref_mut(), &mut dw);
-            bias_gradient(p, grad)
-        })?;
+            self.engine.backward(x, weights, grad, dx.as_deref_mut(), &mut dw)?;
+            Ok::<_, candle_core::Error>(bias_gradient(p, grad))
+        })??;
         let device = x.device();
         Ok((
             dx.map(|dx| Tensor::from_vec(dx, x.shape(), device)).transpose()?,

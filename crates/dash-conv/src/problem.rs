@@ -116,6 +116,20 @@ impl Problem {
         pairs * self.out_plane() as f64 * self.offsets.len() as f64
     }
 
+    /// Multiply-adds of the direct algorithm with each tap counted for the outputs at which it meets
+    /// data.
+    pub fn covered_multiply_adds(&self) -> f64 {
+        let covered = |axis: usize, offset: i32| {
+            let (n, s, o) = (self.size[axis] as i64, self.stride[axis] as i64, i64::from(offset));
+            // Outputs t with 0 <= s t + o < n.
+            let first = (-o).max(0).div_euclid(s) + i64::from((-o).max(0).rem_euclid(s) != 0);
+            let end = ((n - 1 - o).div_euclid(s) + 1).min(self.out_size()[axis] as i64);
+            (end - first).max(0) as f64
+        };
+        let per_pair: f64 = self.offsets.iter().map(|o| covered(0, o[0]) * covered(1, o[1])).sum();
+        (self.batch * self.c_out * self.group_in()) as f64 * per_pair
+    }
+
     /// Elements of x, of the weights, and of y.
     pub fn lens(&self) -> [usize; 3] {
         [

@@ -124,7 +124,7 @@ proptest! {
         let (x, w) = (wide(x_len, case.seed), wide(w_len, case.seed + 1));
         let y = oracle::forward(&p, &x, &w, &wide(p.c_out, case.seed + 2));
         let grads = oracle::backward(&p, &x, &w, &wide(y_len, case.seed + 3));
-        for algorithm in [None, Some(Algorithm::Fft), Some(Algorithm::Gemm)] {
+        for algorithm in std::iter::once(None).chain(Algorithm::ALL.map(Some)) {
             let got = run(&case, algorithm);
             let name = format!("{algorithm:?}");
             check(&format!("{name} y"), &got.y, &y)?;
@@ -137,7 +137,7 @@ proptest! {
     #[test]
     fn the_number_of_threads_changes_no_bit(case in cases()) {
         let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
-        for algorithm in [Algorithm::Fft, Algorithm::Gemm] {
+        for algorithm in Algorithm::ALL {
             let one = pool(1).install(|| run(&case, Some(algorithm)));
             for threads in [2, 3, 7] {
                 let many = pool(threads).install(|| run(&case, Some(algorithm)));
@@ -179,7 +179,7 @@ fn sizes_of_the_networks_equal_the_oracle() {
         let (x, w) = (wide(x_len, case.seed), wide(w_len, case.seed + 1));
         let y = oracle::forward(&p, &x, &w, &wide(p.c_out, case.seed + 2));
         let grads = oracle::backward(&p, &x, &w, &wide(y_len, case.seed + 3));
-        for algorithm in [Algorithm::Fft, Algorithm::Gemm] {
+        for algorithm in Algorithm::ALL {
             let got = run(&case, Some(algorithm));
             check("y", &got.y, &y).unwrap();
             check("dx", &got.dx, &grads.input).unwrap();

@@ -151,7 +151,7 @@ fn decide(node: &Node, fingerprint: &str, inputs: &BTreeMap<String, String>) -> 
     }
 }
 
-/// SHA-256 of the raw files of a dataset, by file name.
+/// SHA-256 of the raw files of a dataset, by file name, or by path where names are the same.
 fn raw_hashes(p: &Pipeline) -> Result<BTreeMap<String, String>, Failure> {
     let sources = dash_data::sources(&p.dataset).map_err(|e| Failure::new("", "", &e))?;
     let mut hashes = BTreeMap::new();
@@ -159,6 +159,7 @@ fn raw_hashes(p: &Pipeline) -> Result<BTreeMap<String, String>, Failure> {
         let name =
             path.file_name().map_or_else(|| path.display().to_string(), |n| n.to_string_lossy().into_owned());
         let hash = sha256_file(&path).map_err(|e| Failure::new("", "", &MissingSource(e)))?;
+        let name = if hashes.contains_key(&name) { path.display().to_string() } else { name };
         hashes.insert(name, hash);
     }
     Ok(hashes)

@@ -130,6 +130,17 @@ pub(crate) fn write(name: &str, parts: &[Part], folders: &Folders) -> Result<Sta
     Ok(record.publish(out)?)
 }
 
+/// Finds out before anything runs whether the reports of a batch can be written.
+pub(crate) fn check_places(batch: &Batch, folders: &Folders) -> Result<(), Error> {
+    let names = batch.pipelines.iter().map(|p| p.name.as_str()).chain(batch.report.as_deref());
+    for dir in names.map(|name| folders.report(name)) {
+        check_place(&dir)?;
+        // Made and dropped: nothing stays.
+        drop(Staging::begin(&dir)?);
+    }
+    Ok(())
+}
+
 /// A report replaces its folder; one that holds something else must not be lost.
 fn check_place(dir: &Path) -> Result<(), Error> {
     let foreign = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())

@@ -14,7 +14,7 @@ use dash_core::{
     results::ResultRow,
 };
 use dash_store::{Lock, StageRecord, publish_file, recover, recover_shared};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a run ended with.
 #[derive(Debug, Default)]
@@ -70,7 +70,8 @@ pub fn run(
     batch.check()?;
     let mut outcome = Outcome::default();
     let mut parts = Vec::new();
-    let _locks = take_locks(batch, folders)?;
+    report::check_places(batch, folders)?;
+    let _locks = take_locks(batch, folders, listener)?;
     for pipeline in &batch.pipelines {
         let steps = match steps(pipeline, folders) {
             Ok(steps) => steps,
@@ -118,7 +119,11 @@ pub fn ingest(
 
 /// The locks of all runs of a batch, taken before anything runs, so that a second process is
 /// refused at once and not after hours.
-fn take_locks(batch: &Batch, folders: &Folders) -> Result<Vec<Lock>, Error> {
+///
+/// Whoever makes a dataset holds the lock of its pipeline and looks at the locks of the runs
+/// ([`refuse_replacing`]); whoever runs holds those and looks at the lock of the pipeline here: so no
+/// dataset is replaced under a run that uses it.
+fn take_locks(batch: &Batch, folders: &Folders, listener: &dyn Listener) -> Result<Vec<Lock>, Error> {
     let mut locks = Vec::new();
     for pipeline in &batch.pipelines {
         for &seed in &pipeline.seeds {
@@ -126,8 +131,49 @@ fn take_locks(batch: &Batch, folders: &Folders) -> Result<Vec<Lock>, Error> {
             locks.push(Lock::acquire(&dir)?);
             recover(&dir)?;
         }
+        drop(dataset_lock(pipeline, folders, listener)?);
     }
     Ok(locks)
+}
+
+/// The lock of the dataset of a pipeline; waits while another process makes it.
+fn dataset_lock(pipeline: &Pipeline, folders: &Folders, listener: &dyn Listener) -> Result<Lock, Error> {
+    let dir = folders.runs.pipeline(&pipeline.name);
+    let mut told = false;
+    loop {
+        match Lock::acquire(&dir) {
+            Ok(lock) => return Ok(lock),
+            Err(dash_store::Error::Locked { holder, .. }) if holder.pid != std::process::id() => {
+                if !told {
+                    let message = format!(
+                        "waiting for process {} on {}, which makes the dataset of {}",
+                        holder.pid, holder.host, pipeline.name
+                    );
+                    listener.on(&Event::Warning { message });
+                    told = true;
+                }
+                std::thread::sleep(WAIT);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// How long to wait before looking at a lock again.
+const WAIT: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Refuses to replace a dataset that a run of another process uses.
+fn refuse_replacing(pipeline: &Pipeline, dataset: &Path, folders: &Folders) -> Result<(), Error> {
+    if !dataset.exists() {
+        return Ok(());
+    }
+    for seed in folders.runs.seeds(&pipeline.name)? {
+        let path = folders.runs.run(&pipeline.name, seed);
+        if let Some(holder) = Lock::holder(&path).filter(|holder| holder.pid != std::process::id()) {
+            return Err(dash_store::Error::Locked { path, holder }.into());
+        }
+    }
+    Ok(())
 }
 
 /// Runs all stages but the report, in order; tells for each step whether its results are there.
@@ -181,17 +227,25 @@ fn run_one(
     listener: &dyn Listener,
 ) -> Result<Result<(), Failure>, Error> {
     let node = &step.node;
+    let (run, stage) = (node.run.clone(), node.stage.name().to_owned());
     // The dataset is shared: its lock is the pipeline's and is held only while it is made.
     let _lock = match node.seed {
         None => {
-            let dir = folders.runs.pipeline(&pipeline.name);
-            let lock = Lock::acquire(&dir)?;
-            recover(&dir)?;
+            let lock = dataset_lock(pipeline, folders, listener)?;
+            recover(&folders.runs.pipeline(&pipeline.name))?;
+            // Another process may have made it while this one waited.
+            let there = StageRecord::read(&node.dir).ok().flatten();
+            if there
+                .is_some_and(|r| r.fingerprint == step.fingerprint && r.damaged_output(&node.dir).is_none())
+            {
+                listener.on(&Event::StageReused { run, stage });
+                return Ok(Ok(()));
+            }
+            refuse_replacing(pipeline, &node.dir, folders)?;
             Some(lock)
         }
         Some(_) => None,
     };
-    let (run, stage) = (node.run.clone(), node.stage.name().to_owned());
     listener.on(&Event::StageStarted { run: run.clone(), stage: stage.clone(), reason: reason.to_owned() });
     let job = Job {
         pipeline,
