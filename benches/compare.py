@@ -4,10 +4,11 @@
 Both sides run the same networks on data of the same shapes, one process at a
 time and alternating, so that a change of the machine's load meets both.  The
 table holds, per task, the medians over the rounds, the largest resident memory,
-and the ratios: speed is the peer's time over ours, fastest is
-the same of each side's fastest step (where the two differ much, something else
-ran on the machine), memory is ours over the peer's.  Below it are the geometric mean of the speed ratios, and the range of
-the load average (this comparison itself is about one per thread): ratios mean
+and the ratios: speed is the peer's time over ours, fastest is the same of each
+side's fastest step (where the two differ much, something else ran on the
+machine), memory is ours over the peer's.  Below it are the geometric mean of
+the speed ratios, and the range of the load average (this comparison itself is
+about one per thread): ratios mean
 something on an otherwise idle machine only.
 
 The peer is a program that takes --task --stage --method --pattern --batch
