@@ -5,7 +5,7 @@
 //! get zero borders once per map, and with stride s their elements are sorted by phase (index modulo
 //! s), so that pieces are contiguous. Rows outside of the map are skipped as a whole.
 
-use crate::{Problem, parallel::Shared};
+use crate::{Problem, op::Kernel, parallel::Shared};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -156,41 +156,6 @@ impl Direct {
         Direct { problem: problem.clone(), arch: pulp::Arch::new(), rows }
     }
 
-    /// `y = conv(x, weights) + bias`.
-    pub(crate) fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
-        let (p, [out_rows, out_columns]) = (&self.problem, self.problem.out_size());
-        let (gi, go) = (p.group_in(), p.group_out());
-        let ([height, width], reach) = (p.size, p.reach()[1]);
-        y.par_chunks_mut(go * p.out_plane()).enumerate().for_each_init(
-            || {
-                let maps: Vec<Padded> =
-                    (0..gi).map(|_| Padded::new(height, width, reach, p.stride[1])).collect();
-                (maps, Vec::new(), vec![0.0; out_columns])
-            },
-            |(maps, terms, row), (task, y)| {
-                let (sample, group) = (task / p.groups, task % p.groups);
-                for (i, map) in maps.iter_mut().enumerate() {
-                    let plane = sample * p.c_in + group * gi + i;
-                    map.fill(&x[plane * p.plane()..(plane + 1) * p.plane()], width);
-                }
-                for (o, y) in y.chunks_exact_mut(p.out_plane()).enumerate() {
-                    let o = group * go + o;
-                    for (r, y) in y.chunks_exact_mut(out_columns).take(out_rows).enumerate() {
-                        y.fill(bias[o]);
-                        for (i, map) in maps.iter().enumerate() {
-                            let weights = &weights[(o * gi + i) * p.taps..(o * gi + i + 1) * p.taps];
-                            self.terms(map, r, weights, terms);
-                            self.arch.dispatch(Accumulate { terms, source: &map.values, out: row });
-                            for (y, v) in y.iter_mut().zip(&*row) {
-                                *y += v;
-                            }
-                        }
-                    }
-                }
-            },
-        );
-    }
-
     /// The terms of output row `r`.
     fn terms(&self, map: &Padded, r: usize, weights: &[f32], terms: &mut Vec<Term>) {
         terms.clear();
@@ -203,21 +168,6 @@ impl Direct {
                 }));
             }
         }
-    }
-
-    /// Gradients in x (if wanted) and in the weights.
-    pub(crate) fn backward(
-        &self,
-        x: &[f32],
-        weights: &[f32],
-        grad: &[f32],
-        dx: Option<&mut [f32]>,
-        dw: &mut [f32],
-    ) {
-        if let Some(dx) = dx {
-            self.backward_input(weights, grad, dx);
-        }
-        self.backward_weights(x, grad, dw);
     }
 
     /// An input position u receives from the outputs (u - offset) / stride that are whole: per phase of
@@ -334,5 +284,48 @@ impl Direct {
                 unsafe { dw.slice(pair * p.taps, p.taps) }.copy_from_slice(total);
             }
         });
+    }
+}
+
+impl Kernel for Direct {
+    fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
+        let (p, [out_rows, out_columns]) = (&self.problem, self.problem.out_size());
+        let (gi, go) = (p.group_in(), p.group_out());
+        let ([height, width], reach) = (p.size, p.reach()[1]);
+        y.par_chunks_mut(go * p.out_plane()).enumerate().for_each_init(
+            || {
+                let maps: Vec<Padded> =
+                    (0..gi).map(|_| Padded::new(height, width, reach, p.stride[1])).collect();
+                (maps, Vec::new(), vec![0.0; out_columns])
+            },
+            |(maps, terms, row), (task, y)| {
+                let (sample, group) = (task / p.groups, task % p.groups);
+                for (i, map) in maps.iter_mut().enumerate() {
+                    let plane = sample * p.c_in + group * gi + i;
+                    map.fill(&x[plane * p.plane()..(plane + 1) * p.plane()], width);
+                }
+                for (o, y) in y.chunks_exact_mut(p.out_plane()).enumerate() {
+                    let o = group * go + o;
+                    for (r, y) in y.chunks_exact_mut(out_columns).take(out_rows).enumerate() {
+                        y.fill(bias[o]);
+                        for (i, map) in maps.iter().enumerate() {
+                            let weights = &weights[(o * gi + i) * p.taps..(o * gi + i + 1) * p.taps];
+                            self.terms(map, r, weights, terms);
+                            self.arch.dispatch(Accumulate { terms, source: &map.values, out: row });
+                            for (y, v) in y.iter_mut().zip(&*row) {
+                                *y += v;
+                            }
+                        }
+                    }
+                }
+            },
+        );
+    }
+
+    fn backward(&self, x: &[f32], weights: &[f32], grad: &[f32], dx: Option<&mut [f32]>, dw: &mut [f32]) {
+        if let Some(dx) = dx {
+            self.backward_input(weights, grad, dx);
+        }
+        self.backward_weights(x, grad, dw);
     }
 }

@@ -1,7 +1,7 @@
 //! Transform lengths that the FFT computes fast.
 
-/// The factor by which the cost per butterfly exceeds that of a power of two, by odd prime factor;
-/// measured with RustFFT on AVX2 (the FFT benchmark of this crate repeats the measurement).
+/// The factor by which the cost per butterfly exceeds that of a power of two, by odd prime factor: a
+/// rough model of RustFFT on AVX2, to be replaced by a measured table.
 const ODD_FACTOR: [(usize, f64); 3] = [(5, 1.12), (7, 1.2), (11, 1.3)];
 
 /// The same for each factor 3 after the first: 3 times a power of two is as fast as the power.

@@ -5,7 +5,7 @@
 //! `[c_out, c_in taps]` multiply. Tiles are small enough for the cache, and fixed by the problem
 //! alone, so that results do not depend on the number of threads.
 
-use crate::{Problem, parallel::Shared};
+use crate::{Problem, op::Kernel, parallel::Shared};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
@@ -150,60 +150,6 @@ impl Gemm {
         first..first + p.group_in() * p.plane()
     }
 
-    /// `y = conv(x, weights) + bias`.
-    pub(crate) fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
-        let p = &self.problem;
-        if self.is_product() {
-            return self.forward_product(x, weights, bias, y);
-        }
-        let weights = self.reachable(weights);
-        let (depth, go, plane) = (self.depth(), p.group_out(), p.out_plane());
-        let y = Shared::new(y);
-        let tasks = p.batch * p.groups * self.tiles.len();
-        (0..tasks).into_par_iter().for_each_init(
-            || vec![0.0; depth * self.widest()],
-            |matrix, task| {
-                let tile = &self.tiles[task % self.tiles.len()];
-                let (sample, group) =
-                    (task / self.tiles.len() / p.groups, task / self.tiles.len() % p.groups);
-                let len = tile.len();
-                self.gather(tile, &x[self.maps(sample, group)], &mut matrix[..depth * len]);
-                let weights = &weights[group * go * depth..];
-                let first = (sample * p.c_out + group * go) * plane + self.start(tile);
-                for o in 0..go {
-                    // SAFETY: a tile of an output map belongs to one task; the slice ends here.
-                    #[allow(unsafe_code)]
-                    unsafe { y.slice(first + o * plane, len) }.fill(bias[group * go + o]);
-                }
-                multiply(
-                    [go, len, depth],
-                    Out::Shared { buffer: &y, first, row: plane },
-                    (weights, [depth, 1]),
-                    (matrix, [len, 1]),
-                    true,
-                );
-            },
-        );
-    }
-
-    /// Gradients in x (if wanted) and in the weights.
-    pub(crate) fn backward(
-        &self,
-        x: &[f32],
-        weights: &[f32],
-        grad: &[f32],
-        dx: Option<&mut [f32]>,
-        dw: &mut [f32],
-    ) {
-        if self.is_product() {
-            return self.backward_product(x, weights, grad, dx, dw);
-        }
-        if let Some(dx) = dx {
-            self.backward_input(weights, grad, dx);
-        }
-        self.backward_weights(x, grad, dw);
-    }
-
     fn backward_input(&self, weights: &[f32], grad: &[f32], dx: &mut [f32]) {
         let p = &self.problem;
         let weights = self.reachable(weights);
@@ -340,6 +286,53 @@ impl Gemm {
             false,
         );
         self.spread(&sum, dw);
+    }
+}
+
+impl Kernel for Gemm {
+    fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
+        let p = &self.problem;
+        if self.is_product() {
+            return self.forward_product(x, weights, bias, y);
+        }
+        let weights = self.reachable(weights);
+        let (depth, go, plane) = (self.depth(), p.group_out(), p.out_plane());
+        let y = Shared::new(y);
+        let tasks = p.batch * p.groups * self.tiles.len();
+        (0..tasks).into_par_iter().for_each_init(
+            || vec![0.0; depth * self.widest()],
+            |matrix, task| {
+                let tile = &self.tiles[task % self.tiles.len()];
+                let (sample, group) =
+                    (task / self.tiles.len() / p.groups, task / self.tiles.len() % p.groups);
+                let len = tile.len();
+                self.gather(tile, &x[self.maps(sample, group)], &mut matrix[..depth * len]);
+                let weights = &weights[group * go * depth..];
+                let first = (sample * p.c_out + group * go) * plane + self.start(tile);
+                for o in 0..go {
+                    // SAFETY: a tile of an output map belongs to one task; the slice ends here.
+                    #[allow(unsafe_code)]
+                    unsafe { y.slice(first + o * plane, len) }.fill(bias[group * go + o]);
+                }
+                multiply(
+                    [go, len, depth],
+                    Out::Shared { buffer: &y, first, row: plane },
+                    (weights, [depth, 1]),
+                    (matrix, [len, 1]),
+                    true,
+                );
+            },
+        );
+    }
+
+    fn backward(&self, x: &[f32], weights: &[f32], grad: &[f32], dx: Option<&mut [f32]>, dw: &mut [f32]) {
+        if self.is_product() {
+            return self.backward_product(x, weights, grad, dx, dw);
+        }
+        if let Some(dx) = dx {
+            self.backward_input(weights, grad, dx);
+        }
+        self.backward_weights(x, grad, dw);
     }
 }
 

@@ -14,53 +14,35 @@ pub struct TapConv {
     stride: usize,
     algorithm: Option<Algorithm>,
     /// What was built for the sizes seen so far: a network sees one or two.
-    built: Mutex<Vec<(Problem, Arc<Engine>)>>,
+    built: Mutex<Vec<(Problem, Engine)>>,
+}
+
+/// An algorithm for one problem, on slices of values on the CPU.
+pub(crate) trait Kernel: Send + Sync {
+    /// `y = conv(x, weights) + bias`.
+    fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]);
+
+    /// Gradients in x (if wanted) and in the weights, given that in y.
+    fn backward(&self, x: &[f32], weights: &[f32], grad: &[f32], dx: Option<&mut [f32]>, dw: &mut [f32]);
 }
 
 /// A problem with what its algorithm needs.
+#[derive(Clone)]
 enum Engine {
-    Fft(Spectral),
-    Gemm(Gemm),
-    Direct(Direct),
-    /// In tensor operations; candle derives its gradients.
-    Dft(Dft),
+    /// A custom operation.
+    Kernel(Arc<dyn Kernel>),
+    /// Tensor operations: candle derives the gradients.
+    Dft(Arc<Dft>),
 }
 
 impl Engine {
     fn new(algorithm: Algorithm, problem: &Problem, device: &Device) -> Result<Engine> {
         Ok(match algorithm {
-            Algorithm::Fft => Engine::Fft(Spectral::new(problem)),
-            Algorithm::Gemm => Engine::Gemm(Gemm::new(problem)),
-            Algorithm::Direct => Engine::Direct(Direct::new(problem)),
-            Algorithm::Dft => Engine::Dft(Dft::new(problem, device)?),
+            Algorithm::Fft => Engine::Kernel(Arc::new(Spectral::new(problem))),
+            Algorithm::Gemm => Engine::Kernel(Arc::new(Gemm::new(problem))),
+            Algorithm::Direct => Engine::Kernel(Arc::new(Direct::new(problem))),
+            Algorithm::Dft => Engine::Dft(Arc::new(Dft::new(problem, device)?)),
         })
-    }
-
-    fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) -> Result<()> {
-        match self {
-            Engine::Fft(fft) => fft.forward(x, weights, bias, y),
-            Engine::Gemm(gemm) => gemm.forward(x, weights, bias, y),
-            Engine::Direct(direct) => direct.forward(x, weights, bias, y),
-            Engine::Dft(_) => candle_core::bail!("dft is no custom operation"),
-        }
-        Ok(())
-    }
-
-    fn backward(
-        &self,
-        x: &[f32],
-        weights: &[f32],
-        grad: &[f32],
-        dx: Option<&mut [f32]>,
-        dw: &mut [f32],
-    ) -> Result<()> {
-        match self {
-            Engine::Fft(fft) => fft.backward(x, weights, grad, dx, dw),
-            Engine::Gemm(gemm) => gemm.backward(x, weights, grad, dx, dw),
-            Engine::Direct(direct) => direct.backward(x, weights, grad, dx, dw),
-            Engine::Dft(_) => candle_core::bail!("dft is no custom operation"),
-        }
-        Ok(())
     }
 }
 
@@ -130,7 +112,7 @@ impl TapConv {
         })
     }
 
-    fn engine(&self, problem: &Problem, device: &Device) -> Result<Arc<Engine>> {
+    fn engine(&self, problem: &Problem, device: &Device) -> Result<Engine> {
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, engine)) = built.iter().find(|(p, _)| p == problem) {
             return Ok(engine.clone());
@@ -140,7 +122,7 @@ impl TapConv {
             None if device.is_cpu() => Plan::choose(problem).algorithm,
             None => Algorithm::Dft,
         };
-        let engine = Arc::new(Engine::new(algorithm, problem, device)?);
+        let engine = Engine::new(algorithm, problem, device)?;
         if built.len() >= KEPT {
             built.remove(0);
         }
@@ -166,18 +148,20 @@ impl TapConv {
             1 => Shape::from((problem.batch, problem.c_out, out[1])),
             _ => Shape::from((problem.batch, problem.c_out, out[0], out[1])),
         };
-        let engine = self.engine(&problem, x.device())?;
-        if let Engine::Dft(dft) = &*engine {
-            let y = dft.forward(&x.contiguous()?, &weights.contiguous()?)?;
-            return y.broadcast_add(&bias.reshape((1, problem.c_out, 1))?)?.reshape(shape);
-        }
-        let op = ConvOp { engine, problem, shape };
+        let kernel = match self.engine(&problem, x.device())? {
+            Engine::Kernel(kernel) => kernel,
+            Engine::Dft(dft) => {
+                let y = dft.forward(&x.contiguous()?, &weights.contiguous()?)?;
+                return y.broadcast_add(&bias.reshape((1, problem.c_out, 1))?)?.reshape(shape);
+            }
+        };
+        let op = ConvOp { kernel, problem, shape };
         x.contiguous()?.apply_op3(&weights.contiguous()?, &bias.contiguous()?, op)
     }
 }
 
 struct ConvOp {
-    engine: Arc<Engine>,
+    kernel: Arc<dyn Kernel>,
     problem: Problem,
     shape: Shape,
 }
@@ -197,12 +181,12 @@ impl CustomOp3 for ConvOp {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let mut y = vec![0.0; self.problem.lens()[2]];
-        self.engine.forward(
+        self.kernel.forward(
             contiguous(x, x_layout)?,
             contiguous(weights, weights_layout)?,
             contiguous(bias, bias_layout)?,
             &mut y,
-        )?;
+        );
         Ok((CpuStorage::F32(y), self.shape.clone()))
     }
 
@@ -221,9 +205,9 @@ impl CustomOp3 for ConvOp {
         let mut dx = x.track_op().then(|| vec![0.0; x_len]);
         let mut dw = vec![0.0; weights_len];
         let db = with_values([x, weights, &grad], |[x, weights, grad]| {
-            self.engine.backward(x, weights, grad, dx.as_deref_mut(), &mut dw)?;
-            Ok::<_, candle_core::Error>(bias_gradient(p, grad))
-        })??;
+            self.kernel.backward(x, weights, grad, dx.as_deref_mut(), &mut dw);
+            bias_gradient(p, grad)
+        })?;
         let device = x.device();
         Ok((
             dx.map(|dx| Tensor::from_vec(dx, x.shape(), device)).transpose()?,

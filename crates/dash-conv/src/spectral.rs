@@ -13,6 +13,7 @@ use crate::{
     Problem,
     fast_size::fast_size,
     fft::{RealFft2, Scratch},
+    op::Kernel,
     parallel::Shared,
 };
 use gemm::Parallelism;
@@ -128,31 +129,6 @@ impl Spectral {
                 weights[place] = scale * row[column];
             }
         });
-    }
-
-    /// `y = conv(x, weights) + bias`.
-    pub(crate) fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
-        if self.problem.is_depthwise() {
-            self.forward_depthwise(x, weights, bias, y);
-        } else {
-            self.forward_dense(x, weights, bias, y);
-        }
-    }
-
-    /// Gradients in x (if wanted) and in the weights.
-    pub(crate) fn backward(
-        &self,
-        x: &[f32],
-        weights: &[f32],
-        grad: &[f32],
-        dx: Option<&mut [f32]>,
-        dw: &mut [f32],
-    ) {
-        if self.problem.is_depthwise() {
-            self.backward_depthwise(x, weights, grad, dx, dw);
-        } else {
-            self.backward_dense(x, weights, grad, dx, dw);
-        }
     }
 
     /// Spectra of all kernels, one after the other.
@@ -415,6 +391,24 @@ impl Spectral {
                 });
             },
         );
+    }
+}
+
+impl Kernel for Spectral {
+    fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
+        if self.problem.is_depthwise() {
+            self.forward_depthwise(x, weights, bias, y);
+        } else {
+            self.forward_dense(x, weights, bias, y);
+        }
+    }
+
+    fn backward(&self, x: &[f32], weights: &[f32], grad: &[f32], dx: Option<&mut [f32]>, dw: &mut [f32]) {
+        if self.problem.is_depthwise() {
+            self.backward_depthwise(x, weights, grad, dx, dw);
+        } else {
+            self.backward_dense(x, weights, grad, dx, dw);
+        }
     }
 }
 

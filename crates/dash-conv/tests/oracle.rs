@@ -103,12 +103,23 @@ fn run(case: &Case, algorithm: Option<Algorithm>) -> Results {
     Results { y: flat(&y), dx: of(&x), dw: of(&w), db: of(&b) }
 }
 
-fn check(what: &str, got: &[f32], expected: &[f64]) -> Result<(), TestCaseError> {
+/// How far an algorithm may stray, relative to the largest value. The tensor operations that dft is
+/// made of add up plain f32 sums one by one, as in its bias gradient; our own kernels do better.
+fn tolerance(algorithm: Option<Algorithm>) -> f64 {
+    if algorithm == Some(Algorithm::Dft) { 2e-5 } else { 2e-6 }
+}
+
+fn check(
+    what: &str,
+    got: &[f32],
+    expected: &[f64],
+    algorithm: Option<Algorithm>,
+) -> Result<(), TestCaseError> {
     prop_assert_eq!(got.len(), expected.len());
     let size = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
     for (i, (g, e)) in got.iter().zip(expected).enumerate() {
         let error = (f64::from(*g) - e).abs() / size;
-        prop_assert!(error < 2e-6, "{} [{}]: {} against {}", what, i, g, e);
+        prop_assert!(error < tolerance(algorithm), "{} [{}]: {} against {}", what, i, g, e);
     }
     Ok(())
 }
@@ -127,10 +138,10 @@ proptest! {
         for algorithm in std::iter::once(None).chain(Algorithm::ALL.map(Some)) {
             let got = run(&case, algorithm);
             let name = format!("{algorithm:?}");
-            check(&format!("{name} y"), &got.y, &y)?;
-            check(&format!("{name} dx"), &got.dx, &grads.input)?;
-            check(&format!("{name} dw"), &got.dw, &grads.weights)?;
-            check(&format!("{name} db"), &got.db, &grads.bias)?;
+            check(&format!("{name} y"), &got.y, &y, algorithm)?;
+            check(&format!("{name} dx"), &got.dx, &grads.input, algorithm)?;
+            check(&format!("{name} dw"), &got.dw, &grads.weights, algorithm)?;
+            check(&format!("{name} db"), &got.db, &grads.bias, algorithm)?;
         }
     }
 
@@ -181,10 +192,10 @@ fn sizes_of_the_networks_equal_the_oracle() {
         let grads = oracle::backward(&p, &x, &w, &wide(y_len, case.seed + 3));
         for algorithm in Algorithm::ALL {
             let got = run(&case, Some(algorithm));
-            check("y", &got.y, &y).unwrap();
-            check("dx", &got.dx, &grads.input).unwrap();
-            check("dw", &got.dw, &grads.weights).unwrap();
-            check("db", &got.db, &grads.bias).unwrap();
+            check("y", &got.y, &y, Some(algorithm)).unwrap();
+            check("dx", &got.dx, &grads.input, Some(algorithm)).unwrap();
+            check("dw", &got.dw, &grads.weights, Some(algorithm)).unwrap();
+            check("db", &got.db, &grads.bias, Some(algorithm)).unwrap();
         }
     }
 }

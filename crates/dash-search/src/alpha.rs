@@ -1,6 +1,5 @@
 //! The treatment of architecture gradients (DASH, section 5.3).
 
-use crate::Error;
 use candle_core::Tensor;
 use dash_core::pipeline::{Candidate, Pull};
 use dash_nn::{Gradients, Kind, Params};
@@ -41,7 +40,7 @@ impl AlphaRule {
     ///
     /// # Errors
     /// If a gradient cannot be read.
-    pub fn apply(&self, params: &Params, gradients: &mut Gradients) -> Result<(), Error> {
+    pub fn apply(&self, params: &Params, gradients: &mut Gradients) -> Result<(), dash_nn::Error> {
         for (index, param) in params.iter().enumerate().filter(|(_, p)| p.kind() == Kind::Architecture) {
             let Some(gradient) = gradients.get(index) else { continue };
             let treated = self.treat(&gradient.to_vec1::<f32>()?);

@@ -41,7 +41,7 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
         let start = Instant::now();
         let rates = rates(settings, epoch);
         let train_loss = trainer.epoch(epoch, train, &rows, rates, |gradients| {
-            rule.apply(&params, gradients).map_err(into_train)?;
+            rule.apply(&params, gradients)?;
             gradients.clip(settings.clip_norm)?;
             Ok(())
         })?;
@@ -67,14 +67,6 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
     write_history(out, &history, &alphas)?;
     write_json(out, "architecture.json", &architecture)?;
     Ok(architecture)
-}
-
-/// The adjustment of gradients reports in the terms of training.
-fn into_train(error: Error) -> dash_train::Error {
-    match error {
-        Error::Train(error) => error,
-        Error::NotFinite { .. } => dash_train::Error::Tensor(candle_core::Error::Msg(error.to_string())),
-    }
 }
 
 /// Both learning rates of an epoch: one schedule, that of the weights, multiplies both.

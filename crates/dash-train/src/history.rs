@@ -55,6 +55,16 @@ pub fn write_history(out: &mut Staging, epochs: &[Epoch], series: &[Series]) -> 
         let list = ListArray::try_new(item.clone(), offsets, Arc::new(values), None).map_err(|e| fail(&e))?;
         columns.push((Field::new(name, DataType::List(item), false), Arc::new(list)));
     }
+    write_table(out, name, columns)
+}
+
+/// Writes columns of equal length as one Parquet file, with the same bytes each time.
+///
+/// # Errors
+/// If lengths differ or the file cannot be written.
+pub fn write_table(out: &mut Staging, name: &str, columns: Vec<(Field, ArrayRef)>) -> Result<(), Error> {
+    let path = out.path().join(name);
+    let fail = |e: &dyn std::fmt::Display| wrong(&path)(e.to_string());
     let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
     let schema = Arc::new(Schema::new(fields));
     let batch = RecordBatch::try_new(schema.clone(), arrays).map_err(|e| fail(&e))?;

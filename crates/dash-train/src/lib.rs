@@ -19,7 +19,7 @@ mod trainer;
 pub use checkpoint::{write_checkpoint, write_json, write_tensors};
 pub use error::Error;
 pub use evaluate::evaluate;
-pub use history::{Series, read_history, write_history};
+pub use history::{Series, read_history, write_history, write_table};
 pub use model::Model;
 pub use retrain::{MetricValue, Metrics, retrain};
 pub use stage::{Stage, StageContext};

@@ -14,12 +14,6 @@ pub enum Error {
         /// How many trials were run.
         trials: usize,
     },
-    /// The table of trials cannot be written.
-    #[error("trials.parquet: {reason}")]
-    Table {
-        /// What went wrong.
-        reason: String,
-    },
 }
 
 impl From<dash_store::Error> for Error {
@@ -33,7 +27,6 @@ impl Classify for Error {
         match self {
             Error::Train(error) => error.kind(),
             Error::AllDiverged { .. } => ErrorKind::Stage,
-            Error::Table { .. } => ErrorKind::Internal,
         }
     }
 
@@ -41,7 +34,6 @@ impl Classify for Error {
         match self {
             Error::Train(error) => error.hint(),
             Error::AllDiverged { .. } => Some("add smaller values to `tune.learning_rates`".to_owned()),
-            Error::Table { .. } => None,
         }
     }
 }

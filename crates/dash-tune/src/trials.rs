@@ -2,17 +2,16 @@
 
 use crate::{Error, Outcome};
 use arrow::{
-    array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch},
-    datatypes::{DataType, Field, Schema},
+    array::{ArrayRef, BooleanArray, Float64Array, Int64Array},
+    datatypes::{DataType, Field},
 };
 use dash_core::architecture::Hyperparameters;
 use dash_store::Staging;
-use parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
+use dash_train::write_table;
 use std::sync::Arc;
 
 /// Writes one row per trial, in the order in which they were run.
 pub(crate) fn write(out: &mut Staging, outcomes: &[Outcome]) -> Result<(), Error> {
-    let table = |reason: &dyn std::fmt::Display| Error::Table { reason: reason.to_string() };
     let number = |f: fn(&Hyperparameters) -> f64| -> ArrayRef {
         Arc::new(Float64Array::from_iter_values(outcomes.iter().map(|o| f(&o.hyperparameters))))
     };
@@ -32,13 +31,5 @@ pub(crate) fn write(out: &mut Staging, outcomes: &[Outcome]) -> Result<(), Error
             Arc::new(BooleanArray::from_iter(outcomes.iter().map(|o| Some(o.score.is_none())))),
         ),
     ];
-    let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
-    let schema = Arc::new(Schema::new(fields));
-    let batch = RecordBatch::try_new(schema.clone(), arrays).map_err(|e| table(&e))?;
-    let properties = WriterProperties::builder().set_created_by("dash-nas".to_owned()).build();
-    let mut file = out.create("trials.parquet")?;
-    let mut writer = ArrowWriter::try_new(&mut file, schema, Some(properties)).map_err(|e| table(&e))?;
-    writer.write(&batch).map_err(|e| table(&e))?;
-    writer.close().map_err(|e| table(&e))?;
-    Ok(file.finish()?)
+    Ok(write_table(out, "trials.parquet", columns)?)
 }
