@@ -41,6 +41,9 @@ pub enum Error {
         /// What would fit.
         expected: String,
     },
+    /// A transform length that no algorithm here computes.
+    #[error("transforms of length {0} are not supported: only factors 2, 3 and 5 are")]
+    TransformLength(usize),
 }
 
 impl From<Error> for candle_core::Error {

@@ -27,8 +27,6 @@
 mod dft;
 mod direct;
 mod error;
-mod fast_size;
-mod fft;
 mod gemm;
 mod mixture;
 mod op;

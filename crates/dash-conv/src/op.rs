@@ -38,7 +38,7 @@ enum Engine {
 impl Engine {
     fn new(algorithm: Algorithm, problem: &Problem, device: &Device) -> Result<Engine> {
         Ok(match algorithm {
-            Algorithm::Fft => Engine::Kernel(Arc::new(Spectral::new(problem))),
+            Algorithm::Fft => Engine::Kernel(Arc::new(Spectral::new(problem, Plan::pieces(problem).1)?)),
             Algorithm::Gemm => Engine::Kernel(Arc::new(Gemm::new(problem))),
             Algorithm::Direct => Engine::Kernel(Arc::new(Direct::new(problem))),
             Algorithm::Dft => Engine::Dft(Arc::new(Dft::new(problem, device)?)),

@@ -1,6 +1,6 @@
 //! How a convolution will be computed, decided before anything is built.
 
-use crate::{Problem, spectral};
+use crate::{Problem, spectral::Pieces as Geometry};
 use std::fmt;
 
 /// A way to compute a convolution.
@@ -40,6 +40,8 @@ pub struct Plan {
     pub algorithm: Algorithm,
     /// Rows and columns of the transforms, if it uses any.
     pub transform: Option<[usize; 2]>,
+    /// Pieces per map that are convolved independently (sub-sampled grids of a dilated kernel, tiles).
+    pub pieces: usize,
     /// Estimated floating-point operations of one forward and backward pass.
     pub flops: f64,
     /// Estimated bytes of work space.
@@ -50,14 +52,16 @@ pub struct Plan {
 
 // Floating-point operations per second of one thread of the machine that the model was calibrated
 // on (AVX2, about 3 GHz). Only their ratios matter for the choice.
-/// Real transforms, counted as 2.5 n log2 n, rows and columns with their transposes.
-const FFT_RATE: f64 = 2.4e10;
-/// Complex matrix products per frequency, from the smallest of their three sizes.
-fn complex_product_rate(smallest: usize) -> f64 {
-    7e10 * (smallest as f64 / (smallest as f64 + 6.0))
-}
+/// Real transforms, counted as 2.5 n log2 n.
+const FFT_RATE: f64 = 3.0e10;
+/// Complex matrix products per frequency.
+const COMPLEX_PRODUCT_RATE: f64 = 7e10;
 /// Pointwise complex products of depthwise layers.
 const POINTWISE_RATE: f64 = 2e10;
+/// Elements of maps brought into and out of vector lanes per second.
+const MOVE_RATE: f64 = 1e9;
+/// Complex numbers of spectra written and read again per second.
+const PASS_RATE: f64 = 1.5e9;
 /// Matrix products over taps, from the smaller of the channel counts.
 fn product_rate(smallest: usize) -> f64 {
     1.3e11 * (smallest as f64 / (smallest as f64 + 6.0))
@@ -66,8 +70,6 @@ fn product_rate(smallest: usize) -> f64 {
 const DIRECT_RATE: f64 = 7e9;
 /// Elements gathered or scattered per second by the matrix-product algorithm.
 const GATHER_RATE: f64 = 2.4e9;
-/// Elements moved per second into and out of the channel-innermost layout.
-const TRANSPOSE_RATE: f64 = 8e8;
 
 impl Plan {
     /// The plan with the least estimated time on the CPU. The transforms of [`Algorithm::Dft`] are
@@ -97,6 +99,7 @@ impl Plan {
         Plan {
             algorithm: Algorithm::Direct,
             transform: None,
+            pieces: 1,
             flops,
             bytes: 4.0 * padded * p.group_in() as f64,
             seconds: flops * lanes / DIRECT_RATE + pairs * padded / GATHER_RATE,
@@ -118,6 +121,7 @@ impl Plan {
         Plan {
             algorithm: Algorithm::Dft,
             transform: Some([rows, columns]),
+            pieces: 1,
             flops,
             bytes: 8.0 * bins * (2.0 * planes + 2.0 * kernels + p.taps as f64),
             seconds: flops / product_rate(p.batch.min(p.group_in())),
@@ -125,32 +129,58 @@ impl Plan {
     }
 
     fn fft(p: &Problem) -> Plan {
-        let size = spectral::transform_size(p.size, p.reach());
-        let n = (size[0] * size[1]) as f64;
-        let bins = (size[0] * (size[1] / 2 + 1)) as f64;
-        let planes = (p.batch * (p.c_in + p.c_out)) as f64;
-        let kernels = (p.c_out * p.group_in()) as f64;
-        let pairs = p.batch as f64 * kernels;
-        // Forward: x, y and kernels. Backward: gradient, x again, input gradient, kernels twice.
-        let inputs = 3.0 * (p.batch * p.c_in) as f64;
-        let outputs = 2.0 * (p.batch * p.c_out) as f64;
-        let transforms = (inputs + outputs + 3.0 * kernels) * 2.5 * n * n.log2().max(1.0);
-        let products = 3.0 * 8.0 * bins * pairs;
-        let (seconds, spectra) = if p.is_depthwise() {
-            (transforms / FFT_RATE + products / POINTWISE_RATE, kernels + 16.0)
-        } else {
-            let smallest = p.batch.min(p.group_in()).min(p.group_out());
-            let moved = (inputs + outputs + 3.0 * kernels) * bins;
-            let time =
-                transforms / FFT_RATE + products / complex_product_rate(smallest) + moved / TRANSPOSE_RATE;
-            (time, planes + 2.0 * kernels)
+        Plan::pieces(p).0
+    }
+
+    /// The plan that uses transforms, and the way to cut the maps that it found cheapest.
+    pub(crate) fn pieces(p: &Problem) -> (Plan, Geometry) {
+        let mut plans = Geometry::candidates(p).into_iter().map(|g| (Plan::fft_of(p, &g), g));
+        let first = plans.next().unwrap_or_else(|| {
+            let whole = Geometry::whole(p);
+            (Plan::fft_of(p, &whole), whole)
+        });
+        plans.fold(first, |best, plan| if plan.0.seconds < best.0.seconds { plan } else { best })
+    }
+
+    fn fft_of(p: &Problem, geometry: &Geometry) -> Plan {
+        let size = [geometry.rows.len, geometry.columns.len];
+        let half = (size[1] / 2 + 1) as f64;
+        let bins = size[0] as f64 * half;
+        let work = |n: usize| n as f64 * (n as f64).log2().max(1.0);
+        // Flops of the transform of one plane with some live rows.
+        let plane = |live: f64| {
+            let columns = if size[0] == 1 { 0.0 } else { half * 5.0 * work(size[0]) };
+            live * 2.5 * work(size[1]) + columns
         };
+        let samples = (p.batch * geometry.pieces()) as f64;
+        let kernels = (p.c_out * p.group_in()) as f64;
+        let rows = |n: usize| n as f64 / geometry.rows.pieces.len().max(1) as f64;
+        let tap_rows = {
+            let mut rows: Vec<i32> = p.offsets.iter().map(|o| o[0]).collect();
+            rows.dedup();
+            rows.len() as f64
+        };
+        // Forward: x, y and kernels. Backward: gradient, x again, input gradient, kernels twice.
+        let (inputs, outputs) = (3.0 * samples * p.c_in as f64, 2.0 * samples * p.c_out as f64);
+        let transforms = inputs * plane(rows(p.size[0]))
+            + outputs * plane(rows(p.out_size()[0]))
+            + 3.0 * kernels * plane(tap_rows);
+        let products = 3.0 * 8.0 * bins * samples * kernels;
+        let moved = (3 * p.batch * p.c_in * p.plane() + 2 * p.batch * p.c_out * p.out_plane()) as f64;
+        let (rate, spectra) = if p.is_depthwise() {
+            (POINTWISE_RATE, kernels * bins)
+        } else {
+            let between = half * (tap_rows * kernels + samples * (2.0 * rows(p.size[0]) * p.c_in as f64));
+            (COMPLEX_PRODUCT_RATE, 2.0 * between)
+        };
+        let passed = (inputs + outputs + 3.0 * kernels) * bins;
         Plan {
             algorithm: Algorithm::Fft,
             transform: Some(size),
+            pieces: geometry.pieces(),
             flops: transforms + products,
-            bytes: 8.0 * bins * spectra,
-            seconds,
+            bytes: 8.0 * spectra,
+            seconds: transforms / FFT_RATE + products / rate + moved / MOVE_RATE + passed / PASS_RATE,
         }
     }
 
@@ -163,6 +193,7 @@ impl Plan {
         Plan {
             algorithm: Algorithm::Gemm,
             transform: None,
+            pieces: 1,
             flops,
             bytes: 4.0 * 48.0 * 1024.0,
             seconds: flops / rate + moved / GATHER_RATE,
@@ -175,6 +206,9 @@ impl fmt::Display for Plan {
         write!(f, "{}", self.algorithm)?;
         if let Some([rows, columns]) = self.transform {
             write!(f, " {rows}x{columns}")?;
+        }
+        if self.pieces > 1 {
+            write!(f, " of {} pieces", self.pieces)?;
         }
         write!(f, ", {:.3} GFLOP, {:.1} MB", self.flops / 1e9, self.bytes / 1e6)
     }

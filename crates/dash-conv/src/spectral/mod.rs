@@ -1,0 +1,134 @@
+//! The Fourier algorithm: DASH, section 4.2, with the reachable crop, short transforms and pieces.
+//!
+//! With the kernel's tap `o` at index `o mod N`, spectra obey `Y = X conj(W)`, `dX = G W` and
+//! `dW = conj(G) X` (section 4.3). Maps are cut into pieces ([`geometry`]); planes are transformed
+//! side by side in vector lanes ([`lanes`], [`planes`], [`transform`]); then layers differ:
+//! [`depthwise`] or [`dense`].
+
+mod buffer;
+mod dense;
+mod depthwise;
+mod geometry;
+mod lanes;
+mod planes;
+mod product;
+mod transform;
+
+use crate::{Error, Problem, op::Kernel};
+use dense::Lanes;
+use geometry::{Axis, Geometry};
+use planes::{Kernels, Maps, Planes, Run};
+use std::ops::Range;
+use transform::Transform;
+
+pub(crate) use geometry::Geometry as Pieces;
+
+/// The convolution of one problem in the Fourier domain.
+pub(crate) struct Spectral {
+    problem: Problem,
+    geometry: Geometry,
+    transform: Transform,
+    in_runs: [Vec<Run>; 2],
+    out_runs: [Vec<Run>; 2],
+    /// Transform rows that hold taps, each with the columns and places of its taps.
+    taps: Vec<(usize, Vec<(usize, usize)>)>,
+}
+
+fn in_runs(axis: &Axis) -> Vec<Run> {
+    let run = |p: &geometry::Piece| Run { start: p.in_start, step: axis.dilation, len: p.in_len, at: p.in_at, stride: 1 };
+    axis.pieces.iter().map(run).collect()
+}
+
+fn out_runs(axis: &Axis) -> Vec<Run> {
+    let run = |p: &geometry::Piece| Run {
+        start: p.out_start,
+        step: axis.out_step,
+        len: p.out_len,
+        at: p.out_at,
+        stride: axis.out_stride,
+    };
+    axis.pieces.iter().map(run).collect()
+}
+
+impl Spectral {
+    /// Builds the convolution with maps cut as `geometry` says.
+    pub(crate) fn new(problem: &Problem, geometry: Geometry) -> Result<Self, Error> {
+        let axes = [&geometry.rows, &geometry.columns];
+        let wrap = |offset: i32, axis: &Axis| {
+            (i64::from(offset) / axis.dilation as i64).rem_euclid(axis.len as i64) as usize
+        };
+        let mut by_row: Vec<Vec<(usize, usize)>> = vec![Vec::new(); axes[0].len];
+        for (offset, &place) in problem.offsets.iter().zip(&problem.places) {
+            by_row[wrap(offset[0], axes[0])].push((wrap(offset[1], axes[1]), place));
+        }
+        Ok(Spectral {
+            transform: Transform::new(axes.map(|axis| axis.len))?,
+            in_runs: axes.map(in_runs),
+            out_runs: axes.map(out_runs),
+            taps: by_row.into_iter().enumerate().filter(|(_, taps)| !taps.is_empty()).collect(),
+            problem: problem.clone(),
+            geometry,
+        })
+    }
+
+    /// Whether there is one axis only.
+    fn planar(&self) -> bool {
+        self.transform.size[0] == 1
+    }
+
+    /// The input maps of some samples, of one group.
+    fn inputs(&self, samples: Range<usize>, group: usize) -> Maps<'_> {
+        let (p, lanes) = (&self.problem, self.transform.lanes);
+        let channels = if p.is_depthwise() { 0..p.c_in } else { group * p.group_in()..(group + 1) * p.group_in() };
+        Maps::new(samples, p.c_in, channels, lanes, p.size, &self.in_runs)
+    }
+
+    /// The output maps of some samples, of one group.
+    fn outputs(&self, samples: Range<usize>, group: usize) -> Maps<'_> {
+        let (p, lanes) = (&self.problem, self.transform.lanes);
+        let channels = if p.is_depthwise() { 0..p.c_out } else { group * p.group_out()..(group + 1) * p.group_out() };
+        Maps::new(samples, p.c_out, channels, lanes, p.out_size(), &self.out_runs)
+    }
+
+    /// What a round trip must be scaled with: each real transform doubles.
+    fn scale(&self) -> f32 {
+        1.0 / (4 * self.transform.size[0] * self.transform.size[1]) as f32
+    }
+
+    /// The kernels of a depthwise layer.
+    fn channel_kernels(&self) -> Kernels<'_> {
+        let p = &self.problem;
+        let planes = Planes::new(1, p.c_in, self.transform.lanes);
+        Kernels { planes, start: 0, distances: [0, p.taps], taps: &self.taps, scale: self.scale() }
+    }
+
+    /// The kernels of one group.
+    fn kernels(&self, group: usize, lanes: Lanes) -> Kernels<'_> {
+        let p = &self.problem;
+        let (gi, go) = (p.group_in(), p.group_out());
+        let (outer, channels, distances) = match lanes {
+            Lanes::Outputs => (gi, go, [p.taps, gi * p.taps]),
+            Lanes::Inputs => (go, gi, [gi * p.taps, p.taps]),
+        };
+        let planes = Planes::new(outer, channels, self.transform.lanes);
+        Kernels { planes, start: group * go * gi * p.taps, distances, taps: &self.taps, scale: self.scale() }
+    }
+}
+
+impl Kernel for Spectral {
+    fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
+        if self.problem.is_depthwise() {
+            self.forward_depthwise(x, weights, bias, y);
+        } else {
+            self.forward_dense(x, weights, bias, y);
+        }
+    }
+
+    fn backward(&self, x: &[f32], weights: &[f32], grad: &[f32], dx: Option<&mut [f32]>, dw: &mut [f32]) {
+        if self.problem.is_depthwise() {
+            self.backward_depthwise(x, weights, grad, dx, dw);
+        } else {
+            self.backward_dense(x, weights, grad, dx, dw);
+        }
+    }
+}

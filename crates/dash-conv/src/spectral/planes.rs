@@ -1,0 +1,329 @@
+//! Which map or kernel a vector lane holds, and how rows get into lanes and back.
+
+use crate::parallel::Shared;
+use std::ops::Range;
+
+/// A set of planes that are transformed: `outer` (samples and pieces, or channels of the other side)
+/// times `channels`.
+///
+/// Spectra of one bin are stored `[outer][group][re, im][lane]`, a group being as many channels as
+/// there are lanes, so that they are operands of [`super::product`] as they are. For the transforms
+/// themselves, planes of several outer indices share the lanes that few channels would leave idle.
+#[derive(Clone, Debug)]
+pub(super) struct Planes {
+    pub(super) outer: usize,
+    pub(super) channels: usize,
+    pub(super) lanes: usize,
+    /// Groups of channels.
+    pub(super) groups: usize,
+    /// Outer indices that share lanes in a transform.
+    pub(super) packed: usize,
+}
+
+impl Planes {
+    pub(super) fn new(outer: usize, channels: usize, lanes: usize) -> Planes {
+        let packed = (lanes / channels).max(1);
+        Planes { outer, channels, lanes, groups: channels.div_ceil(lanes), packed }
+    }
+
+    /// Where the real part of a plane is within the spectra of one bin.
+    pub(super) fn slot(&self, outer: usize, channel: usize) -> usize {
+        (outer * self.groups + channel / self.lanes) * 2 * self.lanes + channel % self.lanes
+    }
+
+    /// Slots of all channels of the first outer index.
+    pub(super) fn channel_slots(&self) -> Vec<usize> {
+        (0..self.channels).map(|c| self.slot(0, c)).collect()
+    }
+
+    /// Slots of the first channel of all outer indices.
+    pub(super) fn outer_slots(&self) -> Vec<usize> {
+        (0..self.outer).map(|u| self.slot(u, 0)).collect()
+    }
+
+    /// Numbers that the spectra of one bin take.
+    pub(super) fn len(&self) -> usize {
+        self.outer * self.groups * 2 * self.lanes
+    }
+}
+
+/// Planes that are transformed together, one per lane.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bundle {
+    /// Number among all bundles.
+    pub(super) index: usize,
+    /// Which piece of the maps.
+    pub(super) piece: usize,
+    /// First outer index.
+    pub(super) outer: usize,
+    /// Outer indices; more than one only if the channels are few.
+    pub(super) count: usize,
+    /// Group of channels.
+    pub(super) group: usize,
+}
+
+impl Bundle {
+    /// The planes of the lanes in use: lane, outer index less the first one, channel.
+    fn lanes(&self, planes: &Planes) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
+        let first = self.group * planes.lanes;
+        let channels = planes.lanes.min(planes.channels - first);
+        (0..self.count).flat_map(move |s| (0..channels).map(move |c| (s * channels + c, s, first + c)))
+    }
+}
+
+/// Planes as the transforms see them: live rows of real numbers.
+pub(super) trait Source: Sync {
+    fn planes(&self) -> &Planes;
+    /// Number of bundles.
+    fn bundles(&self) -> usize;
+    fn bundle(&self, index: usize) -> Bundle;
+    /// Bundles of one piece; bundle `i` of every piece meets the same planes.
+    fn per_piece(&self) -> usize;
+    /// The largest number of live rows of a piece.
+    fn live(&self) -> usize;
+    /// Live rows of a piece.
+    fn rows(&self, piece: usize) -> usize;
+    /// Transform row of a live row.
+    fn position(&self, piece: usize, row: usize) -> usize;
+    /// Writes a live row of `values` into lanes: `out` is `[transform column][lane]`.
+    fn fill(&self, bundle: &Bundle, row: usize, values: &[f32], out: &mut [f32]);
+    /// Writes a live row in lanes to where it belongs in `values`.
+    ///
+    /// The caller promises that no other task writes the same row of the same planes meanwhile.
+    fn read(&self, bundle: &Bundle, row: usize, lanes: &[f32], values: &Shared<'_, f32>);
+}
+
+/// An evenly spaced run of positions of a map, and their places in a transform.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    /// First position in the map.
+    pub(super) start: usize,
+    /// Distance in the map.
+    pub(super) step: usize,
+    /// Number of positions.
+    pub(super) len: usize,
+    /// Place of the first in the transform.
+    pub(super) at: usize,
+    /// Distance in the transform.
+    pub(super) stride: usize,
+}
+
+/// The maps of some samples: inputs, outputs or their gradients.
+pub(super) struct Maps<'a> {
+    planes: Planes,
+    samples: Range<usize>,
+    /// Channels of a sample, and the first of them that belongs to `planes`.
+    channels: usize,
+    first_channel: usize,
+    /// Rows and columns of a map.
+    size: [usize; 2],
+    /// Pieces along rows and along columns.
+    runs: &'a [Vec<Run>; 2],
+    live: usize,
+    /// Added to what is read, per channel of the sample.
+    bias: Option<&'a [f32]>,
+    /// Whether what is read is added to what was there.
+    add: bool,
+}
+
+impl<'a> Maps<'a> {
+    pub(super) fn new(
+        samples: Range<usize>,
+        channels: usize,
+        group: Range<usize>,
+        lanes: usize,
+        size: [usize; 2],
+        runs: &'a [Vec<Run>; 2],
+    ) -> Maps<'a> {
+        let pieces = runs[0].len() * runs[1].len();
+        Maps {
+            planes: Planes::new(pieces * samples.len(), group.len(), lanes),
+            samples,
+            channels,
+            first_channel: group.start,
+            size,
+            runs,
+            live: runs[0].iter().map(|r| r.len).max().unwrap_or(0),
+            bias: None,
+            add: false,
+        }
+    }
+
+    pub(super) fn with_bias(self, bias: &'a [f32]) -> Maps<'a> {
+        Maps { bias: Some(bias), ..self }
+    }
+
+    pub(super) fn adding(self, add: bool) -> Maps<'a> {
+        Maps { add, ..self }
+    }
+
+    fn run(&self, piece: usize) -> (&Run, &Run) {
+        let columns = self.runs[1].len();
+        (&self.runs[0][piece / columns], &self.runs[1][piece % columns])
+    }
+
+    /// Groups of samples that share lanes.
+    fn blocks(&self) -> usize {
+        self.samples.len().div_ceil(self.planes.packed)
+    }
+
+    pub(super) fn pieces(&self) -> usize {
+        self.runs[0].len() * self.runs[1].len()
+    }
+
+    /// Where a row of the plane of a lane begins.
+    fn row(&self, bundle: &Bundle, row: usize, s: usize, channel: usize) -> usize {
+        let sample = self.samples.start + bundle.outer % self.samples.len() + s;
+        let run = self.run(bundle.piece).0;
+        ((sample * self.channels + self.first_channel + channel) * self.size[0] + run.start + run.step * row)
+            * self.size[1]
+    }
+}
+
+impl Source for Maps<'_> {
+    fn planes(&self) -> &Planes {
+        &self.planes
+    }
+
+    fn bundles(&self) -> usize {
+        self.pieces() * self.per_piece()
+    }
+
+    fn bundle(&self, index: usize) -> Bundle {
+        let (rest, group) = (index / self.planes.groups, index % self.planes.groups);
+        let (piece, block) = (rest / self.blocks(), rest % self.blocks());
+        let first = block * self.planes.packed;
+        Bundle {
+            index,
+            piece,
+            outer: piece * self.samples.len() + first,
+            count: self.planes.packed.min(self.samples.len() - first),
+            group,
+        }
+    }
+
+    fn per_piece(&self) -> usize {
+        self.blocks() * self.planes.groups
+    }
+
+    fn live(&self) -> usize {
+        self.live
+    }
+
+    fn rows(&self, piece: usize) -> usize {
+        self.run(piece).0.len
+    }
+
+    fn position(&self, piece: usize, row: usize) -> usize {
+        let run = self.run(piece).0;
+        run.at + run.stride * row
+    }
+
+    fn fill(&self, bundle: &Bundle, row: usize, values: &[f32], out: &mut [f32]) {
+        let lanes = self.planes.lanes;
+        let run = self.run(bundle.piece).1;
+        let used = run.at * lanes..((run.at + (run.len - 1) * run.stride) + 1) * lanes;
+        out[..used.start].fill(0.0);
+        out[used.end..].fill(0.0);
+        let in_use = bundle.count * self.planes.channels.min(lanes);
+        if run.stride > 1 || in_use < lanes || self.planes.channels - bundle.group * lanes < lanes {
+            out[used.clone()].fill(0.0);
+        }
+        let out = &mut out[used];
+        for (lane, s, channel) in bundle.lanes(&self.planes) {
+            let from = &values[self.row(bundle, row, s, channel) + run.start..];
+            let to = out[lane..].iter_mut().step_by(run.stride * lanes);
+            if run.step == 1 {
+                to.zip(&from[..run.len]).for_each(|(to, from)| *to = *from);
+            } else {
+                to.zip(from.iter().step_by(run.step)).for_each(|(to, from)| *to = *from);
+            }
+        }
+    }
+
+    fn read(&self, bundle: &Bundle, row: usize, in_lanes: &[f32], values: &Shared<'_, f32>) {
+        let lanes = self.planes.lanes;
+        let run = self.run(bundle.piece).1;
+        let last = (run.len - 1) * run.step;
+        for (lane, s, channel) in bundle.lanes(&self.planes) {
+            // SAFETY: the row is this task's by the caller's promise.
+            #[allow(unsafe_code)]
+            let to = unsafe { values.slice(self.row(bundle, row, s, channel) + run.start, last + 1) };
+            let to = to.iter_mut().step_by(run.step);
+            let from = in_lanes[run.at * lanes + lane..].iter().step_by(run.stride * lanes);
+            if self.add {
+                to.zip(from).for_each(|(to, from)| *to += *from);
+            } else {
+                let bias = self.bias.map_or(0.0, |bias| bias[self.first_channel + channel]);
+                to.zip(from).for_each(|(to, from)| *to = *from + bias);
+            }
+        }
+    }
+}
+
+/// Kernels: tap weights of pairs of channels.
+pub(super) struct Kernels<'a> {
+    pub(super) planes: Planes,
+    /// Where the weights of the first pair begin, and the distances of neighbouring outer indices and
+    /// channels.
+    pub(super) start: usize,
+    pub(super) distances: [usize; 2],
+    /// Transform rows that hold taps, each with its transform columns and places in the weights.
+    pub(super) taps: &'a [(usize, Vec<(usize, usize)>)],
+    /// What weights are multiplied with on their way in and out.
+    pub(super) scale: f32,
+}
+
+impl Source for Kernels<'_> {
+    fn planes(&self) -> &Planes {
+        &self.planes
+    }
+
+    fn bundles(&self) -> usize {
+        self.planes.outer.div_ceil(self.planes.packed) * self.planes.groups
+    }
+
+    fn bundle(&self, index: usize) -> Bundle {
+        let outer = index / self.planes.groups * self.planes.packed;
+        let count = self.planes.packed.min(self.planes.outer - outer);
+        Bundle { index, piece: 0, outer, count, group: index % self.planes.groups }
+    }
+
+    fn per_piece(&self) -> usize {
+        self.bundles()
+    }
+
+    fn live(&self) -> usize {
+        self.taps.len()
+    }
+
+    fn rows(&self, _: usize) -> usize {
+        self.taps.len()
+    }
+
+    fn position(&self, _: usize, row: usize) -> usize {
+        self.taps[row].0
+    }
+
+    fn fill(&self, bundle: &Bundle, row: usize, values: &[f32], out: &mut [f32]) {
+        out.fill(0.0);
+        for (lane, s, channel) in bundle.lanes(&self.planes) {
+            let start = self.start + (bundle.outer + s) * self.distances[0] + channel * self.distances[1];
+            for &(column, place) in &self.taps[row].1 {
+                out[column * self.planes.lanes + lane] = self.scale * values[start + place];
+            }
+        }
+    }
+
+    fn read(&self, bundle: &Bundle, row: usize, in_lanes: &[f32], values: &Shared<'_, f32>) {
+        for (lane, s, channel) in bundle.lanes(&self.planes) {
+            let start = self.start + (bundle.outer + s) * self.distances[0] + channel * self.distances[1];
+            for &(column, place) in &self.taps[row].1 {
+                // SAFETY: a weight belongs to one tap of one pair, and so to one task.
+                #[allow(unsafe_code)]
+                let weight = unsafe { values.slice(start + place, 1) };
+                weight[0] = self.scale * in_lanes[column * self.planes.lanes + lane];
+            }
+        }
+    }
+}
