@@ -16,8 +16,8 @@ use std::{
 
 /// Training allocates and frees buffers of the same few sizes in every step: an allocator that keeps
 /// them spares the page faults.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+//#[global_allocator]
+//static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     keep_candle_single_threaded();

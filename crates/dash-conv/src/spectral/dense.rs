@@ -74,7 +74,7 @@ impl Spectral {
 
     /// A buffer for the spectra of `bins` column bins.
     fn space(&self, source: &impl Source, bins: usize) -> Buffer {
-        Buffer::zeroed(if self.planar() { 0 } else { bins * self.transform.size[0] * source.planes().len() })
+        Buffer::stale(if self.planar() { 0 } else { bins * self.transform.size[0] * source.planes().len() })
     }
 
     pub(super) fn forward_dense(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
@@ -97,8 +97,8 @@ impl Spectral {
             let batches: Vec<_> = self.batches(numbers * t.size[0]).collect();
             let most = batches.iter().map(Range::len).max().unwrap_or(0);
             let (mut xs, mut ws) = (self.space(&inputs, most), self.space(&kernels, most));
-            let mut ys = Buffer::zeroed(most * t.size[0] * product.out.len());
-            let mut y_rows = Buffer::zeroed(if planar { 0 } else { t.between(&outputs) });
+            let mut ys = Buffer::stale(most * t.size[0] * product.out.len());
+            let mut y_rows = Buffer::stale(if planar { 0 } else { t.between(&outputs) });
             for bins in batches {
                 let xs = self.spectra(&inputs, &x_rows, bins.clone(), &mut xs);
                 let ws = self.spectra(&kernels, &w_rows, bins.clone(), &mut ws);
@@ -153,11 +153,11 @@ impl Spectral {
             let batches: Vec<_> = self.batches(numbers * t.size[0]).collect();
             let most = batches.iter().map(Range::len).max().unwrap_or(0);
             let (mut gs, mut xs) = (self.space(&outputs, most), self.space(&inputs, most));
-            let mut ws = kernels.as_ref().map_or(Buffer::zeroed(0), |k| self.space(k, most));
-            let mut sum = Buffer::zeroed(most * t.size[0] * sums.planes.len());
+            let mut ws = kernels.as_ref().map_or(Buffer::stale(0), |k| self.space(k, most));
+            let mut sum = Buffer::stale(most * t.size[0] * sums.planes.len());
             let has_dx = usize::from(dx.is_some());
-            let mut ds = Buffer::zeroed(has_dx * most * t.size[0] * inputs.planes().len());
-            let between = |source: &dyn Fn() -> usize| Buffer::zeroed(if planar { 0 } else { source() });
+            let mut ds = Buffer::stale(has_dx * most * t.size[0] * inputs.planes().len());
+            let between = |source: &dyn Fn() -> usize| Buffer::stale(if planar { 0 } else { source() });
             let mut d_rows = between(&|| has_dx * t.between(&inputs));
             let mut sum_rows = between(&|| t.between(&sums));
             for bins in batches {

@@ -34,7 +34,7 @@ impl Spectral {
     fn kernel_lanes(&self, kernels: &Kernels<'_>, weights: &[f32]) -> Buffer {
         let t = &self.transform;
         let rows = t.forward_rows(kernels, weights, false);
-        let mut spectra = Buffer::zeroed(t.half() * t.size[0] * kernels.planes.len());
+        let mut spectra = Buffer::stale(t.half() * t.size[0] * kernels.planes.len());
         t.forward_columns(kernels, &rows, 0..t.half(), &mut spectra);
         // Lanes that several samples share see the same kernels.
         let (channels, packed) = (kernels.planes.channels, t.lanes / kernels.planes.channels);
@@ -54,7 +54,7 @@ impl Spectral {
         for samples in self.waves() {
             let (inputs, outputs) = (self.inputs(samples.clone(), 0), self.outputs(samples, 0).with_bias(bias));
             let rows = t.forward_rows(&inputs, x, false);
-            let mut results = Buffer::zeroed(t.between(&outputs));
+            let mut results = Buffer::stale(t.between(&outputs));
             let (bundles, groups, live) = (inputs.bundles(), inputs.planes().groups, inputs.live());
             results
                 .par_chunks_mut(outputs.live() * t.step())
@@ -96,7 +96,7 @@ impl Spectral {
             let inputs = self.inputs(samples, 0).adding(in_order);
             let grads = t.forward_rows(&outputs, grad, false);
             let rows = t.forward_rows(&inputs, x, false);
-            let mut results = Buffer::zeroed(if dx.is_some() { t.between(&inputs) } else { 0 });
+            let mut results = Buffer::stale(if dx.is_some() { t.between(&inputs) } else { 0 });
             let to = Shared::new(&mut results);
             let sums_of = Shared::new(&mut sums);
             (0..t.half() * groups).into_par_iter().with_min_len(BINS.div_ceil(groups)).for_each_init(
@@ -131,7 +131,7 @@ impl Spectral {
                 }
             }
         }
-        let mut rows = Buffer::zeroed(t.between(&source));
+        let mut rows = Buffer::stale(t.between(&source));
         t.inverse_columns(&source, &sums, 0..t.half(), &mut rows);
         t.inverse_rows(&source, &rows, false, false, dw);
     }

@@ -13,7 +13,7 @@ use std::f64::consts::TAU;
 pub(super) type Vector<S> = <S as Simd>::f32s;
 
 /// A complex number per lane: real parts, imaginary parts.
-type Complex<S> = [Vector<S>; 2];
+pub(super) type Complex<S> = [Vector<S>; 2];
 
 /// The complex transform of one length.
 pub(super) struct ComplexFft {
@@ -101,11 +101,11 @@ impl ComplexFft {
             let (from, to) = if swapped { (&*other, &mut *data) } else { (&*data, &mut *other) };
             let (from, to) = (&from[..2 * self.len], &mut to[..2 * self.len]);
             match pass.radix {
-                2 => pass.run::<S, _, 2, INVERSE>(simd, from, to, butterfly2),
-                3 => pass.run::<S, _, 3, INVERSE>(simd, from, to, butterfly3),
-                4 => pass.run::<S, _, 4, INVERSE>(simd, from, to, butterfly4),
-                5 => pass.run::<S, _, 5, INVERSE>(simd, from, to, butterfly5),
-                _ => pass.run::<S, _, 8, INVERSE>(simd, from, to, butterfly8),
+                2 => pass.run::<S, Radix2, 2, INVERSE>(simd, from, to),
+                3 => pass.run::<S, Radix3, 3, INVERSE>(simd, from, to),
+                4 => pass.run::<S, Radix4, 4, INVERSE>(simd, from, to),
+                5 => pass.run::<S, Radix5, 5, INVERSE>(simd, from, to),
+                _ => pass.run::<S, Radix8, 8, INVERSE>(simd, from, to),
             }
             swapped = !swapped;
         }
@@ -115,12 +115,11 @@ impl ComplexFft {
 
 impl Pass {
     #[inline(always)]
-    fn run<S: Simd, F: Fn(S, [Complex<S>; R]) -> [Complex<S>; R], const R: usize, const INVERSE: bool>(
+    fn run<S: Simd, B: Butterfly<R>, const R: usize, const INVERSE: bool>(
         &self,
         simd: S,
         from: &[Vector<S>],
         to: &mut [Vector<S>],
-        butterfly: F,
     ) {
         let (parts, stride) = (self.parts, self.stride);
         assert!(from.len() >= 2 * R * parts * stride && to.len() >= 2 * R * parts * stride, "buffers of one pass");
@@ -147,7 +146,7 @@ impl Pass {
                         x[j] = [*at.add(re), *at.add(im)];
                     }
                 }
-                let mut y = butterfly(simd, x);
+                let mut y = B::apply(simd, x);
                 if p > 0 {
                     for k in 1..R {
                         y[k] = multiply(simd, y[k], factors[k]);
@@ -166,6 +165,31 @@ impl Pass {
         }
     }
 }
+
+/// A short transform in registers. A trait, not a function argument: only what is inlined by force gets
+/// the instruction set of its caller.
+trait Butterfly<const R: usize> {
+    fn apply<S: Simd>(simd: S, x: [Complex<S>; R]) -> [Complex<S>; R];
+}
+
+macro_rules! butterfly {
+    ($name:ident, $radix:literal, $function:ident) => {
+        struct $name;
+
+        impl Butterfly<$radix> for $name {
+            #[inline(always)]
+            fn apply<S: Simd>(simd: S, x: [Complex<S>; $radix]) -> [Complex<S>; $radix] {
+                $function(simd, x)
+            }
+        }
+    };
+}
+
+butterfly!(Radix2, 2, butterfly2);
+butterfly!(Radix3, 3, butterfly3);
+butterfly!(Radix4, 4, butterfly4);
+butterfly!(Radix5, 5, butterfly5);
+butterfly!(Radix8, 8, butterfly8);
 
 #[inline(always)]
 fn multiply<S: Simd>(simd: S, a: Complex<S>, w: Complex<S>) -> Complex<S> {
@@ -218,6 +242,19 @@ fn butterfly4<S: Simd>(simd: S, [a, b, c, d]: [Complex<S>; 4]) -> [Complex<S>; 4
     [add(simd, ac, bd), y1, sub(simd, ac, bd), y3]
 }
 
+/// x fx + y fy + z.
+#[inline(always)]
+fn combine<S: Simd>(
+    simd: S,
+    x: Vector<S>,
+    fx: Vector<S>,
+    y: Vector<S>,
+    fy: Vector<S>,
+    z: Vector<S>,
+) -> Vector<S> {
+    simd.mul_add_f32s(x, fx, simd.mul_add_f32s(y, fy, z))
+}
+
 #[inline(always)]
 fn butterfly5<S: Simd>(simd: S, [a, b, c, d, e]: [Complex<S>; 5]) -> [Complex<S>; 5] {
     // cos and sin of 2 pi / 5 and 4 pi / 5.
@@ -225,9 +262,8 @@ fn butterfly5<S: Simd>(simd: S, [a, b, c, d, e]: [Complex<S>; 5]) -> [Complex<S>
     let (s1, s2) = (simd.splat_f32s(0.951_056_5), simd.splat_f32s(0.587_785_25));
     let (be, eb) = (add(simd, b, e), sub(simd, b, e));
     let (cd, dc) = (add(simd, c, d), sub(simd, c, d));
-    let combine = |x: Vector<S>, fx, y: Vector<S>, fy, z| simd.mul_add_f32s(x, fx, simd.mul_add_f32s(y, fy, z));
-    let m1 = [combine(be[0], c1, cd[0], c2, a[0]), combine(be[1], c1, cd[1], c2, a[1])];
-    let m2 = [combine(be[0], c2, cd[0], c1, a[0]), combine(be[1], c2, cd[1], c1, a[1])];
+    let m1 = [combine(simd, be[0], c1, cd[0], c2, a[0]), combine(simd, be[1], c1, cd[1], c2, a[1])];
+    let m2 = [combine(simd, be[0], c2, cd[0], c1, a[0]), combine(simd, be[1], c2, cd[1], c1, a[1])];
     let t1 = [
         simd.mul_add_f32s(eb[0], s1, simd.mul_f32s(dc[0], s2)),
         simd.mul_add_f32s(eb[1], s1, simd.mul_f32s(dc[1], s2)),
@@ -269,6 +305,16 @@ fn butterfly8<S: Simd>(simd: S, x: [Complex<S>; 8]) -> [Complex<S>; 8] {
     ]
 }
 
+/// Where the bins of a half spectrum go.
+pub(super) trait Sink<S: Simd> {
+    fn put(&mut self, bin: usize, value: Complex<S>);
+}
+
+/// Where the bins of a half spectrum come from.
+pub(super) trait Bins<S: Simd> {
+    fn get(&self, bin: usize) -> Complex<S>;
+}
+
 /// The transform of real sequences of one even length, by a complex one of half the length.
 pub(super) struct RealFft {
     len: usize,
@@ -292,7 +338,7 @@ impl RealFft {
         self.len / 2 + 1
     }
 
-    /// Twice the half spectrum of the first `len` vectors of `data`, bin by bin to `emit`. `other` is
+    /// Twice the half spectrum of the first `len` vectors of `data`, bin by bin. `other` is
     /// work space of the same length; both are destroyed.
     #[inline(always)]
     pub(super) fn forward<S: Simd>(
@@ -300,43 +346,43 @@ impl RealFft {
         simd: S,
         data: &mut [Vector<S>],
         other: &mut [Vector<S>],
-        mut emit: impl FnMut(usize, Vector<S>, Vector<S>),
+        to: &mut impl Sink<S>,
     ) {
         let half = self.len / 2;
         let z = if self.half.run::<S, false>(simd, data, other) { other } else { data };
         let z = &z[..self.len];
         let zero = simd.splat_f32s(0.0);
         let two = simd.splat_f32s(2.0);
-        emit(0, simd.mul_f32s(two, simd.add_f32s(z[0], z[1])), zero);
-        emit(half, simd.mul_f32s(two, simd.sub_f32s(z[0], z[1])), zero);
+        to.put(0, [simd.mul_f32s(two, simd.add_f32s(z[0], z[1])), zero]);
+        to.put(half, [simd.mul_f32s(two, simd.sub_f32s(z[0], z[1])), zero]);
         for (k, &[wr, wi]) in self.twiddles.iter().enumerate().skip(1) {
             let (a, b) = ([z[2 * k], z[2 * k + 1]], [z[2 * (half - k)], z[2 * (half - k) + 1]]);
             // Spectra of the even positions, and of the odd ones.
             let e = [simd.add_f32s(a[0], b[0]), simd.sub_f32s(a[1], b[1])];
             let o = [simd.add_f32s(a[1], b[1]), simd.sub_f32s(b[0], a[0])];
             let o = multiply(simd, o, [simd.splat_f32s(wr), simd.splat_f32s(wi)]);
-            emit(k, simd.add_f32s(e[0], o[0]), simd.add_f32s(e[1], o[1]));
-            emit(half - k, simd.sub_f32s(e[0], o[0]), simd.sub_f32s(o[1], e[1]));
+            to.put(k, [simd.add_f32s(e[0], o[0]), simd.add_f32s(e[1], o[1])]);
+            to.put(half - k, [simd.sub_f32s(e[0], o[0]), simd.sub_f32s(o[1], e[1])]);
         }
     }
 
-    /// The sequences whose half spectra `spectrum` returns bin by bin, times `len`. Returns whether they
+    /// The sequences whose half spectra `spectrum` holds, times `len`. Returns whether they
     /// are in `other`.
     #[inline(always)]
     pub(super) fn inverse<S: Simd>(
         &self,
         simd: S,
-        spectrum: impl Fn(usize) -> [Vector<S>; 2],
+        spectrum: &impl Bins<S>,
         data: &mut [Vector<S>],
         other: &mut [Vector<S>],
     ) -> bool {
         let half = self.len / 2;
         let z = &mut data[..self.len];
-        let ([first, _], [last, _]) = (spectrum(0), spectrum(half));
+        let ([first, _], [last, _]) = (spectrum.get(0), spectrum.get(half));
         z[0] = simd.add_f32s(first, last);
         z[1] = simd.sub_f32s(first, last);
         for (k, &[wr, wi]) in self.twiddles.iter().enumerate().skip(1) {
-            let (a, b) = (spectrum(k), spectrum(half - k));
+            let (a, b) = (spectrum.get(k), spectrum.get(half - k));
             let e = [simd.add_f32s(a[0], b[0]), simd.sub_f32s(a[1], b[1])];
             let o = [simd.sub_f32s(a[0], b[0]), simd.add_f32s(a[1], b[1])];
             // Times the conjugate of the twiddle.

@@ -6,7 +6,7 @@
 
 use super::{
     buffer::Buffer,
-    lanes::{ComplexFft, RealFft, Vector},
+    lanes::{Bins, Complex, ComplexFft, RealFft, Sink, Vector},
     planes::{Bundle, Planes, Source},
 };
 use crate::{Error, parallel::Shared};
@@ -81,7 +81,7 @@ impl Transform {
 
     pub(super) fn work(&self) -> Work {
         let len = self.lanes * (2 * self.size[0]).max(self.size[1]);
-        Work { a: Buffer::zeroed(len), b: Buffer::zeroed(len) }
+        Work { a: Buffer::stale(len), b: Buffer::zeroed(len) }
     }
 
     /// Numbers between the axes, for all column bins.
@@ -94,7 +94,7 @@ impl Transform {
     pub(super) fn forward_rows<R: Source>(&self, source: &R, values: &[f32], planar: bool) -> Buffer {
         let (bundles, live, step) = (source.bundles(), source.live(), self.step());
         let per_bin = if planar { source.planes().len() } else { bundles * live * step };
-        let mut out = Buffer::zeroed(self.half() * per_bin);
+        let mut out = Buffer::stale(self.half() * per_bin);
         let to = Shared::new(&mut out);
         (0..bundles * live).into_par_iter().with_min_len(GRAIN).for_each_init(
             || self.work(),
@@ -281,16 +281,61 @@ impl WithSimd for ForwardRow<'_> {
     fn with_simd<S: Simd>(self, simd: S) {
         let (a, b) = self.work.vectors::<S>();
         match self.planes {
-            Some(planes) => self.t.columns.forward(simd, a, b, |k, re, im| {
-                scatter::<S>([re, im], self.to, k * self.per_bin, planes, &self.bundle);
-            }),
-            None => self.t.columns.forward(simd, a, b, |k, re, im| {
-                // SAFETY: the row of this bundle belongs to this task alone.
-                #[allow(unsafe_code)]
-                let to = unsafe { self.to.slice(k * self.per_bin + self.first, 2 * S::F32_LANES) };
-                store::<S>([re, im], to);
-            }),
+            Some(planes) => {
+                let mut to = Slots { numbers: self.to, per_bin: self.per_bin, planes, bundle: &self.bundle };
+                self.t.columns.forward(simd, a, b, &mut to);
+            }
+            None => {
+                let mut to = Places { numbers: self.to, per_bin: self.per_bin, first: self.first };
+                self.t.columns.forward(simd, a, b, &mut to);
+            }
         }
+    }
+}
+
+/// The bins of one bundle among spectra.
+struct Slots<'a, N> {
+    numbers: N,
+    per_bin: usize,
+    planes: &'a Planes,
+    bundle: &'a Bundle,
+}
+
+impl<S: Simd> Sink<S> for Slots<'_, &Shared<'_, f32>> {
+    #[inline(always)]
+    fn put(&mut self, bin: usize, value: Complex<S>) {
+        scatter::<S>(value, self.numbers, bin * self.per_bin, self.planes, self.bundle);
+    }
+}
+
+impl<S: Simd> Bins<S> for Slots<'_, &[f32]> {
+    #[inline(always)]
+    fn get(&self, bin: usize) -> Complex<S> {
+        gather::<S>(&self.numbers[bin * self.per_bin..], self.planes, self.bundle)
+    }
+}
+
+/// The bins of one row among what lies between the axes.
+struct Places<N> {
+    numbers: N,
+    per_bin: usize,
+    first: usize,
+}
+
+impl<S: Simd> Sink<S> for Places<&Shared<'_, f32>> {
+    #[inline(always)]
+    fn put(&mut self, bin: usize, value: Complex<S>) {
+        // SAFETY: the row of this bundle belongs to this task alone.
+        #[allow(unsafe_code)]
+        let to = unsafe { self.numbers.slice(bin * self.per_bin + self.first, 2 * S::F32_LANES) };
+        store::<S>(value, to);
+    }
+}
+
+impl<S: Simd> Bins<S> for Places<&[f32]> {
+    #[inline(always)]
+    fn get(&self, bin: usize) -> Complex<S> {
+        load::<S>(&self.numbers[bin * self.per_bin + self.first..][..2 * S::F32_LANES])
     }
 }
 
@@ -396,20 +441,13 @@ impl WithSimd for InverseRow<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
         let (a, b) = self.work.vectors::<S>();
-        let numbers = self.numbers;
+        let (numbers, per_bin) = (self.numbers, self.per_bin);
         match self.planes {
-            Some(planes) => self.t.columns.inverse(
-                simd,
-                |k| gather::<S>(&numbers[k * self.per_bin..], planes, &self.bundle),
-                a,
-                b,
-            ),
-            None => self.t.columns.inverse(
-                simd,
-                |k| load::<S>(&numbers[k * self.per_bin + self.first..][..2 * S::F32_LANES]),
-                a,
-                b,
-            ),
+            Some(planes) => {
+                let bins = Slots { numbers, per_bin, planes, bundle: &self.bundle };
+                self.t.columns.inverse(simd, &bins, a, b)
+            }
+            None => self.t.columns.inverse(simd, &Places { numbers, per_bin, first: self.first }, a, b),
         }
     }
 }
