@@ -14,13 +14,9 @@ use std::{
     process::ExitCode,
 };
 
-/// Training allocates and frees buffers of the same few sizes in every step: an allocator that keeps
-/// them spares the page faults.
-//#[global_allocator]
-//static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     keep_candle_single_threaded();
+    keep_freed_memory();
     stop_on_signals();
     match commands::run(args::Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,6 +49,20 @@ fn keep_candle_single_threaded() {
     #[allow(unsafe_code)]
     unsafe {
         std::env::set_var("CANDLE_NUM_THREADS", "1");
+    }
+}
+
+/// Training allocates and frees buffers of the same few sizes in every step. Left to itself, the
+/// allocator of glibc returns large ones to the system and pays a page fault per page to get them
+/// back, which costs as much as the arithmetic on them.
+fn keep_freed_memory() {
+    // SAFETY: settings of the allocator, made before there is a second thread.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
+        libc::mallopt(libc::M_ARENA_MAX, 1);
     }
 }
 

@@ -180,6 +180,7 @@ impl CustomOp3 for ConvOp {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let p = &self.problem; let _g = crate::prof::g(format!("FWD {} {}>{} g{} {:?} s{} t{} : {}", p.batch, p.c_in, p.c_out, p.groups, p.size, p.stride[1], p.offsets.len(), Plan::choose(p)));
         let mut y = vec![0.0; self.problem.lens()[2]];
         self.kernel.forward(
             contiguous(x, x_layout)?,
@@ -200,6 +201,7 @@ impl CustomOp3 for ConvOp {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = grad.contiguous()?;
         let p = &self.problem;
+        let _g = crate::prof::g(format!("BWD {} {}>{} g{} {:?} s{} t{} : {}", p.batch, p.c_in, p.c_out, p.groups, p.size, p.stride[1], p.offsets.len(), Plan::choose(p)));
         let [x_len, weights_len, _] = p.lens();
         // The gradient of the data itself is nobody's business: the first layer saves a third.
         let mut dx = x.track_op().then(|| vec![0.0; x_len]);

@@ -36,7 +36,7 @@ impl Spectral {
         bins: Range<usize>,
         buffer: &'a mut Buffer,
     ) -> &'a [f32] {
-        let len = source.planes().len();
+        let len = source.planes().pitch();
         if self.planar() {
             return &rows[bins.start * len..bins.end * len];
         }
@@ -47,7 +47,8 @@ impl Spectral {
 
     /// The product of all frequencies of some column bins.
     fn products(&self, product: &Frequencies<'_>, left: &[f32], right: &[f32], out: &mut [f32]) {
-        let [l, r, o] = [product.left.len(), product.right.len(), product.out.len()];
+        let _g = crate::prof::g("products");
+        let [l, r, o] = [product.left.pitch(), product.right.pitch(), product.out.pitch()];
         let work = product.rows.len() * product.columns.len() * product.out.groups * self.transform.lanes * 4;
         let grain = (GRAIN / work.max(1)).max(1);
         out.par_chunks_mut(o).zip(left.par_chunks(l)).zip(right.par_chunks(r)).with_min_len(grain).for_each(
@@ -74,7 +75,7 @@ impl Spectral {
 
     /// A buffer for the spectra of `bins` column bins.
     fn space(&self, source: &impl Source, bins: usize) -> Buffer {
-        Buffer::stale(if self.planar() { 0 } else { bins * self.transform.size[0] * source.planes().len() })
+        Buffer::stale(if self.planar() { 0 } else { bins * self.transform.size[0] * source.planes().pitch() })
     }
 
     pub(super) fn forward_dense(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
@@ -93,16 +94,16 @@ impl Spectral {
             };
             let x_rows = t.forward_rows(&inputs, x, planar);
             let w_rows = t.forward_rows(&kernels, weights, planar);
-            let numbers = product.left.len() + product.right.len() + product.out.len();
+            let numbers = product.left.pitch() + product.right.pitch() + product.out.pitch();
             let batches: Vec<_> = self.batches(numbers * t.size[0]).collect();
             let most = batches.iter().map(Range::len).max().unwrap_or(0);
             let (mut xs, mut ws) = (self.space(&inputs, most), self.space(&kernels, most));
-            let mut ys = Buffer::stale(most * t.size[0] * product.out.len());
+            let mut ys = Buffer::stale(most * t.size[0] * product.out.pitch());
             let mut y_rows = Buffer::stale(if planar { 0 } else { t.between(&outputs) });
             for bins in batches {
                 let xs = self.spectra(&inputs, &x_rows, bins.clone(), &mut xs);
                 let ws = self.spectra(&kernels, &w_rows, bins.clone(), &mut ws);
-                let ys = &mut ys[..bins.len() * t.size[0] * product.out.len()];
+                let ys = &mut ys[..bins.len() * t.size[0] * product.out.pitch()];
                 self.products(&product, xs, ws, ys);
                 self.back(&outputs, ys, bins, &mut y_rows);
             }
@@ -146,17 +147,17 @@ impl Spectral {
             };
             let kernels = dx.is_some().then(|| self.kernels(group, Lanes::Inputs));
             let w_rows = kernels.as_ref().map(|kernels| t.forward_rows(kernels, weights, planar));
-            let numbers = inputs.planes().len() * 2
-                + outputs.planes().len()
-                + sums.planes.len()
-                + kernels.as_ref().map_or(0, |k| k.planes.len());
+            let numbers = inputs.planes().pitch() * 2
+                + outputs.planes().pitch()
+                + sums.planes.pitch()
+                + kernels.as_ref().map_or(0, |k| k.planes.pitch());
             let batches: Vec<_> = self.batches(numbers * t.size[0]).collect();
             let most = batches.iter().map(Range::len).max().unwrap_or(0);
             let (mut gs, mut xs) = (self.space(&outputs, most), self.space(&inputs, most));
             let mut ws = kernels.as_ref().map_or(Buffer::stale(0), |k| self.space(k, most));
-            let mut sum = Buffer::stale(most * t.size[0] * sums.planes.len());
+            let mut sum = Buffer::stale(most * t.size[0] * sums.planes.pitch());
             let has_dx = usize::from(dx.is_some());
-            let mut ds = Buffer::stale(has_dx * most * t.size[0] * inputs.planes().len());
+            let mut ds = Buffer::stale(has_dx * most * t.size[0] * inputs.planes().pitch());
             let between = |source: &dyn Fn() -> usize| Buffer::stale(if planar { 0 } else { source() });
             let mut d_rows = between(&|| has_dx * t.between(&inputs));
             let mut sum_rows = between(&|| t.between(&sums));
@@ -174,12 +175,12 @@ impl Spectral {
                         out: inputs.planes(),
                         conjugate: Conjugate::Neither,
                     };
-                    let ds = &mut ds[..len * inputs.planes().len()];
+                    let ds = &mut ds[..len * inputs.planes().pitch()];
                     self.products(&product, gs, ws, ds);
                     self.back(&inputs, ds, bins.clone(), &mut d_rows);
                 }
                 let (left, right) = if lanes == Lanes::Outputs { (xs, gs) } else { (gs, xs) };
-                let sum = &mut sum[..len * sums.planes.len()];
+                let sum = &mut sum[..len * sums.planes.pitch()];
                 self.products(&weight_product, left, right, sum);
                 self.back(&sums, sum, bins, &mut sum_rows);
             }

@@ -1,40 +1,33 @@
 //! Depthwise layers: products of spectra bin by bin, between the two halves of the column transform.
+//!
+//! Where there are bundles enough for all threads, one task takes a bundle all the way, so that what
+//! lies between the axes stays in the cache of its core. A few large bundles are transformed by all
+//! threads together, axis by axis.
 
 use super::{
     Spectral,
     buffer::Buffer,
     lanes::Vector,
-    planes::{Kernels, Maps, Source},
+    planes::{Bundle, Kernels, Maps, Source, odd},
     transform::{Transform, Work, load, place_rows, store, take_rows},
 };
 use crate::parallel::Shared;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
-use std::ops::Range;
 
-/// Bytes of what lies between the axes that are worked on at a time: about what a shared cache holds.
-const WAVE: usize = 4 << 20;
+/// Bundles that are enough for all threads, and tasks into which sums over samples are divided; fixed,
+/// so that sums are formed in the same order for any number of threads.
+const TASKS: usize = 16;
 
 /// Column bins that are worth a task.
 const BINS: usize = 4;
 
 impl Spectral {
-    /// Samples that are worked on at a time; fixed by the problem, so that sums are formed in the same
-    /// order for any number of threads.
-    fn waves(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let batch = self.problem.batch;
-        let one = self.inputs(0..1, 0);
-        let packed = one.planes().packed;
-        let bytes = 4 * self.transform.between(&one).max(1) / packed;
-        let samples = (WAVE / bytes.max(1)).next_multiple_of(packed).max(packed);
-        (0..batch).step_by(samples).map(move |first| first..(first + samples).min(batch))
-    }
-
     /// Spectra of the kernels, `[column bin][row bin][group of channels]`, for the lanes of the maps.
     fn kernel_lanes(&self, kernels: &Kernels<'_>, weights: &[f32]) -> Buffer {
         let t = &self.transform;
         let rows = t.forward_rows(kernels, weights, false);
-        let mut spectra = Buffer::stale(t.half() * t.size[0] * kernels.planes.len());
+        let mut spectra = Buffer::stale(t.half() * t.size[0] * kernels.planes.pitch());
         t.forward_columns(kernels, &rows, 0..t.half(), &mut spectra);
         // Lanes that several samples share see the same kernels.
         let (channels, packed) = (kernels.planes.channels, t.lanes / kernels.planes.channels);
@@ -49,29 +42,46 @@ impl Spectral {
     }
 
     pub(super) fn forward_depthwise(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
-        let t = &self.transform;
-        let kernels = self.kernel_lanes(&self.channel_kernels(), weights);
-        for samples in self.waves() {
-            let (inputs, outputs) = (self.inputs(samples.clone(), 0), self.outputs(samples, 0).with_bias(bias));
-            let rows = t.forward_rows(&inputs, x, false);
-            let mut results = Buffer::stale(t.between(&outputs));
-            let (bundles, groups, live) = (inputs.bundles(), inputs.planes().groups, inputs.live());
-            results
-                .par_chunks_mut(outputs.live() * t.step())
-                .enumerate()
-                .with_min_len(BINS)
-                .for_each_init(
-                    || t.work(),
-                    |work, (task, results)| {
-                        let (bin, bundle) = (task / bundles, inputs.bundle(task % bundles));
-                        let kernel = &kernels[(bin * t.size[0] * groups + bundle.group) * t.step()..];
-                        let rows = &rows[task * live * t.step()..][..live * t.step()];
-                        let (inputs, outputs) = (&inputs, &outputs);
-                        t.arch.dispatch(Filter { t, work, inputs, outputs, rows, kernel, results, index: bundle.index });
-                    },
-                );
-            t.inverse_rows(&outputs, &results, false, false, y);
+        let (t, batch) = (&self.transform, self.problem.batch);
+        let source = self.channel_kernels();
+        let (kernels, pitch) = (self.kernel_lanes(&source, weights), source.planes.pitch());
+        let (inputs, outputs) = (self.inputs(0..batch, 0), self.outputs(0..batch, 0).with_bias(bias));
+        // `first` is the first column bin, `pitches` the distances of the rows of neighbouring bins.
+        let filter = |work: &mut Work, first: usize, bundle: Bundle, rows: &[f32], results: &mut [f32], pitches: [usize; 2]| {
+            let kernel = &kernels[first * t.size[0] * pitch + bundle_step(&bundle, t)..];
+            let (inputs, outputs) = (&inputs, &outputs);
+            t.arch.dispatch(Filter { t, work, inputs, outputs, rows, kernel, pitch, results, pitches, bundle });
+        };
+        let (bundles, in_len, out_len) = (inputs.bundles(), inputs.live() * t.step(), outputs.live() * t.step());
+        if bundles >= TASKS {
+            let (in_pitch, out_pitch) = (odd(inputs.live()) * t.step(), odd(outputs.live()) * t.step());
+            let y = Shared::new(y);
+            (0..bundles).into_par_iter().for_each_init(
+                || (t.work(), Buffer::stale(t.half() * in_pitch), Buffer::stale(t.half() * out_pitch)),
+                |(work, rows, results), index| {
+                    let bundle = inputs.bundle(index);
+                    t.bundle_rows(&inputs, bundle, x, work, rows, in_pitch);
+                    filter(work, 0, bundle, rows, results, [in_pitch, out_pitch]);
+                    t.read_bundle_rows(&outputs, bundle, results, work, out_pitch, &y);
+                },
+            );
+            return;
         }
+        let rows = t.forward_rows(&inputs, x, false);
+        let mut results = Buffer::stale(t.between(&outputs));
+        let to = Shared::new(&mut results);
+        (0..t.half() * bundles).into_par_iter().with_min_len(BINS).for_each_init(
+            || t.work(),
+            |work, task| {
+                let (bin, index) = (task / bundles, task % bundles);
+                let rows = &rows[bin * t.pitch(&inputs) + index * in_len..][..in_len];
+                // SAFETY: these rows belong to this bin and bundle alone.
+                #[allow(unsafe_code)]
+                let results = unsafe { to.slice(bin * t.pitch(&outputs) + index * out_len, out_len) };
+                filter(work, bin, inputs.bundle(index), rows, results, [in_len, out_len]);
+            },
+        );
+        t.inverse_rows(&outputs, &results, false, false, y);
     }
 
     pub(super) fn backward_depthwise(
@@ -82,62 +92,121 @@ impl Spectral {
         mut dx: Option<&mut [f32]>,
         dw: &mut [f32],
     ) {
-        let t = &self.transform;
+        let (t, batch) = (&self.transform, self.problem.batch);
         let source = self.channel_kernels();
         let kernels = dx.is_some().then(|| self.kernel_lanes(&source, weights));
-        let groups = source.planes.groups;
         let in_order = !self.geometry.disjoint();
         if let (true, Some(dx)) = (in_order, dx.as_deref_mut()) {
             dx.fill(0.0);
         }
-        let mut sums = Buffer::zeroed(t.half() * t.size[0] * source.planes.len());
-        for samples in self.waves() {
-            let outputs = self.outputs(samples.clone(), 0);
-            let inputs = self.inputs(samples, 0).adding(in_order);
+        let outputs = self.outputs(0..batch, 0);
+        let inputs = self.inputs(0..batch, 0).adding(in_order);
+        let (groups, pitch, live) = (source.planes.groups, source.planes.pitch(), inputs.live() * t.step());
+        let (bundles, per_piece) = (inputs.bundles(), inputs.per_piece());
+        let column = t.size[0] * t.step();
+        let gradients = |work: [&mut Work; 2], first: usize, bundle: Bundle, [rows, grads]: [&[f32]; 2], sums: &mut [f32], results: &mut [f32], pitches: [usize; 2]| {
+            let at = |k: &'_ Buffer| first * t.size[0] * pitch + bundle_step(&bundle, t)..k.len();
+            let kernel = kernels.as_ref().map(|k| &k[at(k)]);
+            let (inputs, outputs) = (&inputs, &outputs);
+            t.arch.dispatch(Gradients {
+                t, work, inputs, outputs, rows, grads, kernel, pitch, sums, results, pitches, bundle,
+            });
+        };
+        // Sums, `[part][group][column bin][row bin]`.
+        let blocks = per_piece / groups;
+        let parts = if bundles >= TASKS { TASKS.div_ceil(groups).min(blocks) } else { 1 };
+        let per_part = blocks.div_ceil(parts);
+        let mut sums = Buffer::zeroed(parts * groups * t.half() * column);
+        if bundles >= TASKS {
+            let (in_pitch, out_pitch) = (odd(inputs.live()) * t.step(), odd(outputs.live()) * t.step());
+            let dx = dx.map(Shared::new);
+            sums.par_chunks_mut(t.half() * column).enumerate().for_each_init(
+                || {
+                    let rows = [in_pitch, out_pitch, in_pitch].map(|p| Buffer::stale(t.half() * p));
+                    (t.work(), t.work(), rows)
+                },
+                |(first, second, [rows, grads, results]), (task, sums)| {
+                    let (part, group) = (task / groups, task % groups);
+                    for block in part * per_part..((part + 1) * per_part).min(blocks) {
+                        for piece in 0..inputs.pieces() {
+                            let bundle = inputs.bundle(piece * per_piece + block * groups + group);
+                            t.bundle_rows(&outputs, bundle, grad, first, grads, out_pitch);
+                            t.bundle_rows(&inputs, bundle, x, first, rows, in_pitch);
+                            let pitches = [in_pitch, out_pitch];
+                            gradients([first, second], 0, bundle, [rows, grads], sums, results, pitches);
+                            if let Some(dx) = &dx {
+                                t.read_bundle_rows(&inputs, bundle, results, first, in_pitch, dx);
+                            }
+                        }
+                    }
+                },
+            );
+        } else {
             let grads = t.forward_rows(&outputs, grad, false);
             let rows = t.forward_rows(&inputs, x, false);
-            let mut results = Buffer::stale(if dx.is_some() { t.between(&inputs) } else { 0 });
+            let mut results = Buffer::stale(if dx.is_some() { t.between(&inputs) } else { t.half() * live });
             let to = Shared::new(&mut results);
-            let sums_of = Shared::new(&mut sums);
-            (0..t.half() * groups).into_par_iter().with_min_len(BINS.div_ceil(groups)).for_each_init(
+            let (has_dx, grad_live) = (dx.is_some(), outputs.live() * t.step());
+            let in_groups: Vec<Vec<usize>> =
+                (0..groups).map(|g| (g..bundles).step_by(groups).collect()).collect();
+            sums.par_chunks_mut(column).enumerate().with_min_len(BINS.div_ceil(groups)).for_each_init(
                 || (t.work(), t.work()),
-                |(first, second), task| {
-                    let (bin, group) = (task / groups, task % groups);
-                    t.arch.dispatch(Gradients {
-                        t,
-                        work: [first, second],
-                        inputs: &inputs,
-                        outputs: &outputs,
-                        rows: &rows,
-                        grads: &grads,
-                        kernels: kernels.as_deref(),
-                        sums: &sums_of,
-                        results: &to,
-                        bin,
-                        group,
-                    });
+                |(first, second), (task, sum)| {
+                    let (group, bin) = (task / t.half(), task % t.half());
+                    for &index in &in_groups[group] {
+                        let at = bin * t.pitch(&inputs) + index * live;
+                        let grads = &grads[bin * t.pitch(&outputs) + index * grad_live..][..grad_live];
+                        // SAFETY: these rows belong to this bin and bundle alone.
+                        #[allow(unsafe_code)]
+                        let results = if has_dx { unsafe { to.slice(at, live) } } else { &mut [] };
+                        let rows = [&rows[at..at + live], grads];
+                        gradients([first, second], bin, inputs.bundle(index), rows, sum, results, [live, grad_live]);
+                    }
                 },
             );
             if let Some(dx) = dx.as_deref_mut() {
                 t.inverse_rows(&inputs, &results, false, in_order, dx);
             }
         }
-        // Lanes of the same channel belong together.
-        let (channels, packed) = (source.planes.channels, t.lanes / source.planes.channels);
+        let spectra = self.total(&mut sums, groups, pitch, source.planes.channels);
+        let mut rows = Buffer::stale(t.between(&source));
+        t.inverse_columns(&source, &spectra, 0..t.half(), &mut rows);
+        t.inverse_rows(&source, &rows, false, false, dw);
+    }
+
+    /// The sum over parts and over lanes of the same channel, as spectra of kernels.
+    fn total(&self, sums: &mut [f32], groups: usize, pitch: usize, channels: usize) -> Buffer {
+        let t = &self.transform;
+        let (total, rest) = sums.split_at_mut(groups * t.half() * t.size[0] * t.step());
+        for part in rest.chunks_exact(total.len()) {
+            for (t, v) in total.iter_mut().zip(part) {
+                *t += v;
+            }
+        }
+        let packed = t.lanes / channels;
         if packed > 1 {
-            for vector in sums.chunks_exact_mut(t.lanes) {
+            for vector in total.chunks_exact_mut(t.lanes) {
                 for lane in channels..channels * packed {
                     vector[lane % channels] += vector[lane];
                 }
             }
         }
-        let mut rows = Buffer::stale(t.between(&source));
-        t.inverse_columns(&source, &sums, 0..t.half(), &mut rows);
-        t.inverse_rows(&source, &rows, false, false, dw);
+        let mut spectra = Buffer::stale(t.half() * t.size[0] * pitch);
+        for (group, total) in total.chunks_exact(t.half() * t.size[0] * t.step()).enumerate() {
+            for (to, from) in spectra.chunks_exact_mut(pitch).zip(total.chunks_exact(t.step())) {
+                to[group * t.step()..(group + 1) * t.step()].copy_from_slice(from);
+            }
+        }
+        spectra
     }
 }
 
-/// One column bin of one bundle: transform, times the conjugate kernel, back.
+/// Where the numbers of a bundle's group of channels begin.
+fn bundle_step(bundle: &Bundle, t: &Transform) -> usize {
+    bundle.group * t.step()
+}
+
+/// Column bins of one bundle: transform, times the conjugate kernel, back.
 struct Filter<'a> {
     t: &'a Transform,
     work: &'a mut Work,
@@ -146,8 +215,12 @@ struct Filter<'a> {
     rows: &'a [f32],
     /// Beginning at the kernel of the first row bin.
     kernel: &'a [f32],
+    /// Distance of the kernels of neighbouring row bins.
+    pitch: usize,
     results: &'a mut [f32],
-    index: usize,
+    /// Distances of neighbouring column bins in `rows` and in `results`.
+    pitches: [usize; 2],
+    bundle: Bundle,
 }
 
 impl WithSimd for Filter<'_> {
@@ -155,19 +228,24 @@ impl WithSimd for Filter<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let bundle = self.inputs.bundle(self.index);
         let (a, b) = self.work.vectors::<S>();
-        place_rows(simd, self.t, self.inputs, &bundle, self.rows, a);
-        let (spectrum, other) = if self.t.rows.run::<S, false>(simd, a, b) { (b, a) } else { (a, b) };
-        let per_bin = self.inputs.planes().groups * self.t.step();
-        let spectra = spectrum.chunks_exact_mut(2).take(self.t.size[0]);
-        for (value, kernel) in spectra.zip(self.kernel.chunks(per_bin)) {
-            let k = load::<S>(kernel);
-            let product = times_conjugate(simd, [value[0], value[1]], k);
-            value.copy_from_slice(&product);
+        let size = self.t.size[0];
+        let rows = self.rows.chunks(self.pitches[0]).zip(self.results.chunks_mut(self.pitches[1]));
+        for ((rows, results), kernel) in rows.zip(self.kernel.chunks(size * self.pitch)) {
+            if size == 1 {
+                store::<S>(times_conjugate(simd, load::<S>(rows), load::<S>(kernel)), results);
+                continue;
+            }
+            place_rows(simd, self.t, self.inputs, &self.bundle, rows, a);
+            let in_b = self.t.rows.run::<S, false>(simd, a, b);
+            let (spectrum, other) = if in_b { (&mut *b, &mut *a) } else { (&mut *a, &mut *b) };
+            for (value, kernel) in spectrum.chunks_exact_mut(2).take(size).zip(kernel.chunks(self.pitch)) {
+                let product = times_conjugate(simd, [value[0], value[1]], load::<S>(kernel));
+                value.copy_from_slice(&product);
+            }
+            let result = if self.t.rows.run::<S, true>(simd, spectrum, other) { other } else { spectrum };
+            take_rows::<S>(self.outputs, &self.bundle, result, results);
         }
-        let result = if self.t.rows.run::<S, true>(simd, spectrum, other) { other } else { spectrum };
-        take_rows::<S>(self.outputs, &bundle, result, self.results);
     }
 }
 
@@ -180,8 +258,30 @@ fn times_conjugate<S: Simd>(simd: S, a: [Vector<S>; 2], b: [Vector<S>; 2]) -> [V
     ]
 }
 
-/// One column bin of all bundles of one group of channels: the gradients in the inputs, and the sums
-/// over samples of those in the kernels.
+/// a times the conjugate of b, plus c.
+#[inline(always)]
+fn plus_times_conjugate<S: Simd>(
+    simd: S,
+    a: [Vector<S>; 2],
+    b: [Vector<S>; 2],
+    c: [Vector<S>; 2],
+) -> [Vector<S>; 2] {
+    [
+        simd.mul_add_f32s(a[1], b[1], simd.mul_add_f32s(a[0], b[0], c[0])),
+        simd.negate_mul_add_f32s(a[0], b[1], simd.mul_add_f32s(a[1], b[0], c[1])),
+    ]
+}
+
+/// a times b.
+#[inline(always)]
+fn times<S: Simd>(simd: S, a: [Vector<S>; 2], b: [Vector<S>; 2]) -> [Vector<S>; 2] {
+    [
+        simd.negate_mul_add_f32s(a[1], b[1], simd.mul_f32s(a[0], b[0])),
+        simd.mul_add_f32s(a[0], b[1], simd.mul_f32s(a[1], b[0])),
+    ]
+}
+
+/// Column bins of one bundle: the gradient in the inputs, and what is added to that in the kernels.
 struct Gradients<'a> {
     t: &'a Transform,
     work: [&'a mut Work; 2],
@@ -189,11 +289,15 @@ struct Gradients<'a> {
     outputs: &'a Maps<'a>,
     rows: &'a [f32],
     grads: &'a [f32],
-    kernels: Option<&'a [f32]>,
-    sums: &'a Shared<'a, f32>,
-    results: &'a Shared<'a, f32>,
-    bin: usize,
-    group: usize,
+    /// Beginning at the kernel of the first row bin, if the gradient in the inputs is wanted.
+    kernel: Option<&'a [f32]>,
+    pitch: usize,
+    /// `[column bin][row bin]`.
+    sums: &'a mut [f32],
+    results: &'a mut [f32],
+    /// Distances of neighbouring column bins in `rows` and `results`, and in `grads`.
+    pitches: [usize; 2],
+    bundle: Bundle,
 }
 
 impl WithSimd for Gradients<'_> {
@@ -201,44 +305,37 @@ impl WithSimd for Gradients<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (t, step) = (self.t, self.t.step());
-        let (bundles, groups) = (self.inputs.bundles(), self.inputs.planes().groups);
-        let [in_live, out_live] = [self.inputs.live() * step, self.outputs.live() * step];
+        let (t, size, step) = (self.t, self.t.size[0], 2 * S::F32_LANES);
         let [first, second] = self.work;
         let ((a, b), (c, d)) = (first.vectors::<S>(), second.vectors::<S>());
-        let at = |f: usize| ((self.bin * t.size[0] + f) * groups + self.group) * step;
-        for index in (self.group..bundles).step_by(groups) {
-            let bundle = self.inputs.bundle(index);
-            let from = self.bin * bundles + index;
-            let grads = &self.grads[from * out_live..(from + 1) * out_live];
-            place_rows(simd, t, self.outputs, &bundle, grads, a);
-            let (g, g_other) =
-                if t.rows.run::<S, false>(simd, a, b) { (&mut *b, &mut *a) } else { (&mut *a, &mut *b) };
-            let rows = &self.rows[from * in_live..(from + 1) * in_live];
-            place_rows(simd, t, self.inputs, &bundle, rows, c);
+        let [in_pitch, out_pitch] = self.pitches;
+        let rows = self.rows.chunks(in_pitch).zip(self.grads.chunks(out_pitch));
+        for (bin, ((rows, grads), sums)) in rows.zip(self.sums.chunks_mut(size * step)).enumerate() {
+            let kernel = self.kernel.map(|k| &k[bin * size * self.pitch..]);
+            if size == 1 {
+                let g = load::<S>(grads);
+                store::<S>(plus_times_conjugate(simd, load::<S>(rows), g, load::<S>(sums)), sums);
+                if let Some(kernel) = kernel {
+                    store::<S>(times(simd, g, load::<S>(kernel)), &mut self.results[bin * in_pitch..]);
+                }
+                continue;
+            }
+            place_rows(simd, t, self.outputs, &self.bundle, grads, a);
+            let in_b = t.rows.run::<S, false>(simd, a, b);
+            let (g, g_other) = if in_b { (&mut *b, &mut *a) } else { (&mut *a, &mut *b) };
+            place_rows(simd, t, self.inputs, &self.bundle, rows, c);
             let x = if t.rows.run::<S, false>(simd, c, d) { &*d } else { &*c };
-            let pairs = g.chunks_exact_mut(2).zip(x.chunks_exact(2)).take(t.size[0]);
-            for (f, (g, x)) in pairs.enumerate() {
+            let pairs = g.chunks_exact_mut(2).zip(x.chunks_exact(2)).take(size);
+            for ((f, (g, x)), sum) in pairs.enumerate().zip(sums.chunks_exact_mut(step)) {
                 let (gs, xs) = ([g[0], g[1]], [x[0], x[1]]);
-                // SAFETY: this column bin of this group of channels belongs to this task alone.
-                #[allow(unsafe_code)]
-                let sum = unsafe { self.sums.slice(at(f), step) };
-                let [re, im] = load::<S>(sum);
-                let re = simd.mul_add_f32s(gs[1], xs[1], simd.mul_add_f32s(gs[0], xs[0], re));
-                let im = simd.negate_mul_add_f32s(gs[1], xs[0], simd.mul_add_f32s(gs[0], xs[1], im));
-                store::<S>([re, im], sum);
-                if let Some(kernels) = self.kernels {
-                    let [kr, ki] = load::<S>(&kernels[at(f)..at(f) + step]);
-                    g[0] = simd.negate_mul_add_f32s(gs[1], ki, simd.mul_f32s(gs[0], kr));
-                    g[1] = simd.mul_add_f32s(gs[0], ki, simd.mul_f32s(gs[1], kr));
+                store::<S>(plus_times_conjugate(simd, xs, gs, load::<S>(sum)), sum);
+                if let Some(kernel) = kernel {
+                    g.copy_from_slice(&times(simd, gs, load::<S>(&kernel[f * self.pitch..])));
                 }
             }
-            if self.kernels.is_some() {
+            if kernel.is_some() {
                 let result = if t.rows.run::<S, true>(simd, g, g_other) { g_other } else { g };
-                // SAFETY: as above.
-                #[allow(unsafe_code)]
-                let to = unsafe { self.results.slice(from * in_live, in_live) };
-                take_rows::<S>(self.inputs, &bundle, result, to);
+                take_rows::<S>(self.inputs, &self.bundle, result, &mut self.results[bin * in_pitch..]);
             }
         }
     }

@@ -13,6 +13,7 @@ mod lanes;
 mod planes;
 mod product;
 mod transform;
+mod transpose;
 
 use crate::{Error, Problem, op::Kernel};
 use dense::Lanes;

@@ -1,5 +1,6 @@
 //! Which map or kernel a vector lane holds, and how rows get into lanes and back.
 
+use super::transpose;
 use crate::parallel::Shared;
 use std::ops::Range;
 
@@ -41,10 +42,16 @@ impl Planes {
         (0..self.outer).map(|u| self.slot(u, 0)).collect()
     }
 
-    /// Numbers that the spectra of one bin take.
-    pub(super) fn len(&self) -> usize {
-        self.outer * self.groups * 2 * self.lanes
+    /// Distance of the spectra of neighbouring bins.
+    pub(super) fn pitch(&self) -> usize {
+        odd(self.outer * self.groups) * 2 * self.lanes
     }
+}
+
+/// At least `count`, and odd: at distances that are multiples of a power of two, all bins of a
+/// transform would fall into the same few sets of a cache.
+pub(super) fn odd(count: usize) -> usize {
+    count | 1
 }
 
 /// Planes that are transformed together, one per lane.
@@ -230,14 +237,35 @@ impl Source for Maps<'_> {
             out[used.clone()].fill(0.0);
         }
         let out = &mut out[used];
-        for (lane, s, channel) in bundle.lanes(&self.planes) {
-            let from = &values[self.row(bundle, row, s, channel) + run.start..];
-            let to = out[lane..].iter_mut().step_by(run.stride * lanes);
-            if run.step == 1 {
-                to.zip(&from[..run.len]).for_each(|(to, from)| *to = *from);
-            } else {
-                to.zip(from.iter().step_by(run.step)).for_each(|(to, from)| *to = *from);
+        let from = |s: usize, channel: usize| &values[self.row(bundle, row, s, channel) + run.start..];
+        let mut in_lanes = bundle.lanes(&self.planes);
+        if run.step == 1 && run.stride == 1 {
+            // Eight planes at a time; what remains, positions or planes, one by one.
+            let mut block = [(0, 0, 0); transpose::BLOCK];
+            loop {
+                let mut filled = 0;
+                for (to, plane) in block.iter_mut().zip(in_lanes.by_ref()) {
+                    *to = plane;
+                    filled += 1;
+                }
+                let done = if filled == transpose::BLOCK {
+                    let rows = block.map(|(_, s, channel)| &from(s, channel)[..run.len]);
+                    transpose::into_lanes(&rows, &mut out[block[0].0..], lanes)
+                } else {
+                    0
+                };
+                for &(lane, s, channel) in &block[..filled] {
+                    let to = out[lane..].iter_mut().step_by(lanes).skip(done);
+                    to.zip(&from(s, channel)[done..run.len]).for_each(|(to, from)| *to = *from);
+                }
+                if filled < transpose::BLOCK {
+                    return;
+                }
             }
+        }
+        for (lane, s, channel) in in_lanes {
+            let to = out[lane..].iter_mut().step_by(run.stride * lanes);
+            to.zip(from(s, channel).iter().step_by(run.step)).for_each(|(to, from)| *to = *from);
         }
     }
 
@@ -245,17 +273,41 @@ impl Source for Maps<'_> {
         let lanes = self.planes.lanes;
         let run = self.run(bundle.piece).1;
         let last = (run.len - 1) * run.step;
-        for (lane, s, channel) in bundle.lanes(&self.planes) {
+        let bias = |channel: usize| self.bias.map_or(0.0, |bias| bias[self.first_channel + channel]);
+        let to = |s: usize, channel: usize| {
             // SAFETY: the row is this task's by the caller's promise.
             #[allow(unsafe_code)]
-            let to = unsafe { values.slice(self.row(bundle, row, s, channel) + run.start, last + 1) };
-            let to = to.iter_mut().step_by(run.step);
-            let from = in_lanes[run.at * lanes + lane..].iter().step_by(run.stride * lanes);
-            if self.add {
-                to.zip(from).for_each(|(to, from)| *to += *from);
-            } else {
-                let bias = self.bias.map_or(0.0, |bias| bias[self.first_channel + channel]);
-                to.zip(from).for_each(|(to, from)| *to = *from + bias);
+            unsafe {
+                values.slice(self.row(bundle, row, s, channel) + run.start, last + 1)
+            }
+        };
+        let mut planes = bundle.lanes(&self.planes);
+        loop {
+            let mut block = [(0, 0, 0); transpose::BLOCK];
+            let mut filled = 0;
+            for (to, plane) in block.iter_mut().zip(planes.by_ref()) {
+                *to = plane;
+                filled += 1;
+            }
+            let mut done = 0;
+            if filled == transpose::BLOCK && run.step == 1 && run.stride == 1 {
+                let from = &in_lanes[run.at * lanes + block[0].0..];
+                let mut rows = block.map(|(_, s, channel)| to(s, channel));
+                let biases = block.map(|(_, _, channel)| bias(channel));
+                done = transpose::from_lanes(from, lanes, &mut rows, biases, self.add);
+            }
+            for &(lane, s, channel) in &block[..filled] {
+                let to = to(s, channel).iter_mut().step_by(run.step).skip(done);
+                let from = in_lanes[run.at * lanes + lane..].iter().step_by(run.stride * lanes).skip(done);
+                if self.add {
+                    to.zip(from).for_each(|(to, from)| *to += *from);
+                } else {
+                    let bias = bias(channel);
+                    to.zip(from).for_each(|(to, from)| *to = *from + bias);
+                }
+            }
+            if filled < transpose::BLOCK {
+                return;
             }
         }
     }

@@ -7,7 +7,7 @@
 use super::{
     buffer::Buffer,
     lanes::{Bins, Complex, ComplexFft, RealFft, Sink, Vector},
-    planes::{Bundle, Planes, Source},
+    planes::{Bundle, Planes, Source, odd},
 };
 use crate::{Error, parallel::Shared};
 use pulp::{Arch, Simd, WithSimd};
@@ -84,16 +84,59 @@ impl Transform {
         Work { a: Buffer::stale(len), b: Buffer::zeroed(len) }
     }
 
+    /// Distance of neighbouring column bins between the axes.
+    pub(super) fn pitch(&self, source: &impl Source) -> usize {
+        odd(source.bundles() * source.live()) * self.step()
+    }
+
     /// Numbers between the axes, for all column bins.
     pub(super) fn between(&self, source: &impl Source) -> usize {
-        self.half() * source.bundles() * source.live() * self.step()
+        self.half() * self.pitch(source)
+    }
+
+    /// Transforms the live rows of one bundle into `out`, `[column bin][row]` at distances `pitch`.
+    pub(super) fn bundle_rows<R: Source>(
+        &self,
+        source: &R,
+        bundle: Bundle,
+        values: &[f32],
+        work: &mut Work,
+        out: &mut [f32],
+        pitch: usize,
+    ) {
+        let to = Shared::new(out);
+        for row in 0..source.rows(bundle.piece) {
+            source.fill(&bundle, row, values, &mut work.a[..self.size[1] * self.lanes]);
+            let first = row * self.step();
+            self.arch.dispatch(ForwardRow { t: self, work, to: &to, per_bin: pitch, first, planes: None, bundle });
+        }
+    }
+
+    /// The reverse of [`Self::bundle_rows`].
+    pub(super) fn read_bundle_rows<R: Source>(
+        &self,
+        source: &R,
+        bundle: Bundle,
+        numbers: &[f32],
+        work: &mut Work,
+        pitch: usize,
+        values: &Shared<'_, f32>,
+    ) {
+        for row in 0..source.rows(bundle.piece) {
+            let first = row * self.step();
+            let planes = None;
+            let in_other =
+                self.arch.dispatch(InverseRow { t: self, work, numbers, per_bin: pitch, first, planes, bundle });
+            source.read(&bundle, row, if in_other { &work.b } else { &work.a }, values);
+        }
     }
 
     /// Transforms all live rows. The result is `[column bin][bundle][row]`, or, if `planar`, for
     /// transforms of a single row, the spectra `[column bin][Planes]`.
     pub(super) fn forward_rows<R: Source>(&self, source: &R, values: &[f32], planar: bool) -> Buffer {
+        let _g = crate::prof::g("forward_rows");
         let (bundles, live, step) = (source.bundles(), source.live(), self.step());
-        let per_bin = if planar { source.planes().len() } else { bundles * live * step };
+        let per_bin = if planar { source.planes().pitch() } else { self.pitch(source) };
         let mut out = Buffer::stale(self.half() * per_bin);
         let to = Shared::new(&mut out);
         (0..bundles * live).into_par_iter().with_min_len(GRAIN).for_each_init(
@@ -119,15 +162,16 @@ impl Transform {
         bins: Range<usize>,
         spectra: &mut [f32],
     ) {
+        let _g = crate::prof::g("forward_columns");
         let (bundles, live) = (source.bundles(), source.live());
         let to = Shared::new(spectra);
         (0..bins.len() * bundles).into_par_iter().with_min_len(GRAIN).for_each_init(
             || self.work(),
             |work, task| {
                 let (bin, bundle) = (task / bundles, source.bundle(task % bundles));
-                let from = ((bins.start + bin) * bundles + bundle.index) * live * self.step();
+                let from = (bins.start + bin) * self.pitch(source) + bundle.index * live * self.step();
                 let rows = &rows[from..from + live * self.step()];
-                let spectra = bin * self.size[0] * source.planes().len();
+                let spectra = bin * self.size[0] * source.planes().pitch();
                 self.arch.dispatch(ForwardColumn { t: self, work, source, rows, to: &to, spectra, bundle });
             },
         );
@@ -142,20 +186,21 @@ impl Transform {
         bins: Range<usize>,
         rows: &mut [f32],
     ) {
+        let _g = crate::prof::g("inverse_columns");
         let (bundles, live) = (source.bundles(), source.live());
-        let per_bin = bundles * live * self.step();
-        rows[bins.start * per_bin..bins.end * per_bin]
-            .par_chunks_mut(live * self.step())
-            .enumerate()
-            .with_min_len(GRAIN)
-            .for_each_init(
-                || self.work(),
-                |work, (task, rows)| {
-                    let (bin, bundle) = (task / bundles, source.bundle(task % bundles));
-                    let from = bin * self.size[0] * source.planes().len();
-                    self.arch.dispatch(InverseColumn { t: self, work, source, spectra, from, rows, bundle });
-                },
-            );
+        let to = Shared::new(rows);
+        (0..bins.len() * bundles).into_par_iter().with_min_len(GRAIN).for_each_init(
+            || self.work(),
+            |work, task| {
+                let (bin, bundle) = (task / bundles, source.bundle(task % bundles));
+                let at = (bins.start + bin) * self.pitch(source) + bundle.index * live * self.step();
+                // SAFETY: these rows belong to this bin and bundle alone.
+                #[allow(unsafe_code)]
+                let rows = unsafe { to.slice(at, live * self.step()) };
+                let from = bin * self.size[0] * source.planes().pitch();
+                self.arch.dispatch(InverseColumn { t: self, work, source, spectra, from, rows, bundle });
+            },
+        );
     }
 
     /// Transforms rows back and hands them to `source`; `numbers` is what lies between the axes, or,
@@ -168,8 +213,9 @@ impl Transform {
         in_order: bool,
         values: &mut [f32],
     ) {
+        let _g = crate::prof::g("inverse_rows");
         let (bundles, live, step) = (source.bundles(), source.live(), self.step());
-        let per_bin = if planar { source.planes().len() } else { bundles * live * step };
+        let per_bin = if planar { source.planes().pitch() } else { self.pitch(source) };
         let values = Shared::new(values);
         let one = |work: &mut Work, index: usize, row: usize| {
             let bundle = source.bundle(index);
@@ -359,7 +405,7 @@ impl<R: Source> WithSimd for ForwardColumn<'_, R> {
         let result = if self.t.rows.run::<S, false>(simd, a, b) { b } else { a };
         let planes = self.source.planes();
         for (f, value) in result.chunks_exact(2).take(self.t.size[0]).enumerate() {
-            let from = self.spectra + f * planes.len();
+            let from = self.spectra + f * planes.pitch();
             scatter::<S>([value[0], value[1]], self.to, from, planes, &self.bundle);
         }
     }
@@ -416,7 +462,7 @@ impl<R: Source> WithSimd for InverseColumn<'_, R> {
         let (a, b) = self.work.vectors::<S>();
         let planes = self.source.planes();
         for (f, to) in a.chunks_exact_mut(2).take(self.t.size[0]).enumerate() {
-            let from = self.from + f * planes.len();
+            let from = self.from + f * planes.pitch();
             to.copy_from_slice(&gather::<S>(&self.spectra[from..], planes, &self.bundle));
         }
         let result = if self.t.rows.run::<S, true>(simd, a, b) { b } else { a };

@@ -1,6 +1,6 @@
 //! Batch normalisation over [B, C, ...], optionally with a ReLU at its end (Ioffe and Szegedy 2015).
 
-use super::{Values, operand, planes, planes_per_task, sums};
+use super::{Values, operand, planes, planes_per_task, sums, vectorised};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
@@ -68,10 +68,12 @@ fn moments(x: &[f32], (b, c, n): (usize, usize, usize)) -> Moments {
         .with_min_len(planes_per_task(n))
         .enumerate()
         .map(|(plane, values)| {
-            let shift = f64::from(x[(plane % c) * n]);
-            sums([values], |[v]| {
-                let d = f64::from(v) - shift;
-                (d, d * d)
+            let shift = x[(plane % c) * n];
+            vectorised(|| {
+                sums([values], |[v]| {
+                    let d = v - shift;
+                    (d, d * d)
+                })
             })
         })
         .collect();
@@ -109,6 +111,7 @@ impl CustomOp3 for BatchNorm {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
+        let _g = dash_conv::prof::g("BN fwd");
         let dims @ (b, c, n) = planes(OP, x_layout.dims())?;
         let x = operand(OP, x, x_layout)?;
         let weight = operand(OP, weight, weight_layout)?;
@@ -128,11 +131,13 @@ impl CustomOp3 for BatchNorm {
                 let mean = moments.mean[channel] as f32;
                 let scale = (f64::from(weight[channel]) * self.inverse_std(moments.variance[channel])) as f32;
                 let (bias, floor) = (bias[channel], if self.relu { 0.0 } else { f32::NEG_INFINITY });
-                for (y, &x) in y.iter_mut().zip(x) {
-                    let value = (x - mean) * scale + bias;
-                    // Written so that NaN passes: a diverged network must not look healthy.
-                    *y = if value < floor { floor } else { value };
-                }
+                vectorised(|| {
+                    for (y, &x) in y.iter_mut().zip(x) {
+                        let value = (x - mean) * scale + bias;
+                        // Written so that NaN passes: a diverged network must not look healthy.
+                        *y = if value < floor { floor } else { value };
+                    }
+                });
             },
         );
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
@@ -149,6 +154,7 @@ impl CustomOp3 for BatchNorm {
         let Statistics::Batch(cell) = &self.statistics else {
             bail!("{OP}: not differentiable with given statistics")
         };
+        let _g = dash_conv::prof::g("BN bwd");
         let Some(moments) = cell.get() else { bail!("{OP}: backward before forward") };
         let (b, c, n) = planes(OP, x.dims())?;
         let grad = grad.contiguous()?;
@@ -164,10 +170,14 @@ impl CustomOp3 for BatchNorm {
             .enumerate()
             .map(|(plane, (x, y, g))| {
                 let mean = moments.mean[plane % c];
-                sums([x, y, g], |[x, y, g]| {
-                    let g = f64::from(through(y, g));
-                    (g, g * (f64::from(x) - mean))
-                })
+                let near = mean as f32;
+                let (sum, product) = vectorised(|| {
+                    sums([x, y, g], |[x, y, g]| {
+                        let g = through(y, g);
+                        (g, g * (x - near))
+                    })
+                });
+                (sum, product + (f64::from(near) - mean) * sum)
             })
             .collect();
         let totals: Vec<(f64, f64)> = (0..c)
@@ -195,9 +205,11 @@ impl CustomOp3 for BatchNorm {
                 let scale = (f64::from(weights[channel]) * s) as f32;
                 let shift = (sum / moments.count as f64) as f32;
                 let slope = (s * s * with_x / moments.count as f64) as f32;
-                for (((out, &x), &y), &g) in out.iter_mut().zip(x).zip(y).zip(g) {
-                    *out = scale * (through(y, g) - shift - (x - mean) * slope);
-                }
+                vectorised(|| {
+                    for (((out, &x), &y), &g) in out.iter_mut().zip(x).zip(y).zip(g) {
+                        *out = scale * (through(y, g) - shift - (x - mean) * slope);
+                    }
+                });
             });
         let device = x.device();
         Ok((

@@ -1,0 +1,160 @@
+//! Rows of eight planes into eight neighbouring lanes, and back.
+
+/// Lanes and positions that are exchanged together.
+pub(super) const BLOCK: usize = 8;
+
+/// Copies the first positions of eight rows of length `len` into lanes: `out[position * lanes + row]`.
+/// Returns how many positions were copied; the rest is the caller's.
+pub(super) fn into_lanes(rows: &[&[f32]; BLOCK], out: &mut [f32], lanes: usize) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx") {
+        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0) / BLOCK * BLOCK;
+        assert!(len == 0 || out.len() >= (len - 1) * lanes + BLOCK, "lanes of a row");
+        for at in (0..len).step_by(BLOCK) {
+            // SAFETY: the instruction set was detected, and positions up to `len` exist on both sides.
+            #[allow(unsafe_code)]
+            unsafe {
+                let from = rows.map(|row| row.as_ptr().add(at));
+                let to: [*mut f32; BLOCK] = std::array::from_fn(|i| out.as_mut_ptr().add((at + i) * lanes));
+                x86::transpose::<false>(from, to);
+            }
+        }
+        return len;
+    }
+    let _ = (rows, out, lanes);
+    0
+}
+
+/// The reverse of [`into_lanes`]: what is in lanes, plus `bias` if rows are replaced, or plus what is
+/// there already if `add`.
+pub(super) fn from_lanes(
+    lanes_of: &[f32],
+    lanes: usize,
+    rows: &mut [&mut [f32]; BLOCK],
+    bias: [f32; BLOCK],
+    add: bool,
+) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx") {
+        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0) / BLOCK * BLOCK;
+        assert!(len == 0 || lanes_of.len() >= (len - 1) * lanes + BLOCK, "lanes of a row");
+        for at in (0..len).step_by(BLOCK) {
+            // SAFETY: as above.
+            #[allow(unsafe_code)]
+            unsafe {
+                let from: [*const f32; BLOCK] =
+                    std::array::from_fn(|i| lanes_of.as_ptr().add((at + i) * lanes));
+                let to = std::array::from_fn(|i| rows[i].as_mut_ptr().add(at));
+                if add {
+                    x86::transpose::<true>(from, to);
+                } else {
+                    x86::transpose_biased(from, to, bias);
+                }
+            }
+        }
+        return len;
+    }
+    let _ = (lanes_of, lanes, rows, bias, add);
+    0
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    #![allow(unsafe_code, reason = "instructions of one architecture")]
+    use super::BLOCK;
+    use std::arch::x86_64::*;
+
+    /// # Safety
+    /// AVX must exist; `from` points to eight numbers each.
+    #[inline]
+    #[target_feature(enable = "avx")]
+    unsafe fn columns(from: [*const f32; BLOCK]) -> [__m256; BLOCK] {
+        // SAFETY: by the caller's promise.
+        let r = from.map(|p| unsafe { _mm256_loadu_ps(p) });
+        let mut pairs = r;
+        for i in 0..4 {
+            pairs[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+            pairs[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+        }
+        let mut quads = pairs;
+        for i in 0..2 {
+            let p = &pairs[4 * i..];
+            quads[4 * i] = _mm256_shuffle_ps::<0x44>(p[0], p[2]);
+            quads[4 * i + 1] = _mm256_shuffle_ps::<0xee>(p[0], p[2]);
+            quads[4 * i + 2] = _mm256_shuffle_ps::<0x44>(p[1], p[3]);
+            quads[4 * i + 3] = _mm256_shuffle_ps::<0xee>(p[1], p[3]);
+        }
+        let mut columns = quads;
+        for i in 0..4 {
+            columns[i] = _mm256_permute2f128_ps::<0x20>(quads[i], quads[i + 4]);
+            columns[i + 4] = _mm256_permute2f128_ps::<0x31>(quads[i], quads[i + 4]);
+        }
+        columns
+    }
+
+    /// `to[i][j] = from[j][i]`, or plus what is there.
+    ///
+    /// # Safety
+    /// AVX must exist; all pointers are good for eight numbers.
+    #[inline]
+    #[target_feature(enable = "avx")]
+    pub(super) unsafe fn transpose<const ADD: bool>(from: [*const f32; BLOCK], to: [*mut f32; BLOCK]) {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            for (column, to) in columns(from).into_iter().zip(to) {
+                let value = if ADD { _mm256_add_ps(_mm256_loadu_ps(to), column) } else { column };
+                _mm256_storeu_ps(to, value);
+            }
+        }
+    }
+
+    /// `to[i][j] = from[j][i] + bias[i]`.
+    ///
+    /// # Safety
+    /// AVX must exist; all pointers are good for eight numbers.
+    #[inline]
+    #[target_feature(enable = "avx")]
+    pub(super) unsafe fn transpose_biased(
+        from: [*const f32; BLOCK],
+        to: [*mut f32; BLOCK],
+        bias: [f32; BLOCK],
+    ) {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            for ((column, to), bias) in columns(from).into_iter().zip(to).zip(bias) {
+                _mm256_storeu_ps(to, _mm256_add_ps(column, _mm256_set1_ps(bias)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_hold_rows_and_give_them_back() {
+        let (len, lanes) = (21, 16);
+        let rows: Vec<Vec<f32>> = (0..BLOCK).map(|r| (0..len).map(|i| (100 * r + i) as f32).collect()).collect();
+        let sources: [&[f32]; BLOCK] = std::array::from_fn(|i| rows[i].as_slice());
+        let mut out = vec![-1.0; len * lanes];
+        let done = into_lanes(&sources, &mut out[3..], lanes);
+        for position in 0..done {
+            for r in 0..BLOCK {
+                assert_eq!(out[3 + position * lanes + r], rows[r][position]);
+            }
+        }
+        for (add, bias) in [(false, 0.5), (true, 0.0)] {
+            let mut back = vec![vec![7.0; len]; BLOCK];
+            let mut parts = back.iter_mut();
+            let mut to: [&mut [f32]; BLOCK] = std::array::from_fn(|_| parts.next().unwrap().as_mut_slice());
+            assert_eq!(from_lanes(&out[3..], lanes, &mut to, [bias; BLOCK], add), done);
+            for (r, back) in back.iter().enumerate() {
+                for position in 0..done {
+                    let expected = rows[r][position] + if add { 7.0 } else { 0.5 };
+                    assert_eq!(back[position], expected);
+                }
+            }
+        }
+    }
+}
