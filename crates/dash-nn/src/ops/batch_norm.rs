@@ -1,6 +1,10 @@
 //! Batch normalisation over [B, C, ...], optionally with a ReLU at its end (Ioffe and Szegedy 2015).
 
-use super::{Values, operand, planes, planes_per_task, sums, vectorised};
+use super::{
+    Values,
+    kernels::{self, Affine, Deviations, Factors, GradientSums, InputGradient, Normalise},
+    operand, planes, planes_per_task,
+};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 use std::sync::{Arc, OnceLock};
@@ -68,13 +72,7 @@ fn moments(x: &[f32], (b, c, n): (usize, usize, usize)) -> Moments {
         .with_min_len(planes_per_task(n))
         .enumerate()
         .map(|(plane, values)| {
-            let shift = x[(plane % c) * n];
-            vectorised(|| {
-                sums([values], |[v]| {
-                    let d = v - shift;
-                    (d, d * d)
-                })
-            })
+            kernels::run(Deviations { x: values, shift: x[(plane % c) * n] })
         })
         .collect();
     let count = b * n;
@@ -128,16 +126,14 @@ impl CustomOp3 for BatchNorm {
         y.par_chunks_mut(n).zip(x.par_chunks(n)).with_min_len(planes_per_task(n)).enumerate().for_each(
             |(plane, (y, x))| {
                 let channel = plane % c;
-                let mean = moments.mean[channel] as f32;
-                let scale = (f64::from(weight[channel]) * self.inverse_std(moments.variance[channel])) as f32;
-                let (bias, floor) = (bias[channel], if self.relu { 0.0 } else { f32::NEG_INFINITY });
-                vectorised(|| {
-                    for (y, &x) in y.iter_mut().zip(x) {
-                        let value = (x - mean) * scale + bias;
-                        // Written so that NaN passes: a diverged network must not look healthy.
-                        *y = if value < floor { floor } else { value };
-                    }
-                });
+                let scale = f64::from(weight[channel]) * self.inverse_std(moments.variance[channel]);
+                let affine = Affine {
+                    mean: moments.mean[channel] as f32,
+                    scale: scale as f32,
+                    bias: bias[channel],
+                    floor: if self.relu { 0.0 } else { f32::NEG_INFINITY },
+                };
+                kernels::run(Normalise { x, out: y, affine });
             },
         );
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
@@ -162,8 +158,6 @@ impl CustomOp3 for BatchNorm {
         let (grad_values, weight_values) = (Values::of(OP, &grad)?, Values::of(OP, weight)?);
         let (x_, y_, g_) = (x_values.as_slice(), y_values.as_slice(), grad_values.as_slice());
         let relu = self.relu;
-        let through = move |y: f32, g: f32| if relu && y <= 0.0 { 0.0 } else { g };
-
         let partial: Vec<(f64, f64)> = (x_.par_chunks(n), y_.par_chunks(n), g_.par_chunks(n))
             .into_par_iter()
             .with_min_len(planes_per_task(n))
@@ -171,12 +165,7 @@ impl CustomOp3 for BatchNorm {
             .map(|(plane, (x, y, g))| {
                 let mean = moments.mean[plane % c];
                 let near = mean as f32;
-                let (sum, product) = vectorised(|| {
-                    sums([x, y, g], |[x, y, g]| {
-                        let g = through(y, g);
-                        (g, g * (x - near))
-                    })
-                });
+                let (sum, product) = kernels::run(GradientSums { x, y, grad: g, mean: near, relu });
                 (sum, product + (f64::from(near) - mean) * sum)
             })
             .collect();
@@ -201,15 +190,14 @@ impl CustomOp3 for BatchNorm {
                 let channel = plane % c;
                 let (sum, with_x) = totals[channel];
                 let s = inverse_std[channel];
-                let mean = moments.mean[channel] as f32;
-                let scale = (f64::from(weights[channel]) * s) as f32;
-                let shift = (sum / moments.count as f64) as f32;
-                let slope = (s * s * with_x / moments.count as f64) as f32;
-                vectorised(|| {
-                    for (((out, &x), &y), &g) in out.iter_mut().zip(x).zip(y).zip(g) {
-                        *out = scale * (through(y, g) - shift - (x - mean) * slope);
-                    }
-                });
+                let factors = Factors {
+                    mean: moments.mean[channel] as f32,
+                    scale: (f64::from(weights[channel]) * s) as f32,
+                    shift: (sum / moments.count as f64) as f32,
+                    slope: (s * s * with_x / moments.count as f64) as f32,
+                    relu,
+                };
+                kernels::run(InputGradient { planes: [x, y, g], out, factors });
             });
         let device = x.device();
         Ok((

@@ -3,6 +3,7 @@
 
 mod batch_norm;
 mod dropout;
+mod kernels;
 mod loss;
 mod pool;
 #[cfg(test)]
@@ -61,45 +62,6 @@ fn planes(op: &str, dims: &[usize]) -> Result<(usize, usize, usize)> {
         [b, c, spatial @ ..] => Ok((*b, *c, spatial.iter().product())),
         _ => bail!("{op}: expected [B, C, ...], got {dims:?}"),
     }
-}
-
-/// Runs an element-wise loop with the widest vectors of this machine: the compiler vectorises it anew
-/// for each instruction set.
-#[inline]
-pub(crate) fn vectorised<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
-}
-
-/// Sums two quantities over tuples of elements, in a fixed order that the compiler can vectorise:
-/// interleaved f32 lanes over short blocks, blocks in f64.
-#[inline(always)]
-fn sums<const N: usize>(inputs: [&[f32]; N], f: impl Fn([f32; N]) -> (f32, f32)) -> (f64, f64) {
-    const LANES: usize = 16;
-    const BLOCK: usize = 32 * LANES;
-    let len = inputs.iter().map(|v| v.len()).min().unwrap_or(0);
-    let inputs = inputs.map(|v| &v[..len]);
-    let (mut first, mut second) = (0.0, 0.0);
-    for start in (0..len).step_by(BLOCK) {
-        let block = inputs.map(|v| &v[start..(start + BLOCK).min(len)]);
-        let (mut a, mut b) = ([0f32; LANES], [0f32; LANES]);
-        let whole = block.first().map_or(0, |v| v.len() / LANES * LANES);
-        for at in (0..whole).step_by(LANES) {
-            let row = block.map(|v| &v[at..at + LANES]);
-            for lane in 0..LANES {
-                let (x, y) = f(row.map(|v| v[lane]));
-                a[lane] += x;
-                b[lane] += y;
-            }
-        }
-        for i in whole..block.first().map_or(0, |v| v.len()) {
-            let (x, y) = f(block.map(|v| v[i]));
-            a[i - whole] += x;
-            b[i - whole] += y;
-        }
-        first += a.iter().map(|&v| f64::from(v)).sum::<f64>();
-        second += b.iter().map(|&v| f64::from(v)).sum::<f64>();
-    }
-    (first, second)
 }
 
 #[cfg(test)]

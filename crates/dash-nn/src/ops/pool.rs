@@ -1,6 +1,9 @@
 //! Mean over all positions of [B, C, ...].
 
-use super::{Values, operand, planes, planes_per_task, sums, vectorised};
+use super::{
+    Values,
+    kernels::{self, Sum},
+    operand, planes, planes_per_task};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -25,7 +28,7 @@ impl CustomOp1 for MeanOverPositions {
         let means = x
             .par_chunks(n)
             .with_min_len(planes_per_task(n))
-            .map(|plane| (vectorised(|| sums([plane], |[v]| (v, 0.0))).0 / n as f64) as f32)
+            .map(|plane| (kernels::run(Sum(plane)) / n as f64) as f32)
             .collect();
         Ok((CpuStorage::F32(means), Shape::from((b, c, 1))))
     }
