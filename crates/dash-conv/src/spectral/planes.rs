@@ -42,6 +42,12 @@ impl Planes {
         (0..self.outer).map(|u| self.slot(u, 0)).collect()
     }
 
+    /// The planes of one group of channels, on their own.
+    pub(super) fn group(&self, group: usize) -> Planes {
+        let channels = (self.channels - group * self.lanes).min(self.lanes);
+        Planes { channels, groups: 1, ..self.clone() }
+    }
+
     /// Distance of the spectra of neighbouring bins.
     pub(super) fn pitch(&self) -> usize {
         odd(self.outer * self.groups) * 2 * self.lanes
@@ -84,6 +90,8 @@ pub(super) trait Source: Sync {
     /// Number of bundles.
     fn bundles(&self) -> usize;
     fn bundle(&self, index: usize) -> Bundle;
+    /// The bundles of one group of channels.
+    fn in_group(&self, group: usize) -> std::iter::StepBy<Range<usize>>;
     /// Bundles of one piece; bundle `i` of every piece meets the same planes.
     fn per_piece(&self) -> usize;
     /// The largest number of live rows of a piece.
@@ -209,6 +217,10 @@ impl Source for Maps<'_> {
         }
     }
 
+    fn in_group(&self, group: usize) -> std::iter::StepBy<Range<usize>> {
+        (group..self.bundles()).step_by(self.planes.groups)
+    }
+
     fn per_piece(&self) -> usize {
         self.blocks() * self.planes.groups
     }
@@ -326,19 +338,31 @@ pub(super) struct Kernels<'a> {
     pub(super) scale: f32,
 }
 
+impl Kernels<'_> {
+    /// Outer indices that share lanes, as blocks.
+    fn blocks(&self) -> usize {
+        self.planes.outer.div_ceil(self.planes.packed)
+    }
+}
+
 impl Source for Kernels<'_> {
     fn planes(&self) -> &Planes {
         &self.planes
     }
 
     fn bundles(&self) -> usize {
-        self.planes.outer.div_ceil(self.planes.packed) * self.planes.groups
+        self.blocks() * self.planes.groups
     }
 
+    // Group by group: a task that goes through all kernels of a group reads them one after the other.
     fn bundle(&self, index: usize) -> Bundle {
-        let outer = index / self.planes.groups * self.planes.packed;
+        let outer = index % self.blocks() * self.planes.packed;
         let count = self.planes.packed.min(self.planes.outer - outer);
-        Bundle { index, piece: 0, outer, count, group: index % self.planes.groups }
+        Bundle { index, piece: 0, outer, count, group: index / self.blocks() }
+    }
+
+    fn in_group(&self, group: usize) -> std::iter::StepBy<Range<usize>> {
+        (group * self.blocks()..(group + 1) * self.blocks()).step_by(1)
     }
 
     fn per_piece(&self) -> usize {

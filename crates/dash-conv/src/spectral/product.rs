@@ -11,19 +11,20 @@ pub(super) enum Conjugate {
     Right,
 }
 
-/// `out[m][n] = sum over k of left[m][k] right[k][n]`, where n runs over lanes.
+/// `out[m] = sum over k of left[m][k] right[k]`, where a vector's lanes are the columns of `right` and
+/// `out`.
 ///
 /// Numbers of `left` are read one by one: the real part of (m, k) is at `left_rows[m] +
-/// left_columns[k]`, its imaginary part one vector further. `right` and `out` are rows of groups
-/// `[re, im][lane]`.
+/// left_columns[k]`, its imaginary part one vector further. Rows of `right` and of `out` are complex
+/// vectors at distances `right_row` and `out_row`.
 pub(super) struct Product<'a> {
     pub(super) left: &'a [f32],
     pub(super) left_rows: &'a [usize],
     pub(super) left_columns: &'a [usize],
     pub(super) right: &'a [f32],
+    pub(super) right_row: usize,
     pub(super) out: &'a mut [f32],
-    /// Groups of lanes per row of `right` and of `out`.
-    pub(super) groups: usize,
+    pub(super) out_row: usize,
     pub(super) conjugate: Conjugate,
 }
 
@@ -45,101 +46,79 @@ impl Product<'_> {
     /// `RIGHT`: and its sign is that of a conjugate right factor.
     #[inline(always)]
     fn run<S: Simd, const ADD: bool, const RIGHT: bool>(&mut self, simd: S) {
-        let lanes = S::F32_LANES;
-        let (m, k, row) = (self.left_rows.len(), self.left_columns.len(), self.groups * 2 * lanes);
+        let (m, k, step) = (self.left_rows.len(), self.left_columns.len(), 2 * S::F32_LANES);
         let last = |table: &[usize]| table.iter().max().copied().unwrap_or(0);
         assert!(
-            self.left.len() > last(self.left_rows) + last(self.left_columns) + lanes
-                && self.right.len() >= k * row
-                && self.out.len() >= m * row,
+            m > 0
+                && k > 0
+                && self.left.len() > last(self.left_rows) + last(self.left_columns) + S::F32_LANES
+                && self.right.len() >= (k - 1) * self.right_row + step
+                && self.out.len() >= (m - 1) * self.out_row + step,
             "matrix outside its buffer"
         );
-        // Two groups at a time need the registers of a wide instruction set.
-        let pairs = if S::REGISTER_COUNT >= 32 { self.groups / 2 } else { 0 };
-        for pair in 0..pairs {
-            self.columns::<S, 2, ADD, RIGHT>(simd, 2 * pair);
-        }
-        for group in 2 * pairs..self.groups {
-            self.columns::<S, 1, ADD, RIGHT>(simd, group);
-        }
-    }
-
-    #[inline(always)]
-    fn columns<S: Simd, const N: usize, const ADD: bool, const RIGHT: bool>(&mut self, simd: S, group: usize) {
-        let m = self.left_rows.len();
         let mut first = 0;
+        // Eight rows at a time need the registers of a wide instruction set.
+        while S::REGISTER_COUNT >= 32 && first + 8 <= m {
+            self.tile::<S, 8, ADD, RIGHT>(simd, first);
+            first += 8;
+        }
         while first + 4 <= m {
-            self.tile::<S, 4, N, ADD, RIGHT>(simd, first, group);
+            self.tile::<S, 4, ADD, RIGHT>(simd, first);
             first += 4;
         }
         match m - first {
-            1 => self.tile::<S, 1, N, ADD, RIGHT>(simd, first, group),
-            2 => self.tile::<S, 2, N, ADD, RIGHT>(simd, first, group),
-            3 => self.tile::<S, 3, N, ADD, RIGHT>(simd, first, group),
+            1 => self.tile::<S, 1, ADD, RIGHT>(simd, first),
+            2 => self.tile::<S, 2, ADD, RIGHT>(simd, first),
+            3 => self.tile::<S, 3, ADD, RIGHT>(simd, first),
             _ => {}
         }
     }
 
     #[inline(always)]
-    fn tile<S: Simd, const M: usize, const N: usize, const ADD: bool, const RIGHT: bool>(
-        &mut self,
-        simd: S,
-        first: usize,
-        group: usize,
-    ) {
-        let (lanes, row) = (S::F32_LANES, self.groups * 2 * S::F32_LANES);
+    fn tile<S: Simd, const M: usize, const ADD: bool, const RIGHT: bool>(&mut self, simd: S, first: usize) {
+        let lanes = S::F32_LANES;
         let zero = simd.splat_f32s(0.0);
-        let mut re = [[zero; N]; M];
-        let mut im = [[zero; N]; M];
+        let (mut re, mut im) = ([zero; M], [zero; M]);
         let mut rows = [std::ptr::null::<f32>(); M];
         for (i, pointer) in rows.iter_mut().enumerate() {
             *pointer = self.left.as_ptr().wrapping_add(self.left_rows[first + i]);
         }
-        let mut right = self.right.as_ptr().wrapping_add(group * 2 * lanes).cast::<Vector<S>>();
+        let mut right = self.right.as_ptr();
         for &column in self.left_columns {
             // SAFETY: all operands are inside their buffers by the assertion in `run`.
             #[allow(unsafe_code)]
             unsafe {
-                let mut b = [[zero; 2]; N];
-                for (j, b) in b.iter_mut().enumerate() {
-                    *b = [right.add(2 * j).read(), right.add(2 * j + 1).read()];
-                }
+                let (br, bi) = (right.cast::<Vector<S>>().read(), right.add(lanes).cast::<Vector<S>>().read());
                 for i in 0..M {
                     let at = rows[i].add(column);
                     let (ar, ai) = (simd.splat_f32s(*at), simd.splat_f32s(*at.add(lanes)));
-                    for j in 0..N {
-                        let [br, bi] = b[j];
-                        re[i][j] = simd.mul_add_f32s(ar, br, re[i][j]);
-                        if ADD {
-                            re[i][j] = simd.mul_add_f32s(ai, bi, re[i][j]);
-                        } else {
-                            re[i][j] = simd.negate_mul_add_f32s(ai, bi, re[i][j]);
-                        }
-                        if RIGHT {
-                            im[i][j] = simd.mul_add_f32s(ai, br, im[i][j]);
-                            im[i][j] = simd.negate_mul_add_f32s(ar, bi, im[i][j]);
-                        } else if ADD {
-                            im[i][j] = simd.mul_add_f32s(ar, bi, im[i][j]);
-                            im[i][j] = simd.negate_mul_add_f32s(ai, br, im[i][j]);
-                        } else {
-                            im[i][j] = simd.mul_add_f32s(ar, bi, im[i][j]);
-                            im[i][j] = simd.mul_add_f32s(ai, br, im[i][j]);
-                        }
+                    re[i] = simd.mul_add_f32s(ar, br, re[i]);
+                    if ADD {
+                        re[i] = simd.mul_add_f32s(ai, bi, re[i]);
+                    } else {
+                        re[i] = simd.negate_mul_add_f32s(ai, bi, re[i]);
+                    }
+                    if RIGHT {
+                        im[i] = simd.mul_add_f32s(ai, br, im[i]);
+                        im[i] = simd.negate_mul_add_f32s(ar, bi, im[i]);
+                    } else if ADD {
+                        im[i] = simd.mul_add_f32s(ar, bi, im[i]);
+                        im[i] = simd.negate_mul_add_f32s(ai, br, im[i]);
+                    } else {
+                        im[i] = simd.mul_add_f32s(ar, bi, im[i]);
+                        im[i] = simd.mul_add_f32s(ai, br, im[i]);
                     }
                 }
-                right = right.byte_add(row * size_of::<f32>());
+                right = right.wrapping_add(self.right_row);
             }
         }
         for i in 0..M {
-            for j in 0..N {
-                let at = (first + i) * row + (group + j) * 2 * lanes;
-                // SAFETY: inside `out` by the assertion in `run`.
-                #[allow(unsafe_code)]
-                unsafe {
-                    let to = self.out.as_mut_ptr().add(at).cast::<Vector<S>>();
-                    to.write(re[i][j]);
-                    to.add(1).write(im[i][j]);
-                }
+            // SAFETY: inside `out` by the assertion in `run`.
+            #[allow(unsafe_code)]
+            unsafe {
+                let to = self.out.as_mut_ptr().add((first + i) * self.out_row);
+                to.cast::<Vector<S>>().write(re[i]);
+                to.add(lanes).cast::<Vector<S>>().write(im[i]);
             }
         }
     }

@@ -172,7 +172,8 @@ impl Transform {
                 let from = (bins.start + bin) * self.pitch(source) + bundle.index * live * self.step();
                 let rows = &rows[from..from + live * self.step()];
                 let spectra = bin * self.size[0] * source.planes().pitch();
-                self.arch.dispatch(ForwardColumn { t: self, work, source, rows, to: &to, spectra, bundle });
+                let planes = source.planes();
+                self.arch.dispatch(ForwardColumn { t: self, work, source, planes, rows, to: &to, spectra, bundle });
             },
         );
     }
@@ -198,9 +199,54 @@ impl Transform {
                 #[allow(unsafe_code)]
                 let rows = unsafe { to.slice(at, live * self.step()) };
                 let from = bin * self.size[0] * source.planes().pitch();
-                self.arch.dispatch(InverseColumn { t: self, work, source, spectra, from, rows, bundle });
+                let planes = source.planes();
+                self.arch.dispatch(InverseColumn { t: self, work, source, planes, spectra, from, rows, bundle });
             },
         );
+    }
+
+    /// Transforms one column bin of all bundles of one group of channels to `[row bin][Planes::group]`.
+    pub(super) fn group_columns<R: Source>(
+        &self,
+        source: &R,
+        group: usize,
+        rows: &[f32],
+        bin: usize,
+        work: &mut Work,
+        spectra: &mut [f32],
+    ) {
+        let planes = &source.planes().group(group);
+        let live = source.live() * self.step();
+        let to = Shared::new(spectra);
+        for index in source.in_group(group) {
+            let bundle = Bundle { group: 0, ..source.bundle(index) };
+            let rows = &rows[bin * self.pitch(source) + index * live..][..live];
+            let t = self;
+            self.arch.dispatch(ForwardColumn { t, work, source, planes, rows, to: &to, spectra: 0, bundle });
+        }
+    }
+
+    /// The reverse of [`Self::group_columns`]; the caller promises that no other task writes rows of the
+    /// same group and column bin.
+    pub(super) fn group_columns_back<R: Source>(
+        &self,
+        source: &R,
+        group: usize,
+        spectra: &[f32],
+        bin: usize,
+        work: &mut Work,
+        rows: &Shared<'_, f32>,
+    ) {
+        let planes = &source.planes().group(group);
+        let live = source.live() * self.step();
+        for index in source.in_group(group) {
+            let bundle = Bundle { group: 0, ..source.bundle(index) };
+            // SAFETY: by the caller's promise.
+            #[allow(unsafe_code)]
+            let rows = unsafe { rows.slice(bin * self.pitch(source) + index * live, live) };
+            let t = self;
+            self.arch.dispatch(InverseColumn { t, work, source, planes, spectra, from: 0, rows, bundle });
+        }
     }
 
     /// Transforms rows back and hands them to `source`; `numbers` is what lies between the axes, or,
@@ -389,6 +435,8 @@ struct ForwardColumn<'a, R> {
     t: &'a Transform,
     work: &'a mut Work,
     source: &'a R,
+    /// Layout of the spectra.
+    planes: &'a Planes,
     rows: &'a [f32],
     to: &'a Shared<'a, f32>,
     spectra: usize,
@@ -403,7 +451,7 @@ impl<R: Source> WithSimd for ForwardColumn<'_, R> {
         let (a, b) = self.work.vectors::<S>();
         place_rows(simd, self.t, self.source, &self.bundle, self.rows, a);
         let result = if self.t.rows.run::<S, false>(simd, a, b) { b } else { a };
-        let planes = self.source.planes();
+        let planes = self.planes;
         for (f, value) in result.chunks_exact(2).take(self.t.size[0]).enumerate() {
             let from = self.spectra + f * planes.pitch();
             scatter::<S>([value[0], value[1]], self.to, from, planes, &self.bundle);
@@ -448,6 +496,8 @@ struct InverseColumn<'a, R> {
     t: &'a Transform,
     work: &'a mut Work,
     source: &'a R,
+    /// Layout of the spectra.
+    planes: &'a Planes,
     spectra: &'a [f32],
     from: usize,
     rows: &'a mut [f32],
@@ -460,7 +510,7 @@ impl<R: Source> WithSimd for InverseColumn<'_, R> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (a, b) = self.work.vectors::<S>();
-        let planes = self.source.planes();
+        let planes = self.planes;
         for (f, to) in a.chunks_exact_mut(2).take(self.t.size[0]).enumerate() {
             let from = self.from + f * planes.pitch();
             to.copy_from_slice(&gather::<S>(&self.spectra[from..], planes, &self.bundle));
