@@ -12,6 +12,7 @@ mod geometry;
 mod lanes;
 mod planes;
 mod product;
+mod single;
 mod transform;
 mod transpose;
 

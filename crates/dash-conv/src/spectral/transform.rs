@@ -8,6 +8,7 @@ use super::{
     buffer::Buffer,
     lanes::{Bins, Complex, ComplexFft, RealFft, Sink, Vector},
     planes::{Bundle, Planes, Source, odd},
+    single::{LONG, SingleFft},
 };
 use crate::{Error, parallel::Shared};
 use pulp::{Arch, Simd, WithSimd};
@@ -28,7 +29,13 @@ pub(super) struct Transform {
     /// Transform rows, and columns.
     pub(super) size: [usize; 2],
     pub(super) rows: ComplexFft,
-    columns: RealFft,
+    columns: Columns,
+}
+
+/// The real transforms along columns.
+enum Columns {
+    Lanes(RealFft),
+    Single(SingleFft),
 }
 
 /// Two buffers of one thread.
@@ -65,13 +72,20 @@ impl Transform {
             lanes,
             size,
             rows: ComplexFft::new(size[0], wide).ok_or_else(|| unsupported(0))?,
-            columns: RealFft::new(size[1], wide).ok_or_else(|| unsupported(1))?,
+            columns: if size[1] > LONG {
+                Columns::Single(SingleFft::new(size[1]))
+            } else {
+                Columns::Lanes(RealFft::new(size[1], wide).ok_or_else(|| unsupported(1))?)
+            },
         })
     }
 
     /// Column bins.
     pub(super) fn half(&self) -> usize {
-        self.columns.bins()
+        match &self.columns {
+            Columns::Lanes(fft) => fft.bins(),
+            Columns::Single(fft) => fft.bins(),
+        }
     }
 
     /// Numbers of a complex number of all lanes.
@@ -80,7 +94,7 @@ impl Transform {
     }
 
     pub(super) fn work(&self) -> Work {
-        let len = self.lanes * (2 * self.size[0]).max(self.size[1]);
+        let len = self.lanes * (2 * self.size[0]).max(self.size[1] + 2);
         Work { a: Buffer::stale(len), b: Buffer::zeroed(len) }
     }
 
@@ -134,7 +148,6 @@ impl Transform {
     /// Transforms all live rows. The result is `[column bin][bundle][row]`, or, if `planar`, for
     /// transforms of a single row, the spectra `[column bin][Planes]`.
     pub(super) fn forward_rows<R: Source>(&self, source: &R, values: &[f32], planar: bool) -> Buffer {
-        let _g = crate::prof::g("forward_rows");
         let (bundles, live, step) = (source.bundles(), source.live(), self.step());
         let per_bin = if planar { source.planes().pitch() } else { self.pitch(source) };
         let mut out = Buffer::stale(self.half() * per_bin);
@@ -162,7 +175,6 @@ impl Transform {
         bins: Range<usize>,
         spectra: &mut [f32],
     ) {
-        let _g = crate::prof::g("forward_columns");
         let (bundles, live) = (source.bundles(), source.live());
         let to = Shared::new(spectra);
         (0..bins.len() * bundles).into_par_iter().with_min_len(GRAIN).for_each_init(
@@ -187,7 +199,6 @@ impl Transform {
         bins: Range<usize>,
         rows: &mut [f32],
     ) {
-        let _g = crate::prof::g("inverse_columns");
         let (bundles, live) = (source.bundles(), source.live());
         let to = Shared::new(rows);
         (0..bins.len() * bundles).into_par_iter().with_min_len(GRAIN).for_each_init(
@@ -259,7 +270,6 @@ impl Transform {
         in_order: bool,
         values: &mut [f32],
     ) {
-        let _g = crate::prof::g("inverse_rows");
         let (bundles, live, step) = (source.bundles(), source.live(), self.step());
         let per_bin = if planar { source.planes().pitch() } else { self.pitch(source) };
         let values = Shared::new(values);
@@ -371,15 +381,49 @@ impl WithSimd for ForwardRow<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (a, b) = self.work.vectors::<S>();
+        let (numbers, per_bin) = (self.to, self.per_bin);
         match self.planes {
             Some(planes) => {
-                let mut to = Slots { numbers: self.to, per_bin: self.per_bin, planes, bundle: &self.bundle };
-                self.t.columns.forward(simd, a, b, &mut to);
+                let mut to = Slots { numbers, per_bin, planes, bundle: &self.bundle };
+                self.t.forward_row(simd, self.work, &mut to);
             }
-            None => {
-                let mut to = Places { numbers: self.to, per_bin: self.per_bin, first: self.first };
-                self.t.columns.forward(simd, a, b, &mut to);
+            None => self.t.forward_row(simd, self.work, &mut Places { numbers, per_bin, first: self.first }),
+        }
+    }
+}
+
+impl Transform {
+    /// Transforms the row in the first buffer.
+    #[inline(always)]
+    fn forward_row<S: Simd>(&self, simd: S, work: &mut Work, to: &mut impl Sink<S>) {
+        match &self.columns {
+            Columns::Lanes(fft) => {
+                let (a, b) = work.vectors::<S>();
+                fft.forward(simd, a, b, to);
+            }
+            Columns::Single(fft) => {
+                fft.forward(&work.a, S::F32_LANES, &mut work.b);
+                for (bin, value) in work.b.chunks_exact(2 * S::F32_LANES).take(fft.bins()).enumerate() {
+                    to.put(bin, load::<S>(value));
+                }
+            }
+        }
+    }
+
+    /// Transforms bins back; whether the row is in the second buffer.
+    #[inline(always)]
+    fn inverse_row<S: Simd>(&self, simd: S, from: &impl Bins<S>, work: &mut Work) -> bool {
+        match &self.columns {
+            Columns::Lanes(fft) => {
+                let (a, b) = work.vectors::<S>();
+                fft.inverse(simd, from, a, b)
+            }
+            Columns::Single(fft) => {
+                for (bin, value) in work.a.chunks_exact_mut(2 * S::F32_LANES).take(fft.bins()).enumerate() {
+                    store::<S>(from.get(bin), value);
+                }
+                fft.inverse(&work.a, S::F32_LANES, &mut work.b);
+                true
             }
         }
     }
@@ -536,14 +580,13 @@ impl WithSimd for InverseRow<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
-        let (a, b) = self.work.vectors::<S>();
         let (numbers, per_bin) = (self.numbers, self.per_bin);
         match self.planes {
             Some(planes) => {
                 let bins = Slots { numbers, per_bin, planes, bundle: &self.bundle };
-                self.t.columns.inverse(simd, &bins, a, b)
+                self.t.inverse_row(simd, &bins, self.work)
             }
-            None => self.t.columns.inverse(simd, &Places { numbers, per_bin, first: self.first }, a, b),
+            None => self.t.inverse_row(simd, &Places { numbers, per_bin, first: self.first }, self.work),
         }
     }
 }
