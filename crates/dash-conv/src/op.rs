@@ -188,6 +188,7 @@ impl TapConv {
         let bias = Var::zeros(problem.c_out, DType::F32, x.device())?;
         let y = self.forward(&x, &weights, &bias)?;
         let mut store = (y * grad.detach())?.sum_all()?.backward()?;
+        // What the value does not depend on, as where no tap meets data, has the gradient zero.
         let mut take = |var: &Var| match store.remove(var) {
             Some(grad) => grad.contiguous(),
             None => var.zeros_like(),
