@@ -3,7 +3,7 @@
 use crate::{
     Algorithm, Error, Plan, Problem, TapSet, dft::Dft, direct::Direct, gemm::Gemm, spectral::Spectral,
 };
-use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor};
+use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, Var};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -138,26 +138,94 @@ impl TapConv {
     /// If shapes do not fit, or a tensor is not f32. On other devices than the CPU the convolution is
     /// computed by [`Algorithm::Dft`] unless another algorithm was asked for, which is then an error.
     pub fn forward(&self, x: &Tensor, weights: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let op = match self.applied(x, weights, bias)? {
+            Applied::Op(op) => op,
+            Applied::Tensor(y) => return Ok(y),
+        };
+        x.contiguous()?.apply_op3(&weights.contiguous()?, &bias.contiguous()?, op)
+    }
+
+    /// The value of [`TapConv::forward`] without a graph, for callers that call
+    /// [`TapConv::gradients`] themselves.
+    ///
+    /// # Errors
+    /// As [`TapConv::forward`].
+    pub fn convolve(&self, x: &Tensor, weights: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let (x, weights, bias) = (x.detach(), weights.detach(), bias.detach());
+        let op = match self.applied(&x, &weights, &bias)? {
+            Applied::Op(op) => op,
+            Applied::Tensor(y) => return Ok(y),
+        };
+        x.contiguous()?.apply_op3_no_bwd(&weights.contiguous()?, &bias.contiguous()?, &op)
+    }
+
+    /// The gradients in `x` (if `want_dx`), `weights` and bias of [`TapConv::convolve`], given the
+    /// gradient `grad` of its value.
+    ///
+    /// # Errors
+    /// If shapes do not fit, or a tensor is not f32.
+    pub fn gradients(
+        &self,
+        x: &Tensor,
+        weights: &Tensor,
+        grad: &Tensor,
+        want_dx: bool,
+    ) -> Result<(Option<Tensor>, Tensor, Tensor)> {
+        let problem = self.problem(x.dims(), weights.dims())?;
+        let shape = self.out_shape(&problem);
+        if grad.dims() != shape.dims() {
+            let expected = format!("{:?}", shape.dims());
+            return Err(Error::Shape { tensor: "the gradient", got: grad.dims().to_vec(), expected }.into());
+        }
+        if let Engine::Kernel(kernel) = self.engine(&problem, x.device())? {
+            let op = ConvOp { kernel, problem, shape };
+            return op.gradients(&x.contiguous()?, &weights.contiguous()?, &grad.contiguous()?, want_dx);
+        }
+        // The engine is made of candle's operations, which know their gradients.
+        let x_var = want_dx.then(|| Var::from_tensor(&x.detach())).transpose()?;
+        let x = x_var.as_ref().map_or_else(|| x.detach(), |var| var.as_tensor().clone());
+        let weights = Var::from_tensor(&weights.detach())?;
+        let bias = Var::zeros(problem.c_out, DType::F32, x.device())?;
+        let y = self.forward(&x, &weights, &bias)?;
+        let mut store = (y * grad.detach())?.sum_all()?.backward()?;
+        // What the value does not depend on, as where no tap meets data, has the gradient zero.
+        let mut take = |var: &Var| match store.remove(var) {
+            Some(grad) => grad.contiguous(),
+            None => var.zeros_like(),
+        };
+        Ok((x_var.as_ref().map(&mut take).transpose()?, take(&weights)?, take(&bias)?))
+    }
+
+    fn out_shape(&self, problem: &Problem) -> Shape {
+        let out = problem.out_size();
+        match self.taps.dims() {
+            1 => Shape::from((problem.batch, problem.c_out, out[1])),
+            _ => Shape::from((problem.batch, problem.c_out, out[0], out[1])),
+        }
+    }
+
+    /// The convolution as a custom operation, or its value where candle's operations compute it.
+    fn applied(&self, x: &Tensor, weights: &Tensor, bias: &Tensor) -> Result<Applied> {
         let problem = self.problem(x.dims(), weights.dims())?;
         if bias.dims() != [problem.c_out] {
             let expected = format!("[{}]", problem.c_out);
             return Err(Error::Shape { tensor: "the bias", got: bias.dims().to_vec(), expected }.into());
         }
-        let out = problem.out_size();
-        let shape = match self.taps.dims() {
-            1 => Shape::from((problem.batch, problem.c_out, out[1])),
-            _ => Shape::from((problem.batch, problem.c_out, out[0], out[1])),
-        };
-        let kernel = match self.engine(&problem, x.device())? {
-            Engine::Kernel(kernel) => kernel,
+        let shape = self.out_shape(&problem);
+        Ok(match self.engine(&problem, x.device())? {
+            Engine::Kernel(kernel) => Applied::Op(ConvOp { kernel, problem, shape }),
             Engine::Dft(dft) => {
                 let y = dft.forward(&x.contiguous()?, &weights.contiguous()?)?;
-                return y.broadcast_add(&bias.reshape((1, problem.c_out, 1))?)?.reshape(shape);
+                Applied::Tensor(y.broadcast_add(&bias.reshape((1, problem.c_out, 1))?)?.reshape(shape)?)
             }
-        };
-        let op = ConvOp { kernel, problem, shape };
-        x.contiguous()?.apply_op3(&weights.contiguous()?, &bias.contiguous()?, op)
+        })
     }
+}
+
+/// See [`TapConv::applied`].
+enum Applied {
+    Op(ConvOp),
+    Tensor(Tensor),
 }
 
 struct ConvOp {
@@ -195,26 +263,39 @@ impl CustomOp3 for ConvOp {
         &self,
         x: &Tensor,
         weights: &Tensor,
-        bias: &Tensor,
+        _: &Tensor,
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let grad = grad.contiguous()?;
+        // The gradient of the data itself is nobody's business: the first layer saves a third.
+        let (dx, dw, db) = self.gradients(x, weights, &grad.contiguous()?, x.track_op())?;
+        Ok((dx, Some(dw), Some(db)))
+    }
+}
+
+impl ConvOp {
+    /// Gradients in x (if wanted), weights and bias; all operands contiguous.
+    fn gradients(
+        &self,
+        x: &Tensor,
+        weights: &Tensor,
+        grad: &Tensor,
+        want_dx: bool,
+    ) -> Result<(Option<Tensor>, Tensor, Tensor)> {
         let p = &self.problem;
         let _g = crate::prof::g(format!("BWD {} {}>{} g{} {:?} s{} t{} : {}", p.batch, p.c_in, p.c_out, p.groups, p.size, p.stride[1], p.offsets.len(), Plan::choose(p)));
         let [x_len, weights_len, _] = p.lens();
-        // The gradient of the data itself is nobody's business: the first layer saves a third.
-        let mut dx = x.track_op().then(|| vec![0.0; x_len]);
+        let mut dx = want_dx.then(|| vec![0.0; x_len]);
         let mut dw = vec![0.0; weights_len];
-        let db = with_values([x, weights, &grad], |[x, weights, grad]| {
+        let db = with_values([x, weights, grad], |[x, weights, grad]| {
             self.kernel.backward(x, weights, grad, dx.as_deref_mut(), &mut dw);
             bias_gradient(p, grad)
         })?;
         let device = x.device();
         Ok((
             dx.map(|dx| Tensor::from_vec(dx, x.shape(), device)).transpose()?,
-            Some(Tensor::from_vec(dw, weights.shape(), device)?),
-            Some(Tensor::from_vec(db, bias.shape(), device)?),
+            Tensor::from_vec(dw, weights.shape(), device)?,
+            Tensor::from_vec(db, p.c_out, device)?,
         ))
     }
 }

@@ -222,6 +222,37 @@ fn a_non_contiguous_input_or_gradient_is_read_right() {
 }
 
 #[test]
+fn values_and_gradients_without_a_graph_are_those_of_the_graph() {
+    let device = Device::Cpu;
+    let tensor = |salt, shape: &[usize]| {
+        Tensor::from_vec(values(shape.iter().product(), salt), shape, &device).unwrap()
+    };
+    let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    for algorithm in [Algorithm::Fft, Algorithm::Gemm, Algorithm::Direct, Algorithm::Dft] {
+        let taps = TapSet::centred(2, 3, 2).unwrap();
+        let conv = TapConv::new(taps, 2, 2).unwrap().with_algorithm(algorithm);
+        let [x, w, b] = [tensor(1, &[2, 4, 7, 6]), tensor(2, &[6, 2, 9]), tensor(3, &[6])]
+            .map(|t| Var::from_tensor(&t).unwrap());
+        let y = conv.forward(&x, &w, &b).unwrap();
+        let z = conv.convolve(&x, &w, &b).unwrap();
+        assert!(!z.track_op());
+        assert_eq!(flat(&y), flat(&z));
+        let grad = tensor(4, y.dims());
+        let grads = (&y * &grad).unwrap().sum_all().unwrap().backward().unwrap();
+        let (dx, dw, db) = conv.gradients(&x, &w, &grad, true).unwrap();
+        for (var, found) in [(&x, &dx.unwrap()), (&w, &dw), (&b, &db)] {
+            assert_eq!(found.dims(), var.dims());
+            assert_eq!(flat(found), flat(grads.get(var).unwrap()));
+        }
+        let (dx, again, _) = conv.gradients(&x, &w, &grad, false).unwrap();
+        assert!(dx.is_none());
+        assert_eq!(flat(&again), flat(&dw));
+        let error = conv.gradients(&x, &w, &x, true).unwrap_err().to_string();
+        assert!(error.contains("the gradient has shape [2, 4, 7, 6]"), "{error}");
+    }
+}
+
+#[test]
 fn shapes_that_do_not_fit_are_named() {
     let device = Device::Cpu;
     let conv = TapConv::new(TapSet::centred(2, 3, 1).unwrap(), 1, 1).unwrap();

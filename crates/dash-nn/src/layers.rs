@@ -1,12 +1,13 @@
 //! The layers that backbones are made of.
 
-use crate::{Buffer, ConvInit, ConvSpec, Error, Init, Param, ParamBuilder, Pass, ops};
+use crate::{Activation, Buffer, ConvInit, ConvSpec, Error, Init, Param, ParamBuilder, Pass, ops};
 use candle_core::{Result, Tensor};
 use dash_conv::{TapConv, TapSet};
+use std::sync::Arc;
 
 /// A plain convolution with its own weights [C_out, C_in, taps] and bias [C_out].
 pub(crate) struct Conv {
-    conv: TapConv,
+    conv: Arc<TapConv>,
     weight: Param,
     bias: Param,
 }
@@ -24,7 +25,7 @@ impl Conv {
         let shape = (c_out, c_in, count);
         let weight = params.weight(&format!("{name}.weight"), shape, init.weight(c_in, c_out, count))?;
         let bias = params.weight(&format!("{name}.bias"), c_out, init.bias(c_in, count))?;
-        Ok(Conv { conv: TapConv::new(taps, 1, stride)?, weight, bias })
+        Ok(Conv { conv: Arc::new(TapConv::new(taps, 1, stride)?), weight, bias })
     }
 
     /// The convolution that `spec` describes, with the given kernel.
@@ -54,8 +55,8 @@ impl Conv {
         Conv::new(name, TapSet::centred(dims, 1, 1)?, stride, channels, init, params)
     }
 
-    pub(crate) fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        self.conv.forward(x, &self.weight.tensor(pass), &self.bias.tensor(pass))
+    pub(crate) fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
+        x.convolve(&self.conv, &self.weight.tensor(pass), &self.bias.tensor(pass))
     }
 }
 
@@ -90,7 +91,7 @@ impl BatchNorm {
         })
     }
 
-    pub(crate) fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
         let (weight, bias) = (self.weight.tensor(pass), self.bias.tensor(pass));
         if !pass.training {
             let wide = |b: &Buffer| -> Result<Vec<f64>> {
@@ -131,7 +132,7 @@ impl Dropout {
         Ok(Dropout { probability, layer: layer as u64 })
     }
 
-    pub(crate) fn forward(&self, x: Tensor, pass: &Pass) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: Activation, pass: &Pass) -> Result<Activation> {
         if !pass.training || self.probability == 0.0 {
             return Ok(x);
         }
@@ -159,11 +160,13 @@ impl Head {
     }
 
     /// [B, C, ...] -> [B, K], or [B, K, ...] for dense prediction.
-    pub(crate) fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
         if self.dense {
             return self.linear.forward(x, pass);
         }
-        self.linear.forward(&ops::mean_over_positions(x)?, pass)?.squeeze(2)
+        let y = self.linear.forward(&ops::mean_over_positions(x)?, pass)?;
+        let shape = y.value().squeeze(2)?.shape().clone();
+        y.reshape(shape)
     }
 }
 
@@ -178,6 +181,7 @@ mod tests {
         let norm = BatchNorm::new("bn", 1, 0.9, false, &mut b).unwrap();
         let params = b.finish();
         let x = Tensor::from_vec(vec![1f32, 2.0, 3.0, 6.0], (2, 1, 2), &Device::Cpu).unwrap();
+        let x = Activation::from_tensor(&x).unwrap();
         norm.forward(&x, &Pass { training: true, ..Pass::evaluation() }).unwrap();
         let value = |i: usize| params.buffers()[i].tensor().to_vec1::<f32>().unwrap()[0];
         // Mean 3, squared deviations 4 + 1 + 0 + 9 over n - 1 = 3.

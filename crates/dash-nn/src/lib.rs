@@ -15,6 +15,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod activation;
 mod backbone;
 mod error;
 mod init;
@@ -26,6 +27,7 @@ mod optim;
 mod params;
 mod schedule;
 
+pub use activation::Activation;
 pub use backbone::{
     ConvBuilder, ConvSpec, Convolve, Network, Plain, build, default_retrain_backbone, default_search_backbone,
 };

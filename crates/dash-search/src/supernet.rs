@@ -6,7 +6,7 @@ use dash_core::{
     pipeline::{Candidate, Search},
     random::{Purpose, stream},
 };
-use dash_nn::{ConvBuilder, ConvSpec, Convolve, Error, Init, Param, ParamBuilder, Pass};
+use dash_nn::{Activation, ConvBuilder, ConvSpec, Convolve, Error, Init, Param, ParamBuilder, Pass};
 use rand_distr::{Distribution, Exp1};
 use std::sync::Arc;
 
@@ -105,7 +105,7 @@ impl ConvBuilder for Supernet {
             Init::Normal { std: ALPHA_STD },
         )?;
         self.layers.push(SearchedLayer { name: name.clone(), alpha: alpha.clone() });
-        let conv = TapConv::new(mixture.taps().clone(), groups, spec.stride)?;
+        let conv = Arc::new(TapConv::new(mixture.taps().clone(), groups, spec.stride)?);
         Ok(Box::new(MixedConv {
             mixture,
             conv,
@@ -122,7 +122,7 @@ impl ConvBuilder for Supernet {
 /// A convolution with all candidates at once.
 struct MixedConv {
     mixture: Mixture,
-    conv: TapConv,
+    conv: Arc<TapConv>,
     weights: Param,
     bias: Param,
     alpha: Param,
@@ -133,16 +133,16 @@ struct MixedConv {
 }
 
 impl Convolve for MixedConv {
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
         let alpha = self.alpha.tensor(pass);
         let candidates = alpha.elem_count();
         let noise = self.noise.draw(pass, self.layer, candidates);
-        let noise = Tensor::from_vec(noise, candidates, x.device())?;
+        let noise = Tensor::from_vec(noise, candidates, x.value().device())?;
         // softmax(log_softmax(alpha) + G) = softmax(alpha + G): a common shift cancels.
         let coefficients = candle_nn::ops::softmax(&(alpha + noise)?, D::Minus1)?;
         let (c_out, group_in) = self.shape;
         let kernel = self.mixture.mix(&self.weights.tensor(pass), &coefficients, c_out, group_in)?;
-        self.conv.forward(x, &kernel, &self.bias.tensor(pass))
+        x.convolve(&self.conv, &kernel, &self.bias.tensor(pass))
     }
 }
 

@@ -3,7 +3,7 @@
 mod resnet1d;
 mod wrn;
 
-use crate::{ConvInit, Error, ParamBuilder, Pass, layers::Conv};
+use crate::{Activation, ConvInit, Error, ParamBuilder, Pass, layers::Conv};
 use candle_core::{Result, Tensor};
 use dash_core::pipeline::{Backbone, Candidate};
 
@@ -35,7 +35,7 @@ pub struct ConvSpec {
 /// Something that stands where a convolution of the backbone stands.
 pub trait Convolve: Send + Sync {
     /// [B, C_in, ...] -> [B, C_out, ...].
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor>;
+    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation>;
 }
 
 /// Decides what stands where a convolution of the backbone stands.
@@ -56,7 +56,7 @@ pub struct Plain {
 }
 
 impl Convolve for Conv {
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
         Conv::forward(self, x, pass)
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{ConvSpec, Convolve, Network, Site};
 use crate::{
-    ConvInit, Error, Pass,
+    Activation, ConvInit, Error, Pass,
     layers::{BatchNorm, Conv, Dropout, Head},
 };
 use candle_core::{Result, Tensor};
@@ -95,14 +95,14 @@ impl Block {
         Ok(Block { units, residual })
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
         let mut h = x.clone();
         for unit in &self.units {
             h = unit.dropout.forward(unit.conv.forward(&h, pass)?, pass)?;
             h = unit.norm.forward(&h, pass)?;
         }
         match &self.residual {
-            Some((conv, norm)) => h + norm.forward(&conv.forward(x, pass)?, pass)?,
+            Some((conv, norm)) => h.add(&norm.forward(&conv.forward(x, pass)?, pass)?),
             None => Ok(h),
         }
     }
@@ -110,10 +110,10 @@ impl Block {
 
 impl Network for ResNet1d {
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut x = x.clone();
+        let mut x = Activation::from_tensor(x)?;
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }
-        self.head.forward(&x, pass)
+        self.head.forward(&x, pass)?.into_tensor()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{ConvSpec, Convolve, Network, Site};
 use crate::{
-    ConvInit, Error, Pass,
+    Activation, ConvInit, Error, Pass,
     layers::{BatchNorm, Conv, Dropout, Head},
 };
 use candle_core::{Result, Tensor};
@@ -100,23 +100,23 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
         let h = self.conv1.forward(&self.norm1.forward(x, pass)?, pass)?;
         let h = self.dropout.forward(h, pass)?;
         let h = self.conv2.forward(&self.norm2.forward(&h, pass)?, pass)?;
         match &self.shortcut {
-            Some(shortcut) => h + shortcut.forward(x, pass)?,
-            None => h + x,
+            Some(shortcut) => h.add(&shortcut.forward(x, pass)?),
+            None => h.add(x),
         }
     }
 }
 
 impl Network for WideResNet {
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
-        let mut x = self.stem.forward(x, pass)?;
+        let mut x = self.stem.forward(&Activation::from_tensor(x)?, pass)?;
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }
-        self.head.forward(&self.norm.forward(&x, pass)?, pass)
+        self.head.forward(&self.norm.forward(&x, pass)?, pass)?.into_tensor()
     }
 }

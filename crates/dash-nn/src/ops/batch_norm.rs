@@ -3,11 +3,11 @@
 use super::{
     Values,
     kernels::{self, Affine, Deviations, Factors, GradientSums, InputGradient, Normalise},
-    operand, planes, planes_per_task,
+    planes, planes_per_task,
 };
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use crate::{Activation, activation::Gradients};
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
-use std::sync::{Arc, OnceLock};
 
 const OP: &str = "batch-norm";
 
@@ -21,47 +21,52 @@ pub(crate) struct Moments {
     pub(crate) count: usize,
 }
 
-enum Statistics {
-    /// Taken from the batch in the forward pass.
-    Batch(Arc<OnceLock<Moments>>),
-    Given(Moments),
-}
-
-struct BatchNorm {
-    statistics: Statistics,
-    epsilon: f64,
-    relu: bool,
-}
-
 /// y = (x - mean) / sqrt(var + epsilon) * weight + bias with the batch's statistics, which are
 /// returned besides. x is [B, C, ...]; weight and bias are [C]. Differentiable in all three.
 pub(crate) fn batch_norm(
-    x: &Tensor,
+    x: &Activation,
     weight: &Tensor,
     bias: &Tensor,
     epsilon: f64,
     relu: bool,
-) -> Result<(Tensor, Moments)> {
-    let cell = Arc::new(OnceLock::new());
-    let op = BatchNorm { statistics: Statistics::Batch(cell.clone()), epsilon, relu };
-    let y = x.contiguous()?.apply_op3(weight, bias, op)?;
-    match cell.get() {
-        Some(moments) => Ok((y, moments.clone())),
-        None => bail!("{OP}: the forward pass left no statistics"),
-    }
+) -> Result<(Activation, Moments)> {
+    let dims = checked(x.value(), weight, bias)?;
+    let statistics = moments(Values::of(OP, x.value())?.as_slice(), dims);
+    let norm = BatchNorm { dims, moments: statistics.clone(), epsilon, relu };
+    let input = x.value().clone();
+    let y = norm.forward(&input, weight, bias)?;
+    // The output says only where the ReLU was at work: without one it need not be kept.
+    let output = if relu { y.clone() } else { input.clone() };
+    let y = x.map_with_parameters(OP, y, [weight, bias], move |grad, [weight, _], want_dx| {
+        norm.gradients([&input, &output, grad], weight, want_dx)
+    })?;
+    Ok((y, statistics))
 }
 
 /// The same with given statistics; for evaluation, not differentiable.
 pub(crate) fn normalise(
-    x: &Tensor,
+    x: &Activation,
     weight: &Tensor,
     bias: &Tensor,
     moments: Moments,
     epsilon: f64,
     relu: bool,
-) -> Result<Tensor> {
-    let op = BatchNorm { statistics: Statistics::Given(moments), epsilon, relu };
-    x.contiguous()?.apply_op3_no_bwd(weight, bias, &op)
+) -> Result<Activation> {
+    let dims @ (_, c, _) = checked(x.value(), weight, bias)?;
+    if moments.mean.len() != c || moments.variance.len() != c {
+        bail!("{OP}: {} statistics for {c} channels", moments.mean.len())
+    }
+    let norm = BatchNorm { dims, moments, epsilon, relu };
+    Activation::constant(norm.forward(x.value(), weight, bias)?)
+}
+
+/// (batch, channels, positions) if the operands fit.
+fn checked(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<(usize, usize, usize)> {
+    let dims @ (_, c, _) = planes(OP, x.dims())?;
+    if weight.dims() != [c] || bias.dims() != [c] || x.elem_count() == 0 {
+        bail!("{OP}: input {:?} with weights {:?} and biases {:?}", x.dims(), weight.dims(), bias.dims())
+    }
+    Ok(dims)
 }
 
 /// Mean and variance per channel. Deviations are taken from the channel's first value, so that a
@@ -71,9 +76,7 @@ fn moments(x: &[f32], (b, c, n): (usize, usize, usize)) -> Moments {
         .par_chunks(n.max(1))
         .with_min_len(planes_per_task(n))
         .enumerate()
-        .map(|(plane, values)| {
-            kernels::run(Deviations { x: values, shift: x[(plane % c) * n] })
-        })
+        .map(|(plane, values)| kernels::run(Deviations { x: values, shift: x[(plane % c) * n] }))
         .collect();
     let count = b * n;
     let (mean, variance) = (0..c)
@@ -89,46 +92,32 @@ fn moments(x: &[f32], (b, c, n): (usize, usize, usize)) -> Moments {
     Moments { mean, variance, count }
 }
 
+/// The normalisation of one batch.
+struct BatchNorm {
+    /// Batch, channels, positions.
+    dims: (usize, usize, usize),
+    moments: Moments,
+    epsilon: f64,
+    relu: bool,
+}
+
 impl BatchNorm {
     fn inverse_std(&self, variance: f64) -> f64 {
         1.0 / (variance + self.epsilon).sqrt()
     }
-}
 
-impl CustomOp3 for BatchNorm {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let _g = dash_conv::prof::g("BN fwd");
-        let dims @ (b, c, n) = planes(OP, x_layout.dims())?;
-        let x = operand(OP, x, x_layout)?;
-        let weight = operand(OP, weight, weight_layout)?;
-        let bias = operand(OP, bias, bias_layout)?;
-        if weight.len() != c || bias.len() != c || b * c * n == 0 {
-            bail!("{OP}: input {:?} with {} weights and {} biases", x_layout.dims(), weight.len(), bias.len())
-        }
-        let moments = match &self.statistics {
-            Statistics::Given(moments) if moments.mean.len() == c && moments.variance.len() == c => moments,
-            Statistics::Given(moments) => bail!("{OP}: {} statistics for {c} channels", moments.mean.len()),
-            Statistics::Batch(cell) => cell.get_or_init(|| moments(x, dims)),
-        };
-        let mut y = vec![0f32; x.len()];
-        y.par_chunks_mut(n).zip(x.par_chunks(n)).with_min_len(planes_per_task(n)).enumerate().for_each(
+        let (_, c, n) = self.dims;
+        let (values, weight, bias) = (Values::of(OP, x)?, Values::of(OP, weight)?, Values::of(OP, bias)?);
+        let (values, weight, bias) = (values.as_slice(), weight.as_slice(), bias.as_slice());
+        let mut y = vec![0f32; values.len()];
+        y.par_chunks_mut(n).zip(values.par_chunks(n)).with_min_len(planes_per_task(n)).enumerate().for_each(
             |(plane, (y, x))| {
                 let channel = plane % c;
-                let scale = f64::from(weight[channel]) * self.inverse_std(moments.variance[channel]);
+                let scale = f64::from(weight[channel]) * self.inverse_std(self.moments.variance[channel]);
                 let affine = Affine {
-                    mean: moments.mean[channel] as f32,
+                    mean: self.moments.mean[channel] as f32,
                     scale: scale as f32,
                     bias: bias[channel],
                     floor: if self.relu { 0.0 } else { f32::NEG_INFINITY },
@@ -136,26 +125,17 @@ impl CustomOp3 for BatchNorm {
                 kernels::run(Normalise { x, out: y, affine });
             },
         );
-        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+        Tensor::from_vec(y, x.shape(), x.device())
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _bias: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let Statistics::Batch(cell) = &self.statistics else {
-            bail!("{OP}: not differentiable with given statistics")
-        };
+    /// Gradients in x (if wanted), weight and bias, given input, output (read only with a ReLU) and
+    /// the gradient of the output.
+    fn gradients(&self, [x, y, grad]: [&Tensor; 3], weight: &Tensor, want_dx: bool) -> Result<Gradients> {
         let _g = dash_conv::prof::g("BN bwd");
-        let Some(moments) = cell.get() else { bail!("{OP}: backward before forward") };
-        let (b, c, n) = planes(OP, x.dims())?;
-        let grad = grad.contiguous()?;
+        let moments = &self.moments;
+        let (b, c, n) = self.dims;
         let (x_values, y_values) = (Values::of(OP, x)?, Values::of(OP, y)?);
-        let (grad_values, weight_values) = (Values::of(OP, &grad)?, Values::of(OP, weight)?);
+        let (grad_values, weight_values) = (Values::of(OP, grad)?, Values::of(OP, weight)?);
         let (x_, y_, g_) = (x_values.as_slice(), y_values.as_slice(), grad_values.as_slice());
         let relu = self.relu;
         let partial: Vec<(f64, f64)> = (x_.par_chunks(n), y_.par_chunks(n), g_.par_chunks(n))
@@ -180,6 +160,11 @@ impl CustomOp3 for BatchNorm {
         let grad_bias: Vec<f32> = totals.iter().map(|t| t.0 as f32).collect();
         let grad_weight: Vec<f32> = totals.iter().zip(&inverse_std).map(|(t, s)| (t.1 * s) as f32).collect();
 
+        let device = x.device();
+        let parameters = [Tensor::from_vec(grad_weight, c, device)?, Tensor::from_vec(grad_bias, c, device)?];
+        if !want_dx {
+            return Ok((None, parameters));
+        }
         let weights = weight_values.as_slice();
         let mut grad_x = vec![0f32; x_.len()];
         (grad_x.par_chunks_mut(n), x_.par_chunks(n), y_.par_chunks(n), g_.par_chunks(n))
@@ -199,12 +184,7 @@ impl CustomOp3 for BatchNorm {
                 };
                 kernels::run(InputGradient { planes: [x, y, g], out, factors });
             });
-        let device = x.device();
-        Ok((
-            Some(Tensor::from_vec(grad_x, x.shape(), device)?),
-            Some(Tensor::from_vec(grad_weight, c, device)?),
-            Some(Tensor::from_vec(grad_bias, c, device)?),
-        ))
+        Ok((Some(Tensor::from_vec(grad_x, x.shape(), device)?), parameters))
     }
 }
 
@@ -244,7 +224,7 @@ mod tests {
             ];
             check_gradients(
                 &inputs,
-                |t| Ok(batch_norm(&t[0], &t[1], &t[2], 1e-5, relu)?.0),
+                |t| batch_norm(&Activation::from_tensor(&t[0])?, &t[1], &t[2], 1e-5, relu)?.0.into_tensor(),
                 |v| oracle(&dims, &v[0], &v[1], &v[2], relu),
             );
         }
@@ -260,6 +240,7 @@ mod tests {
     #[test]
     fn the_number_of_threads_does_not_change_a_bit() {
         let x = Tensor::from_vec(ramp(4 * 6 * 5000, 7), (4, 6, 5000), &Device::Cpu).unwrap();
+        let x = Activation::from_tensor(&x).unwrap();
         let one = Tensor::ones(6, candle_core::DType::F32, &Device::Cpu).unwrap();
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -272,9 +253,9 @@ mod tests {
     fn given_statistics_are_used_as_they_are_and_nan_passes() {
         let t = |v: Vec<f32>, s: &[usize]| Tensor::from_vec(v, s, &Device::Cpu).unwrap();
         let moments = Moments { mean: vec![1.0], variance: vec![4.0], count: 0 };
-        let x = t(vec![3.0, -3.0, f32::NAN], &[1, 1, 3]);
+        let x = Activation::from_tensor(&t(vec![3.0, -3.0, f32::NAN], &[1, 1, 3])).unwrap();
         let y = normalise(&x, &t(vec![2.0], &[1]), &t(vec![1.0], &[1]), moments, 0.0, true).unwrap();
-        let y = y.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let y = y.value().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_close(&y[..2], &[3.0, 0.0], 1e-6);
         assert!(y[2].is_nan());
     }
@@ -282,8 +263,12 @@ mod tests {
     #[test]
     fn mismatched_operands_are_refused() {
         let t = |s: &[usize]| Tensor::zeros(s, candle_core::DType::F32, &Device::Cpu).unwrap();
-        assert!(batch_norm(&t(&[2, 3, 4]), &t(&[2]), &t(&[3]), 1e-5, false).is_err());
-        assert!(batch_norm(&t(&[2]), &t(&[2]), &t(&[2]), 1e-5, false).is_err());
-        assert!(batch_norm(&t(&[0, 2, 3]), &t(&[2]), &t(&[2]), 1e-5, false).is_err());
+        let refused = |x: &[usize], weight: &[usize], bias: &[usize]| {
+            let x = Activation::from_tensor(&t(x)).unwrap();
+            batch_norm(&x, &t(weight), &t(bias), 1e-5, false).is_err()
+        };
+        assert!(refused(&[2, 3, 4], &[2], &[3]));
+        assert!(refused(&[2], &[2], &[2]));
+        assert!(refused(&[0, 2, 3], &[2], &[2]));
     }
 }

@@ -1,7 +1,8 @@
 //! Dropout with counter-based masks (Srivastava et al. 2014).
 
 use super::operand;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use crate::Activation;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape};
 use dash_core::random::{Purpose, stream};
 use rand::RngCore;
 use rayon::prelude::*;
@@ -20,8 +21,10 @@ pub(crate) struct Mask {
 }
 
 /// Zeroes each element with the mask's probability and divides the others by 1 - probability.
-pub(crate) fn dropout(x: &Tensor, mask: Mask) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(mask)
+pub(crate) fn dropout(x: &Activation, mask: Mask) -> Result<Activation> {
+    let y = x.value().apply_op1_no_bwd(&mask)?;
+    // Dropout is linear and symmetric: its gradient is itself, with the same mask drawn again.
+    x.map("dropout", y, move |grad| grad.apply_op1_no_bwd(&mask))
 }
 
 impl CustomOp1 for Mask {
@@ -45,19 +48,18 @@ impl CustomOp1 for Mask {
         });
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
-
-    // Dropout is linear and symmetric: its gradient is itself, with the same mask drawn again.
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(grad.contiguous()?.apply_op1_no_bwd(self)?))
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{DType, Device, Var};
+    use candle_core::{DType, Device, Tensor, Var};
 
     const MASK: Mask = Mask { seed: 5, step: 7, layer: 2, probability: 0.25 };
+
+    fn dropped(x: &Tensor, mask: Mask) -> Tensor {
+        dropout(&Activation::from_tensor(x).unwrap(), mask).unwrap().into_tensor().unwrap()
+    }
 
     fn values(t: &Tensor) -> Vec<f32> {
         t.flatten_all().unwrap().to_vec1().unwrap()
@@ -66,7 +68,7 @@ mod tests {
     #[test]
     fn keeps_three_quarters_scaled_and_gradients_see_the_same_mask() {
         let x = Var::ones((10, 2000), DType::F32, &Device::Cpu).unwrap();
-        let y = dropout(&x, MASK).unwrap();
+        let y = dropped(&x, MASK);
         let grad = y.sum_all().unwrap().backward().unwrap().get(&x).unwrap().clone();
         let y = values(&y);
         assert_eq!(values(&grad), y);
@@ -79,10 +81,10 @@ mod tests {
     #[test]
     fn every_part_of_the_name_changes_the_mask() {
         let x = Tensor::ones(9000, DType::F32, &Device::Cpu).unwrap();
-        let base = values(&dropout(&x, MASK).unwrap());
-        assert_eq!(base, values(&dropout(&x, MASK).unwrap()));
+        let base = values(&dropped(&x, MASK));
+        assert_eq!(base, values(&dropped(&x, MASK)));
         for other in [Mask { seed: 6, ..MASK }, Mask { step: 8, ..MASK }, Mask { layer: 3, ..MASK }] {
-            assert_ne!(base, values(&dropout(&x, other).unwrap()));
+            assert_ne!(base, values(&dropped(&x, other)));
         }
         assert_ne!(base[..BLOCK], base[BLOCK..2 * BLOCK]);
     }
@@ -90,6 +92,6 @@ mod tests {
     #[test]
     fn probability_zero_changes_nothing() {
         let x = Tensor::ones(100, DType::F32, &Device::Cpu).unwrap();
-        assert_eq!(values(&dropout(&x, Mask { probability: 0.0, ..MASK }).unwrap()), vec![1.0; 100]);
+        assert_eq!(values(&dropped(&x, Mask { probability: 0.0, ..MASK })), vec![1.0; 100]);
     }
 }

@@ -2,6 +2,7 @@
 //! depend on the number of threads.
 
 mod batch_norm;
+mod convolve;
 mod dropout;
 mod kernels;
 mod loss;
@@ -10,6 +11,7 @@ mod pool;
 pub(crate) mod testing;
 
 pub(crate) use batch_norm::{Moments, batch_norm, normalise};
+pub(crate) use convolve::convolve;
 pub(crate) use dropout::{Mask, dropout};
 pub(crate) use loss::{cross_entropy, relative_l2, relative_l2_errors};
 pub(crate) use pool::mean_over_positions;
@@ -18,7 +20,7 @@ use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail}
 use std::ops::Range;
 
 /// Elements that are worth a task of their own.
-const GRAIN: usize = 8192;
+pub(crate) const GRAIN: usize = 8192;
 
 /// Planes of `len` elements per task.
 fn planes_per_task(len: usize) -> usize {
@@ -26,7 +28,7 @@ fn planes_per_task(len: usize) -> usize {
 }
 
 /// The values of a contiguous f32 operand on the CPU.
-fn operand<'a>(op: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+pub(crate) fn operand<'a>(op: &str, storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
     let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
         bail!("{op}: operands must be contiguous f32 tensors, not {layout:?}")
     };
@@ -68,15 +70,22 @@ fn planes(op: &str, dims: &[usize]) -> Result<(usize, usize, usize)> {
 mod tests {
     use super::testing::{check_gradients, ramp};
     use super::*;
+    use crate::Activation;
 
-    /// The operations of candle that networks use as they are: residual sums, where an operand
-    /// meets itself again, and the removal of the position axis after pooling.
+    /// Residual sums, where an operand meets itself again, and the removal of the position axis after
+    /// pooling.
     #[test]
-    fn borrowed_operations_have_right_gradients() {
+    fn sums_and_reshapes_have_right_gradients() {
         let inputs = [(vec![2, 3, 4], ramp(24, 1)), (vec![2, 3, 4], ramp(24, 2))];
         check_gradients(
             &inputs,
-            |t| (mean_over_positions(&(&t[0] + &t[1])?)? + mean_over_positions(&t[0])?)?.squeeze(2),
+            |t| {
+                let (a, b) = (Activation::from_tensor(&t[0])?, Activation::from_tensor(&t[1])?);
+                mean_over_positions(&a.add(&b)?)?
+                    .add(&mean_over_positions(&a)?)?
+                    .reshape((2, 3))?
+                    .into_tensor()
+            },
             |v| {
                 let mean = |i: usize, v: &[f64]| v[4 * i..4 * i + 4].iter().sum::<f64>() / 4.0;
                 (0..6).map(|i| 2.0 * mean(i, &v[0]) + mean(i, &v[1])).collect()

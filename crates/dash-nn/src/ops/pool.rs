@@ -3,47 +3,38 @@
 use super::{
     Values,
     kernels::{self, Sum},
-    operand, planes, planes_per_task};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+    planes, planes_per_task,
+};
+use crate::Activation;
+use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-struct MeanOverPositions;
+const OP: &str = "mean-over-positions";
 
 /// [B, C, ...] -> [B, C, 1].
-pub(crate) fn mean_over_positions(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(MeanOverPositions)
-}
-
-impl CustomOp1 for MeanOverPositions {
-    fn name(&self) -> &'static str {
-        "mean-over-positions"
+pub(crate) fn mean_over_positions(x: &Activation) -> Result<Activation> {
+    let value = x.value();
+    let (b, c, n) = planes(OP, value.dims())?;
+    if n == 0 {
+        bail!("{OP}: no positions in {:?}", value.dims())
     }
-
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (b, c, n) = planes(self.name(), layout.dims())?;
-        if n == 0 {
-            bail!("{}: no positions in {:?}", self.name(), layout.dims())
-        }
-        let x = operand(self.name(), x, layout)?;
-        let means = x
-            .par_chunks(n)
-            .with_min_len(planes_per_task(n))
-            .map(|plane| (kernels::run(Sum(plane)) / n as f64) as f32)
-            .collect();
-        Ok((CpuStorage::F32(means), Shape::from((b, c, 1))))
-    }
-
-    fn bwd(&self, x: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let (_, _, n) = planes(self.name(), x.dims())?;
-        let grad = grad.contiguous()?;
-        let values = Values::of(self.name(), &grad)?;
-        let mut out = vec![0f32; x.elem_count()];
+    let means: Vec<f32> = Values::of(OP, value)?
+        .as_slice()
+        .par_chunks(n)
+        .with_min_len(planes_per_task(n))
+        .map(|plane| (kernels::run(Sum(plane)) / n as f64) as f32)
+        .collect();
+    let means = Tensor::from_vec(means, (b, c, 1), value.device())?;
+    let shape = value.shape().clone();
+    x.map(OP, means, move |grad| {
+        let values = Values::of(OP, grad)?;
+        let mut out = vec![0f32; shape.elem_count()];
         out.par_chunks_mut(n)
             .zip(values.as_slice())
             .with_min_len(planes_per_task(n))
             .for_each(|(plane, &g)| plane.fill((f64::from(g) / n as f64) as f32));
-        Ok(Some(Tensor::from_vec(out, x.shape(), x.device())?))
-    }
+        Tensor::from_vec(out, &shape, grad.device())
+    })
 }
 
 #[cfg(test)]
@@ -57,7 +48,7 @@ mod tests {
             let n: usize = dims[2..].iter().product();
             check_gradients(
                 &[(dims.clone(), ramp(dims.iter().product(), 4))],
-                |t| mean_over_positions(&t[0]),
+                |t| mean_over_positions(&Activation::from_tensor(&t[0])?)?.into_tensor(),
                 |v| v[0].chunks(n).map(|p| p.iter().sum::<f64>() / n as f64).collect(),
             );
         }
