@@ -33,8 +33,6 @@ mod op;
 pub mod oracle;
 mod parallel;
 mod plan;
-#[doc(hidden)]
-pub mod prof;
 mod problem;
 mod spectral;
 mod taps;

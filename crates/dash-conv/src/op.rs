@@ -248,7 +248,6 @@ impl CustomOp3 for ConvOp {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let p = &self.problem; let _g = crate::prof::g(format!("FWD {} {}>{} g{} {:?} s{} t{} : {}", p.batch, p.c_in, p.c_out, p.groups, p.size, p.stride[1], p.offsets.len(), Plan::choose(p)));
         let mut y = vec![0.0; self.problem.lens()[2]];
         self.kernel.forward(
             contiguous(x, x_layout)?,
@@ -283,7 +282,6 @@ impl ConvOp {
         want_dx: bool,
     ) -> Result<(Option<Tensor>, Tensor, Tensor)> {
         let p = &self.problem;
-        let _g = crate::prof::g(format!("BWD {} {}>{} g{} {:?} s{} t{} : {}", p.batch, p.c_in, p.c_out, p.groups, p.size, p.stride[1], p.offsets.len(), Plan::choose(p)));
         let [x_len, weights_len, _] = p.lens();
         let mut dx = want_dx.then(|| vec![0.0; x_len]);
         let mut dw = vec![0.0; weights_len];

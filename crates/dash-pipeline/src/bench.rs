@@ -251,12 +251,10 @@ fn steps(
     for number in 0..bench.warmup + bench.steps.get() {
         let start = Instant::now();
         step(network, params, &mut sgd, rates, number as u64, &input, &targets)?;
-        if number + 1 == bench.warmup { dash_conv::prof::dump(); eprintln!("====="); }
         if number >= bench.warmup {
             times.push(1e3 * start.elapsed().as_secs_f64());
         }
     }
-    dash_conv::prof::dump();
     Ok(times)
 }
 

@@ -107,7 +107,6 @@ impl BatchNorm {
     }
 
     fn forward(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        let _g = dash_conv::prof::g("BN fwd");
         let (_, c, n) = self.dims;
         let (values, weight, bias) = (Values::of(OP, x)?, Values::of(OP, weight)?, Values::of(OP, bias)?);
         let (values, weight, bias) = (values.as_slice(), weight.as_slice(), bias.as_slice());
@@ -131,7 +130,6 @@ impl BatchNorm {
     /// Gradients in x (if wanted), weight and bias, given input, output (read only with a ReLU) and
     /// the gradient of the output.
     fn gradients(&self, [x, y, grad]: [&Tensor; 3], weight: &Tensor, want_dx: bool) -> Result<Gradients> {
-        let _g = dash_conv::prof::g("BN bwd");
         let moments = &self.moments;
         let (b, c, n) = self.dims;
         let (x_values, y_values) = (Values::of(OP, x)?, Values::of(OP, y)?);
