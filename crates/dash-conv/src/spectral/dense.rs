@@ -60,7 +60,12 @@ impl Spectral {
     }
 
     /// The products of all frequencies of transforms of one axis.
-    fn planar_products(&self, recipe: &Recipe, [left, right]: [(&Planes, &[f32]); 2], out: &Planes) -> Buffer {
+    fn planar_products(
+        &self,
+        recipe: &Recipe,
+        [left, right]: [(&Planes, &[f32]); 2],
+        out: &Planes,
+    ) -> Buffer {
         let (t, step) = (&self.transform, self.transform.step());
         let mut results = Buffer::stale(t.half() * out.pitch());
         let work = recipe.rows.len() * recipe.columns.len() * out.groups * t.lanes * 4;

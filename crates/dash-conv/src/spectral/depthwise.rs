@@ -47,12 +47,29 @@ impl Spectral {
         let (kernels, pitch) = (self.kernel_lanes(&source, weights), source.planes.pitch());
         let (inputs, outputs) = (self.inputs(0..batch, 0), self.outputs(0..batch, 0).with_bias(bias));
         // `first` is the first column bin, `pitches` the distances of the rows of neighbouring bins.
-        let filter = |work: &mut Work, first: usize, bundle: Bundle, rows: &[f32], results: &mut [f32], pitches: [usize; 2]| {
+        let filter = |work: &mut Work,
+                      first: usize,
+                      bundle: Bundle,
+                      rows: &[f32],
+                      results: &mut [f32],
+                      pitches: [usize; 2]| {
             let kernel = &kernels[first * t.size[0] * pitch + bundle_step(&bundle, t)..];
             let (inputs, outputs) = (&inputs, &outputs);
-            t.arch.dispatch(Filter { t, work, inputs, outputs, rows, kernel, pitch, results, pitches, bundle });
+            t.arch.dispatch(Filter {
+                t,
+                work,
+                inputs,
+                outputs,
+                rows,
+                kernel,
+                pitch,
+                results,
+                pitches,
+                bundle,
+            });
         };
-        let (bundles, in_len, out_len) = (inputs.bundles(), inputs.live() * t.step(), outputs.live() * t.step());
+        let (bundles, in_len, out_len) =
+            (inputs.bundles(), inputs.live() * t.step(), outputs.live() * t.step());
         if bundles >= TASKS {
             let (in_pitch, out_pitch) = (odd(inputs.live()) * t.step(), odd(outputs.live()) * t.step());
             let y = Shared::new(y);
@@ -104,12 +121,29 @@ impl Spectral {
         let (groups, pitch, live) = (source.planes.groups, source.planes.pitch(), inputs.live() * t.step());
         let (bundles, per_piece) = (inputs.bundles(), inputs.per_piece());
         let column = t.size[0] * t.step();
-        let gradients = |work: [&mut Work; 2], first: usize, bundle: Bundle, [rows, grads]: [&[f32]; 2], sums: &mut [f32], results: &mut [f32], pitches: [usize; 2]| {
+        let gradients = |work: [&mut Work; 2],
+                         first: usize,
+                         bundle: Bundle,
+                         [rows, grads]: [&[f32]; 2],
+                         sums: &mut [f32],
+                         results: &mut [f32],
+                         pitches: [usize; 2]| {
             let at = |k: &'_ Buffer| first * t.size[0] * pitch + bundle_step(&bundle, t)..k.len();
             let kernel = kernels.as_ref().map(|k| &k[at(k)]);
             let (inputs, outputs) = (&inputs, &outputs);
             t.arch.dispatch(Gradients {
-                t, work, inputs, outputs, rows, grads, kernel, pitch, sums, results, pitches, bundle,
+                t,
+                work,
+                inputs,
+                outputs,
+                rows,
+                grads,
+                kernel,
+                pitch,
+                sums,
+                results,
+                pitches,
+                bundle,
             });
         };
         // Sums, `[part][group][column bin][row bin]`.
@@ -160,7 +194,15 @@ impl Spectral {
                         #[allow(unsafe_code)]
                         let results = if has_dx { unsafe { to.slice(at, live) } } else { &mut [] };
                         let rows = [&rows[at..at + live], grads];
-                        gradients([first, second], bin, inputs.bundle(index), rows, sum, results, [live, grad_live]);
+                        gradients(
+                            [first, second],
+                            bin,
+                            inputs.bundle(index),
+                            rows,
+                            sum,
+                            results,
+                            [live, grad_live],
+                        );
                     }
                 },
             );

@@ -129,14 +129,16 @@ impl Geometry {
             let divisors = if divisor > 1 { vec![1, divisor] } else { vec![1] };
             let mut found: Vec<Axis> = Vec::new();
             for dilation in divisors {
-                let reach = |sign: i64| offsets().map(|o| (sign * o).max(0) as usize / dilation).max().unwrap_or(0);
+                let reach =
+                    |sign: i64| offsets().map(|o| (sign * o).max(0) as usize / dilation).max().unwrap_or(0);
                 let reach = [reach(-1), reach(1)];
                 let longest = problem.size[axis].div_ceil(dilation);
                 // Tiles shorter than the extent of the taps waste most of their transform.
                 let most = longest.div_ceil((reach[0] + reach[1]).max(3)).clamp(1, TILES);
                 for tiles in 1..=most {
                     let fast = |least| if axis == 0 { fast_rows(least) } else { fast_columns(least) };
-                    let new = Axis::new(problem.size[axis], problem.stride[axis], dilation, reach, tiles, fast);
+                    let new =
+                        Axis::new(problem.size[axis], problem.stride[axis], dilation, reach, tiles, fast);
                     if !found.contains(&new) {
                         found.push(new);
                     }
@@ -242,7 +244,8 @@ mod tests {
                     let outputs = size.div_ceil(stride);
                     let expected: Vec<f64> = (0..outputs)
                         .map(|t| {
-                            let at = |o: i64| usize::try_from((t * stride) as i64 + o).ok().and_then(|p| x.get(p));
+                            let at =
+                                |o: i64| usize::try_from((t * stride) as i64 + o).ok().and_then(|p| x.get(p));
                             taps.iter().map(|&(o, w)| w * at(o).copied().unwrap_or(0.0)).sum()
                         })
                         .collect();

@@ -78,8 +78,7 @@ impl ComplexFft {
         let (mut current, mut stride) = (len, 1);
         for radix in radices(len, wide)? {
             let parts = current / radix;
-            let twiddles =
-                (1..parts).flat_map(|p| (1..radix).map(move |k| unit(p * k, current))).collect();
+            let twiddles = (1..parts).flat_map(|p| (1..radix).map(move |k| unit(p * k, current))).collect();
             passes.push(Pass { radix, parts, stride, twiddles });
             current = parts;
             stride *= radix;
@@ -122,7 +121,10 @@ impl Pass {
         to: &mut [Vector<S>],
     ) {
         let (parts, stride) = (self.parts, self.stride);
-        assert!(from.len() >= 2 * R * parts * stride && to.len() >= 2 * R * parts * stride, "buffers of one pass");
+        assert!(
+            from.len() >= 2 * R * parts * stride && to.len() >= 2 * R * parts * stride,
+            "buffers of one pass"
+        );
         assert!(self.twiddles.len() == (parts - 1) * (R - 1), "twiddles of one pass");
         // An inverse transform is a forward one with real and imaginary parts exchanged.
         let (re, im) = (usize::from(INVERSE), usize::from(!INVERSE));

@@ -37,7 +37,13 @@ pub(crate) struct Spectral {
 }
 
 fn in_runs(axis: &Axis) -> Vec<Run> {
-    let run = |p: &geometry::Piece| Run { start: p.in_start, step: axis.dilation, len: p.in_len, at: p.in_at, stride: 1 };
+    let run = |p: &geometry::Piece| Run {
+        start: p.in_start,
+        step: axis.dilation,
+        len: p.in_len,
+        at: p.in_at,
+        stride: 1,
+    };
     axis.pieces.iter().map(run).collect()
 }
 
@@ -81,14 +87,16 @@ impl Spectral {
     /// The input maps of some samples, of one group.
     fn inputs(&self, samples: Range<usize>, group: usize) -> Maps<'_> {
         let (p, lanes) = (&self.problem, self.transform.lanes);
-        let channels = if p.is_depthwise() { 0..p.c_in } else { group * p.group_in()..(group + 1) * p.group_in() };
+        let channels =
+            if p.is_depthwise() { 0..p.c_in } else { group * p.group_in()..(group + 1) * p.group_in() };
         Maps::new(samples, p.c_in, channels, lanes, p.size, &self.in_runs)
     }
 
     /// The output maps of some samples, of one group.
     fn outputs(&self, samples: Range<usize>, group: usize) -> Maps<'_> {
         let (p, lanes) = (&self.problem, self.transform.lanes);
-        let channels = if p.is_depthwise() { 0..p.c_out } else { group * p.group_out()..(group + 1) * p.group_out() };
+        let channels =
+            if p.is_depthwise() { 0..p.c_out } else { group * p.group_out()..(group + 1) * p.group_out() };
         Maps::new(samples, p.c_out, channels, lanes, p.out_size(), &self.out_runs)
     }
 

@@ -88,7 +88,8 @@ impl Product<'_> {
             // SAFETY: all operands are inside their buffers by the assertion in `run`.
             #[allow(unsafe_code)]
             unsafe {
-                let (br, bi) = (right.cast::<Vector<S>>().read(), right.add(lanes).cast::<Vector<S>>().read());
+                let (br, bi) =
+                    (right.cast::<Vector<S>>().read(), right.add(lanes).cast::<Vector<S>>().read());
                 for i in 0..M {
                     let at = rows[i].add(column);
                     let (ar, ai) = (simd.splat_f32s(*at), simd.splat_f32s(*at.add(lanes)));

@@ -122,7 +122,15 @@ impl Transform {
         for row in 0..source.rows(bundle.piece) {
             source.fill(&bundle, row, values, &mut work.a[..self.size[1] * self.lanes]);
             let first = row * self.step();
-            self.arch.dispatch(ForwardRow { t: self, work, to: &to, per_bin: pitch, first, planes: None, bundle });
+            self.arch.dispatch(ForwardRow {
+                t: self,
+                work,
+                to: &to,
+                per_bin: pitch,
+                first,
+                planes: None,
+                bundle,
+            });
         }
     }
 
@@ -139,8 +147,15 @@ impl Transform {
         for row in 0..source.rows(bundle.piece) {
             let first = row * self.step();
             let planes = None;
-            let in_other =
-                self.arch.dispatch(InverseRow { t: self, work, numbers, per_bin: pitch, first, planes, bundle });
+            let in_other = self.arch.dispatch(InverseRow {
+                t: self,
+                work,
+                numbers,
+                per_bin: pitch,
+                first,
+                planes,
+                bundle,
+            });
             source.read(&bundle, row, if in_other { &work.b } else { &work.a }, values);
         }
     }
@@ -185,7 +200,16 @@ impl Transform {
                 let rows = &rows[from..from + live * self.step()];
                 let spectra = bin * self.size[0] * source.planes().pitch();
                 let planes = source.planes();
-                self.arch.dispatch(ForwardColumn { t: self, work, source, planes, rows, to: &to, spectra, bundle });
+                self.arch.dispatch(ForwardColumn {
+                    t: self,
+                    work,
+                    source,
+                    planes,
+                    rows,
+                    to: &to,
+                    spectra,
+                    bundle,
+                });
             },
         );
     }
@@ -211,7 +235,16 @@ impl Transform {
                 let rows = unsafe { to.slice(at, live * self.step()) };
                 let from = bin * self.size[0] * source.planes().pitch();
                 let planes = source.planes();
-                self.arch.dispatch(InverseColumn { t: self, work, source, planes, spectra, from, rows, bundle });
+                self.arch.dispatch(InverseColumn {
+                    t: self,
+                    work,
+                    source,
+                    planes,
+                    spectra,
+                    from,
+                    rows,
+                    bundle,
+                });
             },
         );
     }
@@ -346,8 +379,7 @@ fn scatter<S: Simd>(
         let to = unsafe { spectra.slice(slot + s * 2 * lanes, 2 * lanes) };
         let at = s * planes.channels;
         to[..planes.channels].copy_from_slice(&packed[at..at + planes.channels]);
-        to[lanes..lanes + planes.channels]
-            .copy_from_slice(&packed[lanes + at..lanes + at + planes.channels]);
+        to[lanes..lanes + planes.channels].copy_from_slice(&packed[lanes + at..lanes + at + planes.channels]);
     }
 }
 

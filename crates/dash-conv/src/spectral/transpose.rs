@@ -135,7 +135,8 @@ mod tests {
     #[test]
     fn lanes_hold_rows_and_give_them_back() {
         let (len, lanes) = (21, 16);
-        let rows: Vec<Vec<f32>> = (0..BLOCK).map(|r| (0..len).map(|i| (100 * r + i) as f32).collect()).collect();
+        let rows: Vec<Vec<f32>> =
+            (0..BLOCK).map(|r| (0..len).map(|i| (100 * r + i) as f32).collect()).collect();
         let sources: [&[f32]; BLOCK] = std::array::from_fn(|i| rows[i].as_slice());
         let mut out = vec![-1.0; len * lanes];
         let done = into_lanes(&sources, &mut out[3..], lanes);
