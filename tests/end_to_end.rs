@@ -119,6 +119,39 @@ fn a_changed_setting_runs_what_depends_on_it_and_nothing_else() {
 }
 
 #[test]
+fn measured_plans_are_recorded_and_never_taken_for_those_of_the_model() {
+    let bench = tiny();
+    let base = ["run", "tiny.toml", "--set", "methods=[\"backbone\"]", "--seeds", "0"];
+    let measured = [&base[..], &["--plan", "measure"]].concat();
+    bench.run(&base).well();
+    let record = || bench.json("runs/tiny/0/backbone-retrain/stage.json");
+    let sizes = |record: &Value| record["plan"]["convolutions"].as_array().unwrap().clone();
+    let by_model = record();
+    assert_eq!(by_model["plan"]["by"], "model");
+    // Batches of four: the stem's three channels become sixteen.
+    let stem = sizes(&by_model)
+        .into_iter()
+        .find(|line| line.as_str().unwrap().starts_with("4 x 3 channels of 9x9 to 16, 9 of 9 taps: "));
+    assert!(stem.is_some(), "{by_model}");
+    assert!(bench.json("runs/tiny/dataset/stage.json").get("plan").is_none());
+
+    let trained = ["tiny/0 backbone-tune", "tiny/0 backbone-retrain", "tiny report"];
+    assert_eq!(stages(&bench.run(&measured).well(), "started"), trained);
+    assert!(stages(&bench.run(&measured).well(), "started").is_empty());
+    assert_eq!(record()["plan"]["by"], "measure");
+    assert!(sizes(&record()).iter().any(|line| line.as_str().unwrap().contains("; measured ")));
+
+    let explain = ["explain", "tiny.toml", "backbone-retrain", "--seeds", "0"];
+    let explained = bench.run(&explain).well().stdout;
+    assert!(explained.contains("    plan removed, was \"measure\"\n"), "{explained}");
+    assert!(explained.contains("planned by measure:\n    4 x "), "{explained}");
+    let explained = bench.run(&[&explain[..], &["--plan", "measure", "--format", "json"]].concat()).well();
+    let explained: Value = serde_json::from_str(&explained.stdout).unwrap();
+    assert_eq!(explained["plan"][0]["action"], "reuse");
+    assert_eq!(explained["plan"][0]["convolutions"]["by"], "measure");
+}
+
+#[test]
 fn damage_is_noticed_named_and_repaired() {
     let bench = tiny();
     let arguments = ["run", "tiny.toml", "--set", "methods=[\"backbone\"]", "--seeds", "3"];

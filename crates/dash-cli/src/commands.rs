@@ -6,8 +6,9 @@ use crate::{
     files, output, progress,
 };
 use clap::CommandFactory;
+use dash_conv::Planner;
 use dash_pipeline::{
-    DeviceChoice, Folders, Local, Training,
+    Batch, DeviceChoice, Folders, Local, Training,
     bench::{self, Bench, Kernels, TimedStage},
 };
 use std::{
@@ -23,7 +24,10 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
         Command::Status(args) => output::status(&dash_pipeline::status(&folders(&args))?, args.format),
         Command::Explain(args) => explain(&args),
         Command::Report(args) => {
-            let outcome = dash_pipeline::report(&files::batch(&args.input)?, &folders(&args.folders))?;
+            let outcome = dash_pipeline::report(
+                &files::batch(&args.input, args.planning.planner())?,
+                &folders(&args.folders),
+            )?;
             output::outcome(&outcome, args.folders.format)
         }
         Command::Data(Data::Ingest(args)) => ingest(&args),
@@ -38,7 +42,7 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
 }
 
 fn run_pipelines(args: &args::Run) -> Result<(), Error> {
-    let batch = files::batch(&args.input)?;
+    let batch = files::batch(&args.input, args.planning.planner())?;
     let folders = folders(&args.folders);
     if args.dry_run {
         return output::plan(&dash_pipeline::plan(&batch, &folders)?, args.folders.format);
@@ -52,7 +56,7 @@ fn run_pipelines(args: &args::Run) -> Result<(), Error> {
 }
 
 fn check(args: &args::Check) -> Result<(), Error> {
-    let batch = files::batch(&args.input)?;
+    let batch = files::batch(&args.input, Planner::default())?;
     let mut out = io::stdout().lock();
     for (i, pipeline) in batch.pipelines.iter().enumerate() {
         if i > 0 {
@@ -64,7 +68,8 @@ fn check(args: &args::Check) -> Result<(), Error> {
 }
 
 fn explain(args: &args::Explain) -> Result<(), Error> {
-    let batch = dash_pipeline::Batch::one(files::one(&args.file, &args.changes)?);
+    let pipeline = files::one(&args.file, &args.changes)?;
+    let batch = Batch { planner: args.planning.planner(), ..Batch::one(pipeline) };
     let planned = dash_pipeline::plan(&batch, &folders(&args.folders))?;
     let chosen: Vec<_> = planned.iter().filter(|p| p.stage == args.stage).cloned().collect();
     if chosen.is_empty() {
@@ -78,7 +83,7 @@ fn explain(args: &args::Explain) -> Result<(), Error> {
 }
 
 fn ingest(args: &args::Ingest) -> Result<(), Error> {
-    let batch = files::batch(&args.input)?;
+    let batch = files::batch(&args.input, Planner::default())?;
     let folders = folders(&args.folders);
     let executor = executor(&args.execution)?;
     let listener = progress::listener(&args.execution)?;
@@ -105,9 +110,10 @@ fn time(args: &args::Bench) -> Result<(), Error> {
         BenchStage::Retrain => TimedStage::Retrain(kernels),
     };
     let (task, batch, steps, warmup) = (args.task, args.batch, args.steps, args.warmup);
+    let plan = args.planning.policy();
     set_threads(args.threads)?;
     let device = DeviceChoice::Cpu.open()?;
-    output::timing(&bench::bench(&Bench { task, stage, batch, steps, warmup }, &device)?, args.format)
+    output::timing(&bench::bench(&Bench { task, stage, batch, steps, warmup, plan }, &device)?, args.format)
 }
 
 fn folders(args: &args::Folders) -> Folders {

@@ -76,13 +76,27 @@ pub(crate) fn plan(planned: &[Planned], format: Format) -> Result<(), Error> {
 /// Why, in full.
 pub(crate) fn explanation(planned: &[Planned], format: Format) -> Result<(), Error> {
     if format == Format::Json {
-        return document(&json!({ "plan": planned.iter().map(step).collect::<Vec<_>>() }));
+        let full = |p: &Planned| {
+            let mut value = step(p);
+            let plan = p.plan.as_ref().map(|plan| json!({ "by": plan.by, "sizes": plan.convolutions }));
+            if let Some(object) = value.as_object_mut() {
+                object.insert("convolutions".to_owned(), json!(plan));
+            }
+            value
+        };
+        return document(&json!({ "plan": planned.iter().map(full).collect::<Vec<_>>() }));
     }
     let mut out = io::stdout().lock();
     for p in planned {
         writeln!(out, "{} {}: {} ({})", p.run, p.stage, action(p.action), p.reason)?;
         for difference in &p.differences {
             writeln!(out, "    {difference}")?;
+        }
+        if let Some(plan) = &p.plan {
+            writeln!(out, "  convolutions of the earlier result, planned by {}:", plan.by)?;
+            for convolution in &plan.convolutions {
+                writeln!(out, "    {convolution}")?;
+            }
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 
 use crate::Error;
 use candle_core::{Device, Tensor};
+use dash_conv::{Planner, Policy};
 use dash_core::{
     pipeline::{Backbone, Candidate, Loss, Metric, Search},
     random::{Purpose, stream},
@@ -142,8 +143,10 @@ pub struct Bench {
     pub batch: Option<NonZeroUsize>,
     /// Timed steps.
     pub steps: NonZeroUsize,
-    /// Steps before them that are not timed.
+    /// Steps before them that are not timed; where plans are measured, at least the one that does it.
     pub warmup: usize,
+    /// What the algorithms of convolutions are chosen by.
+    pub plan: Policy,
 }
 
 /// What was measured.
@@ -169,6 +172,10 @@ pub struct Timing {
     pub params: usize,
     /// Largest resident memory of this process so far; none where the system does not tell.
     pub peak_rss_mib: Option<u64>,
+    /// `measure` where plans were measured. The cost model is not named: that is what earlier
+    /// versions and the comparison's other side write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 /// Times training steps in the calling thread's pool.
@@ -177,7 +184,7 @@ pub struct Timing {
 /// If the network cannot be built or computed.
 pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
     let batch = bench.batch.map_or(bench.task.batch, NonZeroUsize::get);
-    let (network, params) = network(bench.task, bench.stage, device)?;
+    let (network, params) = network(bench.task, bench.stage, &Planner::new(bench.plan), device)?;
     let mut times = steps(bench, batch, network.as_ref(), &params, device)?;
     times.sort_by(f64::total_cmp);
     let at = |index: usize| times.get(index).map_or(f64::NAN, |ms| (100.0 * ms).round() / 100.0);
@@ -193,6 +200,7 @@ pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
         runs: times.len(),
         params: params.count(),
         peak_rss_mib: peak_rss_mib(),
+        plan: (bench.plan == Policy::Measure).then(|| bench.plan.to_string()),
     })
 }
 
@@ -201,6 +209,7 @@ pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
 fn network(
     task: &TaskShape,
     stage: TimedStage,
+    planner: &Planner,
     device: &Device,
 ) -> Result<(Box<dyn Network>, Params), dash_nn::Error> {
     let (backbone, layers) = match (task.input, stage) {
@@ -219,7 +228,7 @@ fn network(
         }
         TimedStage::Retrain(kernels) => Box::new(Plain { pattern: Some(kernels.pattern(task, layers)) }),
     };
-    let mut params = ParamBuilder::new(0, 0, device);
+    let mut params = ParamBuilder::new(0, 0, device).with_planner(planner);
     let network = build(&backbone, task.input, task.outputs, task.dense, 0.0, convs.as_mut(), &mut params)?;
     Ok((network, params.finish()))
 }
@@ -247,11 +256,12 @@ fn steps(
     };
     let mut sgd = Sgd::new(params, 0.9, 5e-4)?;
     let rates = Rates { weights: 1e-2, architecture: 1e-2 };
+    let warmup = bench.warmup.max(usize::from(bench.plan == Policy::Measure));
     let mut times = Vec::with_capacity(bench.steps.get());
-    for number in 0..bench.warmup + bench.steps.get() {
+    for number in 0..warmup + bench.steps.get() {
         let start = Instant::now();
         step(network, params, &mut sgd, rates, number as u64, &input, &targets)?;
-        if number >= bench.warmup {
+        if number >= warmup {
             times.push(1e3 * start.elapsed().as_secs_f64());
         }
     }
@@ -311,7 +321,9 @@ mod tests {
     /// DASH, section 15.1.
     #[test]
     fn networks_have_the_published_numbers_of_parameters() {
-        let count = |name: &str, stage| network(named(name), stage, &Device::Cpu).unwrap().1.count();
+        let count = |name: &str, stage| {
+            network(named(name), stage, &Planner::default(), &Device::Cpu).unwrap().1.count()
+        };
         let table = [
             ("cifar100", 1_952_516, 2_774_276),
             ("spherical", 1_952_516, 2_774_276),
@@ -358,10 +370,20 @@ mod tests {
     fn a_bench_reports_what_it_was_asked_for() {
         let task = named("satellite");
         let steps = NonZeroUsize::new(2).unwrap();
-        let bench = Bench { task, stage: TimedStage::Search, batch: NonZeroUsize::new(1), steps, warmup: 0 };
+        let bench = Bench {
+            task,
+            stage: TimedStage::Search,
+            batch: NonZeroUsize::new(1),
+            steps,
+            warmup: 0,
+            plan: Policy::Model,
+        };
         let timing = super::bench(&bench, &Device::Cpu).unwrap();
         assert_eq!((timing.task, timing.stage, timing.method.as_str()), ("satellite", "search", "dash-nas"));
         assert_eq!((timing.batch, timing.runs, timing.params), (1, 2, 2_000_268));
         assert!(timing.min_ms > 0.0 && timing.min_ms <= timing.ms_per_step);
+        assert!(!serde_json::to_string(&timing).unwrap().contains("\"plan\""));
+        let measured = super::bench(&Bench { plan: Policy::Measure, ..bench }, &Device::Cpu).unwrap();
+        assert_eq!((measured.plan.as_deref(), measured.runs), (Some("measure"), 2));
     }
 }

@@ -105,7 +105,7 @@ impl ConvBuilder for Supernet {
             Init::Normal { std: ALPHA_STD },
         )?;
         self.layers.push(SearchedLayer { name: name.clone(), alpha: alpha.clone() });
-        let conv = TapConv::new(mixture.taps().clone(), groups, spec.stride)?;
+        let conv = TapConv::new(mixture.taps().clone(), groups, spec.stride)?.with_planner(params.planner());
         Ok(Box::new(MixedConv {
             mixture,
             conv,
