@@ -61,11 +61,14 @@ Examples:
     /// Work with datasets
     #[command(subcommand)]
     Data(Data),
-    /// Time whole training steps on synthetic data of a task's shape
+    /// Time whole training steps on synthetic data: of a task's shape, or the publication's comparison
+    /// of three ways to compute mixtures
     #[command(after_help = "\
 Examples:
   dash-nas bench --task cifar100 --stage search --batch 16
-  dash-nas bench --task ecg --stage retrain --pattern 3x1 --batch 128 --threads 2 --format json")]
+  dash-nas bench --task ecg --stage retrain --pattern 3x1 --batch 128 --threads 2 --format json
+  dash-nas bench --sweep --plot speed.svg
+  dash-nas bench --sweep --points 3 --batch 32 --steps 2 --format json")]
     Bench(Bench),
     /// Print the JSON schema of pipeline files
     Schema,
@@ -227,13 +230,25 @@ pub(crate) struct Ingest {
 pub(crate) struct Bench {
     /// The task whose shapes, network and search space are taken
     #[arg(long, value_name = "TASK", value_parser = task_parser())]
-    pub(crate) task: &'static TaskShape,
+    #[arg(required_unless_present = "sweep", conflicts_with = "sweep")]
+    pub(crate) task: Option<&'static TaskShape>,
     /// The stage that the step belongs to
-    #[arg(long, value_enum, default_value_t = BenchStage::Search)]
+    #[arg(long, value_enum, default_value_t = BenchStage::Search, conflicts_with = "sweep")]
     pub(crate) stage: BenchStage,
     /// Kernels of the retrained network
-    #[arg(long, value_enum, default_value_t = Pattern::Spread)]
+    #[arg(long, value_enum, default_value_t = Pattern::Spread, conflicts_with = "sweep")]
     pub(crate) pattern: Pattern,
+    /// Instead of a task, compare three ways to compute mixtures on a 1-D network of 16 channels:
+    /// over 1 to 49 candidates, and over inputs of length 32 to 2048. Steps of one way at one point
+    /// end after 20 seconds; `runs` says how many were timed
+    #[arg(long)]
+    pub(crate) sweep: bool,
+    /// Of each sweep only the first N of seven points
+    #[arg(long, value_name = "N", conflicts_with = "task")]
+    pub(crate) points: Option<NonZeroUsize>,
+    /// Draw both sweeps into this SVG file
+    #[arg(long, value_name = "FILE", conflicts_with = "task")]
+    pub(crate) plot: Option<PathBuf>,
     /// Samples per step; by default the publication's
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<NonZeroUsize>,

@@ -10,6 +10,7 @@ use dash_conv::Planner;
 use dash_pipeline::{
     Batch, DeviceChoice, Folders, Local, Training,
     bench::{self, Bench, Kernels, TimedStage},
+    sweep::{self, Method, Settings},
 };
 use std::{
     io::{self, Write},
@@ -109,11 +110,30 @@ fn time(args: &args::Bench) -> Result<(), Error> {
         BenchStage::Search => TimedStage::Search,
         BenchStage::Retrain => TimedStage::Retrain(kernels),
     };
-    let (task, batch, steps, warmup) = (args.task, args.batch, args.steps, args.warmup);
-    let plan = args.planning.policy();
+    let (batch, steps, warmup, plan) = (args.batch, args.steps, args.warmup, args.planning.policy());
     set_threads(args.threads)?;
+    let Some(task) = args.task else {
+        return compare(args, &Settings { batch, steps, warmup, plan });
+    };
     let device = DeviceChoice::Cpu.open()?;
     output::timing(&bench::bench(&Bench { task, stage, batch, steps, warmup, plan }, &device)?, args.format)
+}
+
+/// The sweeps. What was measured is told and drawn at once: whoever stops it loses nothing.
+fn compare(args: &args::Bench, settings: &Settings) -> Result<(), Error> {
+    let device = DeviceChoice::Cpu.open()?;
+    let mut timings = Vec::new();
+    for point in sweep::points(args.points) {
+        for method in Method::ALL {
+            let timing = sweep::measure(&point, method, settings, &device)?;
+            output::sweep_point(&timing, args.format)?;
+            timings.push(timing);
+            if let Some(path) = &args.plot {
+                dash_store::publish_file(path, &sweep::plot(&timings))?;
+            }
+        }
+    }
+    output::sweeps(&timings, args.format)
 }
 
 fn folders(args: &args::Folders) -> Folders {

@@ -37,6 +37,7 @@ mod parallel;
 mod plan;
 mod planner;
 mod problem;
+mod results;
 mod spectral;
 mod taps;
 
@@ -46,4 +47,5 @@ pub use op::TapConv;
 pub use plan::{Algorithm, Plan};
 pub use planner::{Choice, Planner, Policy};
 pub use problem::Problem;
+pub use results::ResultMixture;
 pub use taps::TapSet;

@@ -146,6 +146,14 @@ impl TapConv {
         Ok(engine)
     }
 
+    /// What computes `problem`, for operations of more than one convolution.
+    pub(crate) fn kernel(&self, problem: &Problem, device: &Device) -> Result<Arc<dyn Kernel>> {
+        match self.engine(problem, device)? {
+            Engine::Kernel(kernel) if device.is_cpu() => Ok(kernel),
+            _ => candle_core::bail!("this operation is computed on the CPU only, and not by dft"),
+        }
+    }
+
     /// Convolves `x`, `[B, C_in, n]` or `[B, C_in, H, W]`, with `weights`,
     /// `[C_out, C_in / groups, taps]`, and adds `bias`, `[C_out]`. Zero-padded, output sizes
     /// `ceil(n / stride)`; differentiable in all three.
@@ -234,7 +242,7 @@ impl CustomOp3 for ConvOp {
 }
 
 /// Sum of the output gradient per channel, in double precision and in a fixed order.
-fn bias_gradient(p: &Problem, grad: &[f32]) -> Vec<f32> {
+pub(crate) fn bias_gradient(p: &Problem, grad: &[f32]) -> Vec<f32> {
     let plane = p.out_plane();
     (0..p.c_out)
         .into_par_iter()

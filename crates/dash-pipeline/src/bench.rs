@@ -3,20 +3,17 @@
 //! The networks, shapes, loss and optimiser are those of the PyTorch program that speed is compared
 //! with (`benches/compare.py`), and so are the names of the results' fields.
 
-use crate::Error;
-use candle_core::{Device, Tensor};
+use crate::{
+    Error,
+    timing::{Counts, Expected, Times, normal, time},
+};
+use candle_core::Device;
 use dash_conv::{Planner, Policy};
-use dash_core::{
-    pipeline::{Backbone, Candidate, Loss, Metric, Search},
-    random::{Purpose, stream},
-};
-use dash_nn::{
-    ConvBuilder, Gradients, Init, Network, Objective, ParamBuilder, Params, Pass, Plain, Rates, Sgd, Targets,
-    build,
-};
+use dash_core::pipeline::{Backbone, Candidate, Search};
+use dash_nn::{ConvBuilder, Network, ParamBuilder, Params, Plain, build};
 use dash_search::{Gumbel, Supernet};
 use serde::Serialize;
-use std::{num::NonZeroUsize, time::Instant};
+use std::num::NonZeroUsize;
 
 /// What one of the ten NAS-Bench-360 tasks looks like to a network.
 #[derive(Debug, PartialEq, Eq)]
@@ -185,9 +182,7 @@ pub struct Timing {
 pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
     let batch = bench.batch.map_or(bench.task.batch, NonZeroUsize::get);
     let (network, params) = network(bench.task, bench.stage, &Planner::new(bench.plan), device)?;
-    let mut times = steps(bench, batch, network.as_ref(), &params, device)?;
-    times.sort_by(f64::total_cmp);
-    let at = |index: usize| times.get(index).map_or(f64::NAN, |ms| (100.0 * ms).round() / 100.0);
+    let times = Times::new(steps(bench, batch, network.as_ref(), &params, device)?);
     let (stage, method) = bench.stage.names();
     Ok(Timing {
         task: bench.task.name,
@@ -195,9 +190,9 @@ pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
         method,
         batch,
         threads: rayon::current_num_threads(),
-        ms_per_step: at(times.len() / 2),
-        min_ms: at(0),
-        runs: times.len(),
+        ms_per_step: times.median,
+        min_ms: times.fastest,
+        runs: times.runs,
         params: params.count(),
         peak_rss_mib: peak_rss_mib(),
         plan: (bench.plan == Policy::Measure).then(|| bench.plan.to_string()),
@@ -241,65 +236,17 @@ fn steps(
     params: &Params,
     device: &Device,
 ) -> Result<Vec<f64>, dash_nn::Error> {
-    let normal = |shape: &[usize], counter: u64| {
-        let mut rng = stream(0, Purpose::Simulation, [counter, 0, 0]);
-        let values = Init::Normal { std: 1.0 }.sample(&mut rng, shape.iter().product());
-        Tensor::from_vec(values, shape, device)
-    };
     let task = bench.task;
-    let input = normal(&[&[batch], task.input].concat(), 0)?;
+    let input = normal(&[&[batch], task.input].concat(), 0, device)?;
     let targets = if task.dense {
         let spatial = task.input.get(1..).unwrap_or_default();
-        Expected::Field(normal(&[&[batch, task.outputs], spatial].concat(), 1)?)
+        Expected::Field(normal(&[&[batch, task.outputs], spatial].concat(), 1, device)?)
     } else {
-        Expected::Classes((0..task.outputs as i64).cycle().take(batch).collect())
+        Expected::classes(task.outputs, batch)
     };
-    let mut sgd = Sgd::new(params, 0.9, 5e-4)?;
-    let rates = Rates { weights: 1e-2, architecture: 1e-2 };
     let warmup = bench.warmup.max(usize::from(bench.plan == Policy::Measure));
-    let mut times = Vec::with_capacity(bench.steps.get());
-    for number in 0..warmup + bench.steps.get() {
-        let start = Instant::now();
-        step(network, params, &mut sgd, rates, number as u64, &input, &targets)?;
-        if number >= warmup {
-            times.push(1e3 * start.elapsed().as_secs_f64());
-        }
-    }
-    Ok(times)
-}
-
-/// What a batch is compared with.
-enum Expected {
-    Classes(Vec<i64>),
-    Field(Tensor),
-}
-
-/// One whole step. What it allocated is free again when it returns.
-fn step(
-    network: &dyn Network,
-    params: &Params,
-    sgd: &mut Sgd,
-    rates: Rates,
-    number: u64,
-    input: &Tensor,
-    expected: &Expected,
-) -> Result<(), dash_nn::Error> {
-    let output = network.forward(input, &Pass { training: true, seed: 0, epoch: 0, step: number })?;
-    let loss = match expected {
-        Expected::Classes(classes) => {
-            let objective =
-                Objective { loss: Loss::CrossEntropy, metric: Metric::ZeroOneError, scaling: None };
-            objective.loss(&output, Targets::Class(classes.clone()))?
-        }
-        Expected::Field(field) => squared_error(&output, field)?,
-    };
-    sgd.step(params, &Gradients::of(&loss, params)?, rates)
-}
-
-/// Mean squared error: the loss of the comparison's other side. No pipeline has it, and on one
-/// output channel candle's own operations are no part of the time.
-fn squared_error(output: &Tensor, field: &Tensor) -> candle_core::Result<Tensor> {
-    (output - field)?.sqr()?.mean_all()
+    let counts = Counts { warmup, steps: bench.steps.get(), limit: None };
+    time(network, params, &input, &targets, counts)
 }
 
 /// Largest resident memory of this process so far, where `/proc` tells it.
@@ -312,7 +259,6 @@ fn peak_rss_mib() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Var;
 
     fn named(name: &str) -> &'static TaskShape {
         TaskShape::named(name).unwrap()
@@ -354,16 +300,6 @@ mod tests {
         assert_eq!(pairs(Kernels::Spread, "ninapro", 4), [(3, 1), (7, 3), (5, 1), (3, 7)]);
         assert_eq!(pairs(Kernels::Spread, "ecg", 5), [(3, 1), (3, 3), (3, 7), (3, 15), (3, 1)]);
         assert_eq!(pairs(Kernels::Plain, "ecg", 9), [(3, 1); 9]);
-    }
-
-    #[test]
-    fn the_squared_error_has_the_right_gradient() {
-        let output = Var::new(&[[1f32, 2.0], [3.0, -4.0]], &Device::Cpu).unwrap();
-        let field = Tensor::new(&[[0f32, 2.0], [5.0, -1.0]], &Device::Cpu).unwrap();
-        let loss = squared_error(&output, &field).unwrap();
-        assert_eq!(loss.to_scalar::<f32>().unwrap(), 3.5);
-        let gradient = loss.backward().unwrap().get(&output).unwrap().to_vec2::<f32>().unwrap();
-        assert_eq!(gradient, [[0.5, 0.0], [-1.0, -1.5]]);
     }
 
     #[test]
