@@ -119,6 +119,39 @@ fn a_changed_setting_runs_what_depends_on_it_and_nothing_else() {
 }
 
 #[test]
+fn measured_plans_are_recorded_and_never_taken_for_those_of_the_model() {
+    let bench = tiny();
+    let base = ["run", "tiny.toml", "--set", "methods=[\"backbone\"]", "--seeds", "0"];
+    let measured = [&base[..], &["--plan", "measure"]].concat();
+    bench.run(&base).well();
+    let record = || bench.json("runs/tiny/0/backbone-retrain/stage.json");
+    let sizes = |record: &Value| record["plan"]["convolutions"].as_array().unwrap().clone();
+    let by_model = record();
+    assert_eq!(by_model["plan"]["by"], "model");
+    // Batches of four: the stem's three channels become sixteen.
+    let stem = sizes(&by_model)
+        .into_iter()
+        .find(|line| line.as_str().unwrap().starts_with("4 x 3 channels of 9x9 to 16, 9 of 9 taps: "));
+    assert!(stem.is_some(), "{by_model}");
+    assert!(bench.json("runs/tiny/dataset/stage.json").get("plan").is_none());
+
+    let trained = ["tiny/0 backbone-tune", "tiny/0 backbone-retrain", "tiny report"];
+    assert_eq!(stages(&bench.run(&measured).well(), "started"), trained);
+    assert!(stages(&bench.run(&measured).well(), "started").is_empty());
+    assert_eq!(record()["plan"]["by"], "measure");
+    assert!(sizes(&record()).iter().any(|line| line.as_str().unwrap().contains("; measured ")));
+
+    let explain = ["explain", "tiny.toml", "backbone-retrain", "--seeds", "0"];
+    let explained = bench.run(&explain).well().stdout;
+    assert!(explained.contains("    plan removed, was \"measure\"\n"), "{explained}");
+    assert!(explained.contains("planned by measure:\n    4 x "), "{explained}");
+    let explained = bench.run(&[&explain[..], &["--plan", "measure", "--format", "json"]].concat()).well();
+    let explained: Value = serde_json::from_str(&explained.stdout).unwrap();
+    assert_eq!(explained["plan"][0]["action"], "reuse");
+    assert_eq!(explained["plan"][0]["convolutions"]["by"], "measure");
+}
+
+#[test]
 fn damage_is_noticed_named_and_repaired() {
     let bench = tiny();
     let arguments = ["run", "tiny.toml", "--set", "methods=[\"backbone\"]", "--seeds", "3"];
@@ -330,6 +363,81 @@ fn an_interrupted_run_says_so_and_goes_on_later() {
     assert!(kill.success());
     assert_eq!(first.wait().unwrap().code(), Some(130));
     assert_eq!(stages(&bench.run(&arguments).well(), "started"), ["tiny/0 retrain", "tiny report"]);
+}
+
+#[test]
+fn a_timed_task_is_one_line_of_json() {
+    let line = |more: &[&str]| -> Value {
+        let base = ["bench", "--task", "ecg", "--batch", "2", "--steps", "1", "--warmup", "0"];
+        let ran = bench().run(&[&base[..], &["--format", "json"], more].concat()).well();
+        serde_json::from_str(&ran.stdout).unwrap()
+    };
+    let timing = line(&[]);
+    let keys: Vec<&str> = timing.as_object().unwrap().keys().map(String::as_str).collect();
+    let contract = [
+        "task",
+        "stage",
+        "method",
+        "batch",
+        "threads",
+        "ms_per_step",
+        "min_ms",
+        "runs",
+        "params",
+        "peak_rss_mib",
+    ];
+    assert_eq!(keys, contract);
+    assert_eq!(
+        (&timing["task"], &timing["stage"], &timing["method"]),
+        (&"ecg".into(), &"search".into(), &"dash-nas".into())
+    );
+    assert_eq!(
+        (&timing["batch"], &timing["runs"], &timing["params"]),
+        (&2.into(), &1.into(), &18_948.into())
+    );
+    assert!(timing["ms_per_step"].as_f64().unwrap() > 0.0);
+    assert_eq!(line(&["--plan", "measure"])["plan"], "measure");
+    bench().run(&["bench"]).failed(2, &["--task"]);
+    bench().run(&["bench", "--task", "ecg", "--points", "1"]).failed(2, &["--points"]);
+}
+
+#[test]
+fn the_sweep_times_three_methods_at_every_point_and_draws_them() {
+    let bench = bench();
+    let base = ["bench", "--sweep", "--batch", "1", "--steps", "1", "--warmup", "0"];
+    let arguments = [&base[..], &["--points", "3", "--format", "json", "--plot", "plots/speed.svg"]].concat();
+    let lines: Vec<Value> =
+        bench.run(&arguments).well().stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let number = |line: &Value, key: &str| line[key].as_u64().unwrap();
+    let text = |line: &Value, key: &str| line[key].as_str().unwrap().to_owned();
+    let found: BTreeSet<_> = (lines.iter())
+        .map(|l| (text(l, "sweep"), number(l, "candidates"), number(l, "length"), text(l, "method")))
+        .collect();
+    let points = [("candidates", 1, 1000), ("candidates", 4, 1000), ("candidates", 9, 1000)];
+    let lengths = [("length", 25, 32), ("length", 25, 64), ("length", 25, 128)];
+    let expected = points.into_iter().chain(lengths).flat_map(|(sweep, candidates, length)| {
+        ["fourier", "mixed-weights", "mixed-results"]
+            .map(|method| (sweep.to_owned(), candidates, length, method.to_owned()))
+    });
+    assert_eq!(found, expected.collect());
+    assert_eq!(lines.len(), 18);
+    for line in &lines {
+        assert_eq!((number(line, "batch"), number(line, "runs")), (1, 1));
+        assert!(number(line, "threads") >= 1);
+        let ms = line["ms_per_step"].as_f64().unwrap();
+        assert_eq!(line["min_ms"], line["ms_per_step"], "one step");
+        assert!((line["seconds_per_epoch"].as_f64().unwrap() - 0.469 * ms).abs() < 1e-6);
+        assert_eq!(text(line, "grouping"), "depthwise where c_in == c_out");
+        assert_eq!(text(line, "plan"), "model");
+    }
+    let plot = String::from_utf8(bench.files("plots")["speed.svg"].clone()).unwrap();
+    assert_eq!(plot.matches("<circle").count(), lines.len());
+
+    let table = bench.run(&[&base[..], &["--points", "1"]].concat()).well();
+    for word in ["mixed-results", "depthwise where c_in == c_out", "469 steps"] {
+        assert!(table.stdout.contains(word), "{}", table.stdout);
+    }
+    bench.run(&["bench", "--sweep", "--task", "ecg"]).failed(2, &["--sweep"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use clap::{
     Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
 };
+use dash_conv::{Planner, Policy};
 use dash_pipeline::{
     DeviceChoice,
     bench::{TASKS, TaskShape},
@@ -40,6 +41,7 @@ Examples:
   dash-nas run pipelines/quickstart.toml
   dash-nas run pipelines/ecg.toml --profile smoke --set dataset.raw=/data/ecg
   dash-nas run pipelines/ecg.toml --set search.epochs=5 --dry-run
+  dash-nas run pipelines/ecg.toml --plan measure
   dash-nas run pipelines/ecg.toml pipelines/darcy-flow.toml --format json")]
     Run(Run),
     /// Check pipeline files and print their effective configuration
@@ -50,7 +52,8 @@ Examples:
     Check(Check),
     /// Show what is finished and who is at work
     Status(Folders),
-    /// Say why a stage would run or be reused, and everything that differs
+    /// Say why a stage would run or be reused, everything that differs, and how the convolutions of its
+    /// earlier result were computed
     #[command(after_help = "Example:\n  dash-nas explain pipelines/ecg.toml retrain --set retrain.epochs=50")]
     Explain(Explain),
     /// Build the report again from finished runs
@@ -58,11 +61,14 @@ Examples:
     /// Work with datasets
     #[command(subcommand)]
     Data(Data),
-    /// Time whole training steps on synthetic data of a task's shape
+    /// Time whole training steps on synthetic data: of a task's shape, or the publication's comparison
+    /// of three ways to compute mixtures
     #[command(after_help = "\
 Examples:
   dash-nas bench --task cifar100 --stage search --batch 16
-  dash-nas bench --task ecg --stage retrain --pattern 3x1 --batch 128 --threads 2 --format json")]
+  dash-nas bench --task ecg --stage retrain --pattern 3x1 --batch 128 --threads 2 --format json
+  dash-nas bench --sweep --plot speed.svg
+  dash-nas bench --sweep --points 3 --batch 32 --steps 2 --format json")]
     Bench(Bench),
     /// Print the JSON schema of pipeline files
     Schema,
@@ -119,6 +125,37 @@ pub(crate) struct Folders {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct Planning {
+    /// How the algorithms of convolutions are chosen: by a cost model, the same everywhere, or by
+    /// timing them where a size is met first, which can change the last digits of results
+    #[arg(long, value_enum, default_value_t = Plan::Model)]
+    pub(crate) plan: Plan,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Plan {
+    /// By a cost model; stages that were run with measured plans are not reused
+    Model,
+    /// By timing; stages that were run with the cost model are not reused
+    Measure,
+}
+
+impl Planning {
+    /// What plans are chosen by.
+    pub(crate) fn policy(&self) -> Policy {
+        match self.plan {
+            Plan::Model => Policy::Model,
+            Plan::Measure => Policy::Measure,
+        }
+    }
+
+    /// A planner that has planned nothing yet.
+    pub(crate) fn planner(&self) -> Planner {
+        Planner::new(self.policy())
+    }
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct Execution {
     /// Threads to compute with; by default one per core. Results do not depend on it
     #[arg(long, value_name = "N")]
@@ -142,6 +179,8 @@ pub(crate) struct Run {
     pub(crate) folders: Folders,
     #[command(flatten)]
     pub(crate) execution: Execution,
+    #[command(flatten)]
+    pub(crate) planning: Planning,
     /// Print what would be done and why, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -162,6 +201,8 @@ pub(crate) struct Explain {
     #[command(flatten)]
     pub(crate) changes: Changes,
     #[command(flatten)]
+    pub(crate) planning: Planning,
+    #[command(flatten)]
     pub(crate) folders: Folders,
 }
 
@@ -169,6 +210,8 @@ pub(crate) struct Explain {
 pub(crate) struct Report {
     #[command(flatten)]
     pub(crate) input: Input,
+    #[command(flatten)]
+    pub(crate) planning: Planning,
     #[command(flatten)]
     pub(crate) folders: Folders,
 }
@@ -187,13 +230,25 @@ pub(crate) struct Ingest {
 pub(crate) struct Bench {
     /// The task whose shapes, network and search space are taken
     #[arg(long, value_name = "TASK", value_parser = task_parser())]
-    pub(crate) task: &'static TaskShape,
+    #[arg(required_unless_present = "sweep", conflicts_with = "sweep")]
+    pub(crate) task: Option<&'static TaskShape>,
     /// The stage that the step belongs to
-    #[arg(long, value_enum, default_value_t = BenchStage::Search)]
+    #[arg(long, value_enum, default_value_t = BenchStage::Search, conflicts_with = "sweep")]
     pub(crate) stage: BenchStage,
     /// Kernels of the retrained network
-    #[arg(long, value_enum, default_value_t = Pattern::Spread)]
+    #[arg(long, value_enum, default_value_t = Pattern::Spread, conflicts_with = "sweep")]
     pub(crate) pattern: Pattern,
+    /// Instead of a task, compare three ways to compute mixtures on a 1-D network of 16 channels:
+    /// over 1 to 49 candidates, and over inputs of length 32 to 2048. Steps of one way at one point
+    /// end after 20 seconds; `runs` says how many were timed
+    #[arg(long)]
+    pub(crate) sweep: bool,
+    /// Of each sweep only the first N of seven points
+    #[arg(long, value_name = "N", conflicts_with = "task")]
+    pub(crate) points: Option<NonZeroUsize>,
+    /// Draw both sweeps into this SVG file
+    #[arg(long, value_name = "FILE", conflicts_with = "task")]
+    pub(crate) plot: Option<PathBuf>,
     /// Samples per step; by default the publication's
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<NonZeroUsize>,
@@ -206,6 +261,8 @@ pub(crate) struct Bench {
     /// Steps before them that are not timed
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) warmup: usize,
+    #[command(flatten)]
+    pub(crate) planning: Planning,
     /// What is printed on standard output
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,

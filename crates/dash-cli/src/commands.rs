@@ -6,9 +6,11 @@ use crate::{
     files, output, progress,
 };
 use clap::CommandFactory;
+use dash_conv::Planner;
 use dash_pipeline::{
-    DeviceChoice, Folders, Local, Training,
+    Batch, DeviceChoice, Folders, Local, Training,
     bench::{self, Bench, Kernels, TimedStage},
+    sweep::{self, Method, Settings},
 };
 use std::{
     io::{self, Write},
@@ -23,7 +25,10 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
         Command::Status(args) => output::status(&dash_pipeline::status(&folders(&args))?, args.format),
         Command::Explain(args) => explain(&args),
         Command::Report(args) => {
-            let outcome = dash_pipeline::report(&files::batch(&args.input)?, &folders(&args.folders))?;
+            let outcome = dash_pipeline::report(
+                &files::batch(&args.input, args.planning.planner())?,
+                &folders(&args.folders),
+            )?;
             output::outcome(&outcome, args.folders.format)
         }
         Command::Data(Data::Ingest(args)) => ingest(&args),
@@ -38,7 +43,7 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
 }
 
 fn run_pipelines(args: &args::Run) -> Result<(), Error> {
-    let batch = files::batch(&args.input)?;
+    let batch = files::batch(&args.input, args.planning.planner())?;
     let folders = folders(&args.folders);
     if args.dry_run {
         return output::plan(&dash_pipeline::plan(&batch, &folders)?, args.folders.format);
@@ -52,7 +57,7 @@ fn run_pipelines(args: &args::Run) -> Result<(), Error> {
 }
 
 fn check(args: &args::Check) -> Result<(), Error> {
-    let batch = files::batch(&args.input)?;
+    let batch = files::batch(&args.input, Planner::default())?;
     let mut out = io::stdout().lock();
     for (i, pipeline) in batch.pipelines.iter().enumerate() {
         if i > 0 {
@@ -64,7 +69,8 @@ fn check(args: &args::Check) -> Result<(), Error> {
 }
 
 fn explain(args: &args::Explain) -> Result<(), Error> {
-    let batch = dash_pipeline::Batch::one(files::one(&args.file, &args.changes)?);
+    let pipeline = files::one(&args.file, &args.changes)?;
+    let batch = Batch { planner: args.planning.planner(), ..Batch::one(pipeline) };
     let planned = dash_pipeline::plan(&batch, &folders(&args.folders))?;
     let chosen: Vec<_> = planned.iter().filter(|p| p.stage == args.stage).cloned().collect();
     if chosen.is_empty() {
@@ -78,7 +84,7 @@ fn explain(args: &args::Explain) -> Result<(), Error> {
 }
 
 fn ingest(args: &args::Ingest) -> Result<(), Error> {
-    let batch = files::batch(&args.input)?;
+    let batch = files::batch(&args.input, Planner::default())?;
     let folders = folders(&args.folders);
     let executor = executor(&args.execution)?;
     let listener = progress::listener(&args.execution)?;
@@ -104,10 +110,30 @@ fn time(args: &args::Bench) -> Result<(), Error> {
         BenchStage::Search => TimedStage::Search,
         BenchStage::Retrain => TimedStage::Retrain(kernels),
     };
-    let (task, batch, steps, warmup) = (args.task, args.batch, args.steps, args.warmup);
+    let (batch, steps, warmup, plan) = (args.batch, args.steps, args.warmup, args.planning.policy());
     set_threads(args.threads)?;
+    let Some(task) = args.task else {
+        return compare(args, &Settings { batch, steps, warmup, plan });
+    };
     let device = DeviceChoice::Cpu.open()?;
-    output::timing(&bench::bench(&Bench { task, stage, batch, steps, warmup }, &device)?, args.format)
+    output::timing(&bench::bench(&Bench { task, stage, batch, steps, warmup, plan }, &device)?, args.format)
+}
+
+/// The sweeps. What was measured is told and drawn at once: whoever stops it loses nothing.
+fn compare(args: &args::Bench, settings: &Settings) -> Result<(), Error> {
+    let device = DeviceChoice::Cpu.open()?;
+    let mut timings = Vec::new();
+    for point in sweep::points(args.points) {
+        for method in Method::ALL {
+            let timing = sweep::measure(&point, method, settings, &device)?;
+            output::sweep_point(&timing, args.format)?;
+            timings.push(timing);
+            if let Some(path) = &args.plot {
+                dash_store::publish_file(path, &sweep::plot(&timings))?;
+            }
+        }
+    }
+    output::sweeps(&timings, args.format)
 }
 
 fn folders(args: &args::Folders) -> Folders {

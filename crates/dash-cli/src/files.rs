@@ -1,6 +1,7 @@
 //! Pipeline and sweep files -> a batch.
 
 use crate::{args::Changes, args::Input, error::Error};
+use dash_conv::Planner;
 use dash_core::{
     load::{self, FileKind},
     pipeline::Pipeline,
@@ -12,8 +13,8 @@ use std::{
 };
 
 /// All pipelines of the files. Several files, or a sweep, get a common report if a sweep asks.
-pub(crate) fn batch(input: &Input) -> Result<Batch, Error> {
-    let mut batch = Batch { pipelines: Vec::new(), report: None };
+pub(crate) fn batch(input: &Input, planner: Planner) -> Result<Batch, Error> {
+    let mut batch = Batch { pipelines: Vec::new(), report: None, planner };
     for path in &input.files {
         let text = read(path)?;
         match load::kind(&name(path), &text)? {

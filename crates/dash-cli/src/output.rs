@@ -2,9 +2,9 @@
 
 use crate::{args::Format, error::Error};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
-use dash_pipeline::{Action, Outcome, Planned, RunStatus, bench::Timing};
+use dash_pipeline::{Action, Outcome, Planned, RunStatus, bench::Timing, sweep::SweepTiming};
 use serde_json::{Value, json};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// Results and where the report is.
 pub(crate) fn outcome(outcome: &Outcome, format: Format) -> Result<(), Error> {
@@ -76,13 +76,27 @@ pub(crate) fn plan(planned: &[Planned], format: Format) -> Result<(), Error> {
 /// Why, in full.
 pub(crate) fn explanation(planned: &[Planned], format: Format) -> Result<(), Error> {
     if format == Format::Json {
-        return document(&json!({ "plan": planned.iter().map(step).collect::<Vec<_>>() }));
+        let full = |p: &Planned| {
+            let mut value = step(p);
+            let plan = p.plan.as_ref().map(|plan| json!({ "by": plan.by, "sizes": plan.convolutions }));
+            if let Some(object) = value.as_object_mut() {
+                object.insert("convolutions".to_owned(), json!(plan));
+            }
+            value
+        };
+        return document(&json!({ "plan": planned.iter().map(full).collect::<Vec<_>>() }));
     }
     let mut out = io::stdout().lock();
     for p in planned {
         writeln!(out, "{} {}: {} ({})", p.run, p.stage, action(p.action), p.reason)?;
         for difference in &p.differences {
             writeln!(out, "    {difference}")?;
+        }
+        if let Some(plan) = &p.plan {
+            writeln!(out, "  convolutions of the earlier result, planned by {}:", plan.by)?;
+            for convolution in &plan.convolutions {
+                writeln!(out, "    {convolution}")?;
+            }
         }
     }
     Ok(())
@@ -140,6 +154,53 @@ pub(crate) fn timing(timing: &Timing, format: Format) -> Result<(), Error> {
         memory,
     ]);
     Ok(writeln!(out, "{table}")?)
+}
+
+/// What one method took at one point of a sweep: its line of JSON. People wait for the table, and see
+/// on standard error, if it is a terminal, how far it is.
+pub(crate) fn sweep_point(timing: &SweepTiming, format: Format) -> Result<(), Error> {
+    if format == Format::Json {
+        let mut out = io::stdout().lock();
+        serde_json::to_writer(&mut out, timing)?;
+        writeln!(out)?;
+        return Ok(out.flush()?);
+    }
+    let mut err = io::stderr().lock();
+    if err.is_terminal() {
+        let SweepTiming { method, candidates, length, ms_per_step, .. } = timing;
+        // Progress that cannot be shown is no failure.
+        let _ =
+            writeln!(err, "{candidates} candidates, length {length}: {method} {ms_per_step:.2} ms per step");
+    }
+    Ok(())
+}
+
+/// All sweeps, for people.
+pub(crate) fn sweeps(timings: &[SweepTiming], format: Format) -> Result<(), Error> {
+    let (Format::Human, Some(first)) = (format, timings.first()) else { return Ok(()) };
+    let heads = ["sweep", "candidates", "length", "method", "median", "fastest", "steps", "epoch"];
+    let mut table = table(&heads);
+    for timing in timings {
+        table.add_row([
+            timing.sweep.to_owned(),
+            timing.candidates.to_string(),
+            timing.length.to_string(),
+            timing.method.to_owned(),
+            format!("{:.2} ms", timing.ms_per_step),
+            format!("{:.2} ms", timing.min_ms),
+            timing.runs.to_string(),
+            seconds(Some(timing.seconds_per_epoch)),
+        ]);
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "{table}")?;
+    let SweepTiming { batch, threads, grouping, plan, .. } = first;
+    Ok(writeln!(
+        out,
+        "batch {batch}, threads {threads}; an epoch is 469 steps. All methods have the same grouping ({grouping}),\n\
+         parameters and optimiser; fourier uses transforms in every mixture, the others in none, their\n\
+         algorithms being chosen by {plan}."
+    )?)
 }
 
 fn step(p: &Planned) -> Value {

@@ -33,7 +33,9 @@ mod op;
 pub mod oracle;
 mod parallel;
 mod plan;
+mod planner;
 mod problem;
+mod results;
 mod spectral;
 mod taps;
 
@@ -41,5 +43,7 @@ pub use error::Error;
 pub use mixture::Mixture;
 pub use op::TapConv;
 pub use plan::{Algorithm, Plan};
+pub use planner::{Choice, Planner, Policy};
 pub use problem::Problem;
+pub use results::ResultMixture;
 pub use taps::TapSet;

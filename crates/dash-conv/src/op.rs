@@ -1,7 +1,8 @@
 //! The convolution as a differentiable operation on candle tensors.
 
 use crate::{
-    Algorithm, Error, Plan, Problem, TapSet, dft::Dft, direct::Direct, gemm::Gemm, spectral::Spectral,
+    Algorithm, Error, Plan, Planner, Problem, TapSet, dft::Dft, direct::Direct, gemm::Gemm,
+    spectral::Spectral,
 };
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, Var};
 use rayon::prelude::*;
@@ -12,7 +13,7 @@ pub struct TapConv {
     taps: TapSet,
     groups: usize,
     stride: usize,
-    algorithm: Option<Algorithm>,
+    planner: Planner,
     /// What was built for the sizes seen so far: a network sees one or two.
     built: Mutex<Vec<(Problem, Engine)>>,
 }
@@ -46,6 +47,18 @@ impl Engine {
     }
 }
 
+/// The kernel of an algorithm on the CPU; `None` if it has none or cannot be built for the problem.
+pub(crate) fn kernel(algorithm: Algorithm, problem: &Problem) -> Option<Arc<dyn Kernel>> {
+    match algorithm {
+        // Not a kernel, and not worth building to find out.
+        Algorithm::Dft => None,
+        _ => match Engine::new(algorithm, problem, &Device::Cpu).ok()? {
+            Engine::Kernel(kernel) => Some(kernel),
+            Engine::Dft(_) => None,
+        },
+    }
+}
+
 /// Sizes kept built per convolution; a few batches of unusual size do not accumulate.
 const KEPT: usize = 4;
 
@@ -60,14 +73,20 @@ impl TapConv {
                 return Err(Error::Zero { what });
             }
         }
-        Ok(TapConv { taps, groups, stride, algorithm: None, built: Mutex::new(Vec::new()) })
+        Ok(TapConv { taps, groups, stride, planner: Planner::default(), built: Mutex::new(Vec::new()) })
     }
 
-    /// The same convolution, computed by `algorithm` whatever the cost model says.
-    pub fn with_algorithm(mut self, algorithm: Algorithm) -> TapConv {
-        self.algorithm = Some(algorithm);
+    /// The same convolution, computed as `planner` decides instead of by the cost model.
+    pub fn with_planner(mut self, planner: &Planner) -> TapConv {
+        self.planner = planner.clone();
         self.built = Mutex::new(Vec::new());
         self
+    }
+
+    /// The same convolution, computed by `algorithm` whatever the planner says.
+    pub fn with_algorithm(self, algorithm: Algorithm) -> TapConv {
+        let planner = self.planner.among([algorithm]);
+        self.with_planner(&planner)
     }
 
     /// The taps.
@@ -100,34 +119,39 @@ impl TapConv {
         Problem::new(&self.taps, batch, c_in, c_out, self.groups, size, stride)
     }
 
-    /// How an input of shape `x` would be convolved with weights of shape `weights`.
+    /// How an input of shape `x` would be convolved with weights of shape `weights` on the CPU.
     ///
     /// # Errors
     /// If the shapes do not fit this convolution.
     pub fn plan(&self, x: &[usize], weights: &[usize]) -> std::result::Result<Plan, Error> {
-        let problem = self.problem(x, weights)?;
-        Ok(match self.algorithm {
-            Some(algorithm) => Plan::with(algorithm, &problem),
-            None => Plan::choose(&problem),
-        })
+        Ok(self.planner.plan(&self.problem(x, weights)?))
     }
 
     fn engine(&self, problem: &Problem, device: &Device) -> Result<Engine> {
-        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, engine)) = built.iter().find(|(p, _)| p == problem) {
+        let built = || self.built.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, engine)) = built().iter().find(|(p, _)| p == problem) {
             return Ok(engine.clone());
         }
-        let algorithm = match self.algorithm {
-            Some(algorithm) => algorithm,
-            None if device.is_cpu() => Plan::choose(problem).algorithm,
-            None => Algorithm::Dft,
+        // Not under the lock: a planner that measures keeps all threads of the pool busy.
+        let plan = match device.is_cpu() {
+            true => self.planner.plan(problem),
+            false => self.planner.plan_elsewhere(problem),
         };
-        let engine = Engine::new(algorithm, problem, device)?;
+        let engine = Engine::new(plan.algorithm, problem, device)?;
+        let mut built = built();
         if built.len() >= KEPT {
             built.remove(0);
         }
         built.push((problem.clone(), engine.clone()));
         Ok(engine)
+    }
+
+    /// What computes `problem`, for operations of more than one convolution.
+    pub(crate) fn kernel(&self, problem: &Problem, device: &Device) -> Result<Arc<dyn Kernel>> {
+        match self.engine(problem, device)? {
+            Engine::Kernel(kernel) if device.is_cpu() => Ok(kernel),
+            _ => candle_core::bail!("this operation is computed on the CPU only, and not by dft"),
+        }
     }
 
     /// Convolves `x`, `[B, C_in, n]` or `[B, C_in, H, W]`, with `weights`,
@@ -298,14 +322,30 @@ impl ConvOp {
     }
 }
 
-/// Sum of the output gradient per channel, in double precision and in a fixed order.
-fn bias_gradient(p: &Problem, grad: &[f32]) -> Vec<f32> {
+/// Sum of the output gradient per channel, in a fixed order: interleaved f32 sums over short blocks,
+/// which are added up in double precision.
+pub(crate) fn bias_gradient(p: &Problem, grad: &[f32]) -> Vec<f32> {
+    const LANES: usize = 16;
+    let sum = |map: &[f32]| -> f64 {
+        let blocks = map.chunks(32 * LANES).map(|block| {
+            let mut lanes = [0f32; LANES];
+            let rows = block.chunks_exact(LANES);
+            let rest = rows.remainder();
+            for row in rows {
+                for (lane, value) in lanes.iter_mut().zip(row) {
+                    *lane += value;
+                }
+            }
+            lanes.iter().chain(rest).map(|&v| f64::from(v)).sum::<f64>()
+        });
+        blocks.sum()
+    };
     let plane = p.out_plane();
     (0..p.c_out)
         .into_par_iter()
         .map(|channel| {
             let planes = grad.chunks_exact(plane).skip(channel).step_by(p.c_out);
-            planes.map(|g| g.iter().map(|&v| f64::from(v)).sum::<f64>()).sum::<f64>() as f32
+            planes.map(sum).sum::<f64>() as f32
         })
         .collect()
 }

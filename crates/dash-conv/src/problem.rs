@@ -1,6 +1,7 @@
 //! One convolution with all its sizes: what the algorithms work on.
 
 use crate::{Error, TapSet};
+use std::fmt;
 
 /// A convolution of known sizes.
 ///
@@ -8,7 +9,7 @@ use crate::{Error, TapSet};
 ///
 /// `y[b, o, t] = bias[o] + sum over i, tap of w[o, i, tap] x[b, group(o) + i, stride t + offset]`,
 /// x being zero outside (DASH, section 4.1); `t` runs over `ceil(size / stride)`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// Samples.
     pub batch: usize,
@@ -140,9 +141,42 @@ impl Problem {
     }
 }
 
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [rows, columns] = self.size;
+        write!(f, "{} x {} channels of ", self.batch, self.c_in)?;
+        if rows > 1 {
+            write!(f, "{rows}x")?;
+        }
+        write!(f, "{columns} to {}, {} of {} taps", self.c_out, self.offsets.len(), self.taps)?;
+        if self.is_depthwise() && self.groups > 1 {
+            f.write_str(", depthwise")?;
+        } else if self.groups > 1 {
+            write!(f, ", {} groups", self.groups)?;
+        }
+        match self.stride {
+            [_, 1] => Ok(()),
+            [_, stride] => write!(f, ", stride {stride}"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_problem_is_said_in_a_line() {
+        let said = |groups, size, stride, taps: TapSet| {
+            Problem::new(&taps, 8, 4, 4, groups, size, stride).unwrap().to_string()
+        };
+        let one = TapSet::centred(1, 3, 1).unwrap();
+        assert_eq!(said(4, [1, 2], [1, 1], one.clone()), "8 x 4 channels of 2 to 4, 3 of 3 taps, depthwise");
+        assert_eq!(said(1, [1, 1], [1, 1], one), "8 x 4 channels of 1 to 4, 1 of 3 taps");
+        let two = TapSet::centred(2, 3, 1).unwrap();
+        let expected = "8 x 4 channels of 5x6 to 4, 9 of 9 taps, 2 groups, stride 2";
+        assert_eq!(said(2, [5, 6], [2, 2], two), expected);
+    }
 
     #[test]
     fn unreachable_taps_are_dropped() {

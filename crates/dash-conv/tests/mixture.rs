@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
 
 use candle_core::{DType, Device, Tensor, Var};
-use dash_conv::{Mixture, Problem, TapConv, TapSet, oracle};
+use dash_conv::{Mixture, Planner, Problem, ResultMixture, TapConv, TapSet, oracle};
 use proptest::prelude::*;
 
 fn candidates(dims: usize, kernel_sizes: &[usize], dilations: &[usize]) -> Vec<TapSet> {
@@ -153,14 +153,19 @@ proptest! {
         let (x, w) = (var(&x, &shape), var(&w, &[w.len()]));
         let (c, b) = (var(&c, &[c.len()]), var(&b, &[b.len()]));
         let conv = TapConv::new(mixture.taps().clone(), groups, case.stride).unwrap();
-        let out = conv.forward(&x, &mixture.mix(&w, &c, c_out, group_in).unwrap(), &b).unwrap();
-        let g = Tensor::from_vec(g, out.shape(), &device).unwrap();
-        let grads = (&out * &g).unwrap().sum_all().unwrap().backward().unwrap();
-        check("y", &out, &y)?;
-        check("dx", grads.get(&x).unwrap(), &dx)?;
-        check("dw", grads.get(&w).unwrap(), &dw)?;
-        check("dc", grads.get(&c).unwrap(), &dc)?;
-        check("db", grads.get(&b).unwrap(), &db)?;
+        let union = conv.forward(&x, &mixture.mix(&w, &c, c_out, group_in).unwrap(), &b).unwrap();
+        let results = ResultMixture::new(&sets, groups, case.stride, &Planner::default()).unwrap();
+        let results = results.forward(&x, &w, &c, &b).unwrap();
+        for (way, out) in [("union", union), ("results", results)] {
+            prop_assert_eq!(out.rank(), case.dims + 2);
+            let g = Tensor::from_slice(&g, out.shape(), &device).unwrap();
+            let grads = (&out * &g).unwrap().sum_all().unwrap().backward().unwrap();
+            check(&format!("{way} y"), &out, &y)?;
+            check(&format!("{way} dx"), grads.get(&x).unwrap(), &dx)?;
+            check(&format!("{way} dw"), grads.get(&w).unwrap(), &dw)?;
+            check(&format!("{way} dc"), grads.get(&c).unwrap(), &dc)?;
+            check(&format!("{way} db"), grads.get(&b).unwrap(), &db)?;
+        }
     }
 }
 
@@ -172,4 +177,11 @@ fn tensors_of_wrong_length_are_named() {
     let message = |w, c| mixture.mix(&zeros(w), &zeros(c), 2, 1).unwrap_err().to_string();
     assert!(message(15, 2).contains("the candidates' weights has shape [15], expected [16]"));
     assert!(message(16, 3).contains("the coefficients has shape [3], expected [2]"));
+    let results = ResultMixture::new(&candidates(1, &[3, 5], &[1]), 1, 1, &Planner::default()).unwrap();
+    let x = |channels: usize| Tensor::zeros((1, channels, 9), DType::F32, &device).unwrap();
+    let message = |x, w, c| results.forward(&x, &zeros(w), &zeros(c), &zeros(2)).unwrap_err().to_string();
+    assert!(message(x(1), 15, 2).contains("the candidates' weights has shape [15], expected [16]"));
+    assert!(message(x(1), 16, 3).contains("the coefficients has shape [3], expected [2]"));
+    assert!(message(x(2), 16, 2).contains("the candidates' weights has shape [16], expected [32]"));
+    assert!(ResultMixture::new(&[], 1, 1, &Planner::default()).is_err());
 }

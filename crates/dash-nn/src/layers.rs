@@ -25,7 +25,8 @@ impl Conv {
         let shape = (c_out, c_in, count);
         let weight = params.weight(&format!("{name}.weight"), shape, init.weight(c_in, c_out, count))?;
         let bias = params.weight(&format!("{name}.bias"), c_out, init.bias(c_in, count))?;
-        Ok(Conv { conv: Arc::new(TapConv::new(taps, 1, stride)?), weight, bias })
+        let conv = TapConv::new(taps, 1, stride)?.with_planner(params.planner());
+        Ok(Conv { conv: Arc::new(conv), weight, bias })
     }
 
     /// The convolution that `spec` describes, with the given kernel.

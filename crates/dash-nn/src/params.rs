@@ -2,6 +2,7 @@
 
 use crate::{Error, Init, Pass};
 use candle_core::{DType, Device, Shape, Tensor, Var};
+use dash_conv::Planner;
 use dash_core::random::{Purpose, stream};
 use std::collections::{HashMap, HashSet};
 
@@ -145,13 +146,15 @@ impl Params {
     }
 }
 
-/// Creates parameters and buffers while a network is built.
+/// Creates parameters and buffers while a network is built, and knows what its layers are built for:
+/// the device, and the planner of their convolutions.
 ///
 /// Initial values depend on the seed, the network number and the parameter's position only.
 pub struct ParamBuilder {
     seed: u64,
     network: u64,
     device: Device,
+    planner: Planner,
     params: Params,
     names: HashSet<String>,
 }
@@ -163,9 +166,22 @@ impl ParamBuilder {
             seed,
             network,
             device: device.clone(),
+            planner: Planner::default(),
             params: Params::default(),
             names: HashSet::new(),
         }
+    }
+
+    /// The same builder for layers whose convolutions are planned by `planner` instead of the cost
+    /// model.
+    pub fn with_planner(mut self, planner: &Planner) -> ParamBuilder {
+        self.planner = planner.clone();
+        self
+    }
+
+    /// Who plans the convolutions of the layers.
+    pub fn planner(&self) -> &Planner {
+        &self.planner
     }
 
     /// The device that parameters are made on.

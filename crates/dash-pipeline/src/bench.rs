@@ -3,19 +3,17 @@
 //! The networks, shapes, loss and optimiser are those of the PyTorch program that speed is compared
 //! with (`benches/compare.py`), and so are the names of the results' fields.
 
-use crate::Error;
-use candle_core::{Device, Tensor};
-use dash_core::{
-    pipeline::{Backbone, Candidate, Loss, Metric, Search},
-    random::{Purpose, stream},
+use crate::{
+    Error,
+    timing::{Counts, Expected, Times, normal, time},
 };
-use dash_nn::{
-    ConvBuilder, Gradients, Init, Network, Objective, ParamBuilder, Params, Pass, Plain, Rates, Sgd, Targets,
-    build,
-};
+use candle_core::Device;
+use dash_conv::{Planner, Policy};
+use dash_core::pipeline::{Backbone, Candidate, Search};
+use dash_nn::{ConvBuilder, Network, ParamBuilder, Params, Plain, build};
 use dash_search::{Gumbel, Supernet};
 use serde::Serialize;
-use std::{num::NonZeroUsize, time::Instant};
+use std::num::NonZeroUsize;
 
 /// What one of the ten NAS-Bench-360 tasks looks like to a network.
 #[derive(Debug, PartialEq, Eq)]
@@ -142,8 +140,10 @@ pub struct Bench {
     pub batch: Option<NonZeroUsize>,
     /// Timed steps.
     pub steps: NonZeroUsize,
-    /// Steps before them that are not timed.
+    /// Steps before them that are not timed; where plans are measured, at least the one that does it.
     pub warmup: usize,
+    /// What the algorithms of convolutions are chosen by.
+    pub plan: Policy,
 }
 
 /// What was measured.
@@ -169,6 +169,10 @@ pub struct Timing {
     pub params: usize,
     /// Largest resident memory of this process so far; none where the system does not tell.
     pub peak_rss_mib: Option<u64>,
+    /// `measure` where plans were measured. The cost model is not named: that is what earlier
+    /// versions and the comparison's other side write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 /// Times training steps in the calling thread's pool.
@@ -177,10 +181,8 @@ pub struct Timing {
 /// If the network cannot be built or computed.
 pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
     let batch = bench.batch.map_or(bench.task.batch, NonZeroUsize::get);
-    let (network, params) = network(bench.task, bench.stage, device)?;
-    let mut times = steps(bench, batch, network.as_ref(), &params, device)?;
-    times.sort_by(f64::total_cmp);
-    let at = |index: usize| times.get(index).map_or(f64::NAN, |ms| (100.0 * ms).round() / 100.0);
+    let (network, params) = network(bench.task, bench.stage, &Planner::new(bench.plan), device)?;
+    let times = Times::new(steps(bench, batch, network.as_ref(), &params, device)?);
     let (stage, method) = bench.stage.names();
     Ok(Timing {
         task: bench.task.name,
@@ -188,11 +190,12 @@ pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
         method,
         batch,
         threads: rayon::current_num_threads(),
-        ms_per_step: at(times.len() / 2),
-        min_ms: at(0),
-        runs: times.len(),
+        ms_per_step: times.median,
+        min_ms: times.fastest,
+        runs: times.runs,
         params: params.count(),
         peak_rss_mib: peak_rss_mib(),
+        plan: (bench.plan == Policy::Measure).then(|| bench.plan.to_string()),
     })
 }
 
@@ -201,6 +204,7 @@ pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
 fn network(
     task: &TaskShape,
     stage: TimedStage,
+    planner: &Planner,
     device: &Device,
 ) -> Result<(Box<dyn Network>, Params), dash_nn::Error> {
     let (backbone, layers) = match (task.input, stage) {
@@ -219,7 +223,7 @@ fn network(
         }
         TimedStage::Retrain(kernels) => Box::new(Plain { pattern: Some(kernels.pattern(task, layers)) }),
     };
-    let mut params = ParamBuilder::new(0, 0, device);
+    let mut params = ParamBuilder::new(0, 0, device).with_planner(planner);
     let network = build(&backbone, task.input, task.outputs, task.dense, 0.0, convs.as_mut(), &mut params)?;
     Ok((network, params.finish()))
 }
@@ -232,64 +236,17 @@ fn steps(
     params: &Params,
     device: &Device,
 ) -> Result<Vec<f64>, dash_nn::Error> {
-    let normal = |shape: &[usize], counter: u64| {
-        let mut rng = stream(0, Purpose::Simulation, [counter, 0, 0]);
-        let values = Init::Normal { std: 1.0 }.sample(&mut rng, shape.iter().product());
-        Tensor::from_vec(values, shape, device)
-    };
     let task = bench.task;
-    let input = normal(&[&[batch], task.input].concat(), 0)?;
+    let input = normal(&[&[batch], task.input].concat(), 0, device)?;
     let targets = if task.dense {
         let spatial = task.input.get(1..).unwrap_or_default();
-        Expected::Field(normal(&[&[batch, task.outputs], spatial].concat(), 1)?)
+        Expected::Field(normal(&[&[batch, task.outputs], spatial].concat(), 1, device)?)
     } else {
-        Expected::Classes((0..task.outputs as i64).cycle().take(batch).collect())
+        Expected::classes(task.outputs, batch)
     };
-    let mut sgd = Sgd::new(params, 0.9, 5e-4)?;
-    let rates = Rates { weights: 1e-2, architecture: 1e-2 };
-    let mut times = Vec::with_capacity(bench.steps.get());
-    for number in 0..bench.warmup + bench.steps.get() {
-        let start = Instant::now();
-        step(network, params, &mut sgd, rates, number as u64, &input, &targets)?;
-        if number >= bench.warmup {
-            times.push(1e3 * start.elapsed().as_secs_f64());
-        }
-    }
-    Ok(times)
-}
-
-/// What a batch is compared with.
-enum Expected {
-    Classes(Vec<i64>),
-    Field(Tensor),
-}
-
-/// One whole step. What it allocated is free again when it returns.
-fn step(
-    network: &dyn Network,
-    params: &Params,
-    sgd: &mut Sgd,
-    rates: Rates,
-    number: u64,
-    input: &Tensor,
-    expected: &Expected,
-) -> Result<(), dash_nn::Error> {
-    let output = network.forward(input, &Pass { training: true, seed: 0, epoch: 0, step: number })?;
-    let loss = match expected {
-        Expected::Classes(classes) => {
-            let objective =
-                Objective { loss: Loss::CrossEntropy, metric: Metric::ZeroOneError, scaling: None };
-            objective.loss(&output, Targets::Class(classes.clone()))?
-        }
-        Expected::Field(field) => squared_error(&output, field)?,
-    };
-    sgd.step(params, &Gradients::of(&loss, params)?, rates)
-}
-
-/// Mean squared error: the loss of the comparison's other side. No pipeline has it, and on one
-/// output channel candle's own operations are no part of the time.
-fn squared_error(output: &Tensor, field: &Tensor) -> candle_core::Result<Tensor> {
-    (output - field)?.sqr()?.mean_all()
+    let warmup = bench.warmup.max(usize::from(bench.plan == Policy::Measure));
+    let counts = Counts { warmup, steps: bench.steps.get(), limit: None };
+    time(network, params, &input, &targets, counts)
 }
 
 /// Largest resident memory of this process so far, where `/proc` tells it.
@@ -302,7 +259,6 @@ fn peak_rss_mib() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Var;
 
     fn named(name: &str) -> &'static TaskShape {
         TaskShape::named(name).unwrap()
@@ -311,7 +267,9 @@ mod tests {
     /// DASH, section 15.1.
     #[test]
     fn networks_have_the_published_numbers_of_parameters() {
-        let count = |name: &str, stage| network(named(name), stage, &Device::Cpu).unwrap().1.count();
+        let count = |name: &str, stage| {
+            network(named(name), stage, &Planner::default(), &Device::Cpu).unwrap().1.count()
+        };
         let table = [
             ("cifar100", 1_952_516, 2_774_276),
             ("spherical", 1_952_516, 2_774_276),
@@ -345,23 +303,23 @@ mod tests {
     }
 
     #[test]
-    fn the_squared_error_has_the_right_gradient() {
-        let output = Var::new(&[[1f32, 2.0], [3.0, -4.0]], &Device::Cpu).unwrap();
-        let field = Tensor::new(&[[0f32, 2.0], [5.0, -1.0]], &Device::Cpu).unwrap();
-        let loss = squared_error(&output, &field).unwrap();
-        assert_eq!(loss.to_scalar::<f32>().unwrap(), 3.5);
-        let gradient = loss.backward().unwrap().get(&output).unwrap().to_vec2::<f32>().unwrap();
-        assert_eq!(gradient, [[0.5, 0.0], [-1.0, -1.5]]);
-    }
-
-    #[test]
     fn a_bench_reports_what_it_was_asked_for() {
         let task = named("satellite");
         let steps = NonZeroUsize::new(2).unwrap();
-        let bench = Bench { task, stage: TimedStage::Search, batch: NonZeroUsize::new(1), steps, warmup: 0 };
+        let bench = Bench {
+            task,
+            stage: TimedStage::Search,
+            batch: NonZeroUsize::new(1),
+            steps,
+            warmup: 0,
+            plan: Policy::Model,
+        };
         let timing = super::bench(&bench, &Device::Cpu).unwrap();
         assert_eq!((timing.task, timing.stage, timing.method.as_str()), ("satellite", "search", "dash-nas"));
         assert_eq!((timing.batch, timing.runs, timing.params), (1, 2, 2_000_268));
         assert!(timing.min_ms > 0.0 && timing.min_ms <= timing.ms_per_step);
+        assert!(!serde_json::to_string(&timing).unwrap().contains("\"plan\""));
+        let measured = super::bench(&Bench { plan: Policy::Measure, ..bench }, &Device::Cpu).unwrap();
+        assert_eq!((measured.plan.as_deref(), measured.runs), (Some("measure"), 2));
     }
 }

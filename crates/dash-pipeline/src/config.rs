@@ -1,12 +1,33 @@
 //! Which settings a stage depends on, and how two sets of settings differ.
 
 use crate::{Error, graph::Stage};
+use dash_conv::Policy;
 use dash_core::pipeline::Pipeline;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Exactly the part of the configuration that a stage depends on.
-pub(crate) fn of_stage(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Error> {
+pub(crate) fn of_stage(
+    p: &Pipeline,
+    stage: Stage,
+    seed: Option<u64>,
+    policy: Policy,
+) -> Result<Value, Error> {
+    let mut config = settings(p, stage, seed)?;
+    // Measured plans take part. Algorithms round differently and training amplifies the last bits, so
+    // that such a stage is not the one that the cost model, and with it the seed alone, determines: a
+    // run without --plan measure must not take it for its own. The cost model leaves no trace here: it
+    // is part of the code, whose changes `Stage::code_format` tells, and stages of earlier versions
+    // keep their fingerprints. Which algorithms were measured fastest does not take part: the same
+    // command, run again, must find its stages finished.
+    let trains = matches!(stage, Stage::Search | Stage::Tune(_) | Stage::Retrain(_));
+    if let (Policy::Measure, true, Some(config)) = (policy, trains, config.as_object_mut()) {
+        config.insert("plan".to_owned(), policy.to_string().into());
+    }
+    Ok(config)
+}
+
+fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Error> {
     Ok(match stage {
         Stage::Dataset => json!({ "dataset": json(&p.dataset)?, "protocol": json(&p.protocol)? }),
         Stage::Search => json!({
@@ -71,6 +92,28 @@ fn compare(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dash_core::pipeline::Method;
+
+    #[test]
+    fn measured_plans_are_settings_of_the_stages_that_train_and_the_model_is_none() {
+        let text = r#"
+            name = "p"
+            dataset = { recipe = "darcy-flow", simulate = { grid = 21 } }
+            task = { loss = { kind = "relative-l2" }, metric = { kind = "relative-l2" } }"#;
+        let p = dash_core::load::pipeline("p.toml", text, None, &[]).unwrap();
+        let (tune, retrain) = (Stage::Tune(Method::Dash), Stage::Retrain(Method::Backbone));
+        for (stage, trains) in [
+            (Stage::Dataset, false),
+            (Stage::Search, true),
+            (tune, true),
+            (retrain, true),
+            (Stage::Report, false),
+        ] {
+            let of = |policy| of_stage(&p, stage, Some(0), policy).unwrap();
+            let found = differences(&of(Policy::Model), &of(Policy::Measure));
+            assert_eq!(found, if trains { vec!["plan set to \"measure\""] } else { vec![] }, "{stage:?}");
+        }
+    }
 
     #[test]
     fn differences_name_the_key_and_both_values() {

@@ -4,8 +4,9 @@ use crate::{
     error::Failure,
     graph::{Folders, Stage},
 };
+use dash_conv::Planner;
 use dash_core::{event::Listener, pipeline::Pipeline};
-use dash_store::{StageRecord, Staging, now_utc};
+use dash_store::{ConvolutionPlan, StageRecord, Staging, now_utc};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path, time::Instant};
 
@@ -27,6 +28,8 @@ pub struct Job<'a> {
     pub inputs: &'a BTreeMap<String, String>,
     /// Fingerprint of the stage.
     pub fingerprint: &'a str,
+    /// Who plans the convolutions; it remembers those of this stage only.
+    pub planner: &'a Planner,
     /// All folders, to find the inputs.
     pub folders: &'a Folders,
     /// Is told about progress.
@@ -69,6 +72,7 @@ impl<W: Work> Executor for Local<W> {
             outputs: BTreeMap::new(),
             seconds: clock.elapsed().as_secs_f64(),
             device: self.work.device(),
+            plan: job.convolutions(),
             versions: BTreeMap::from([
                 ("dash-nas".into(), env!("CARGO_PKG_VERSION").into()),
                 ("stage".into(), job.stage.code_format().to_string()),
@@ -82,6 +86,14 @@ impl<W: Work> Executor for Local<W> {
 }
 
 impl Job<'_> {
+    /// How the convolutions of the stage were computed so far; none where there are none.
+    fn convolutions(&self) -> Option<ConvolutionPlan> {
+        (self.stage != Stage::Dataset).then(|| ConvolutionPlan {
+            by: self.planner.policy().to_string(),
+            convolutions: self.planner.choices().iter().map(ToString::to_string).collect(),
+        })
+    }
+
     /// The failure of this job because of `cause`.
     pub fn failure(&self, cause: &dyn dash_core::error::Classify) -> Failure {
         Failure::new(self.run, self.stage.name(), cause)

@@ -1,6 +1,7 @@
 //! The stages of a pipeline and what each needs.
 
 use crate::{Error, config};
+use dash_conv::{Planner, Policy};
 use dash_core::pipeline::{Method, Pipeline};
 use dash_store::RunsRoot;
 use serde_json::Value;
@@ -50,12 +51,14 @@ pub struct Batch {
     pub pipelines: Vec<Pipeline>,
     /// Name of a report over all of them, besides their own.
     pub report: Option<String>,
+    /// Who plans the convolutions of their networks.
+    pub planner: Planner,
 }
 
 impl Batch {
-    /// A single pipeline.
+    /// A single pipeline, its convolutions planned by the cost model.
     pub fn one(pipeline: Pipeline) -> Batch {
-        Batch { pipelines: vec![pipeline], report: None }
+        Batch { pipelines: vec![pipeline], report: None, planner: Planner::default() }
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -101,13 +104,13 @@ pub(crate) struct Node {
 }
 
 /// The stages of a pipeline in an order in which they can run, the report last.
-pub(crate) fn stages(p: &Pipeline, folders: &Folders) -> Result<Vec<Node>, Error> {
+pub(crate) fn stages(p: &Pipeline, folders: &Folders, policy: Policy) -> Result<Vec<Node>, Error> {
     let mut nodes = vec![Node {
         stage: Stage::Dataset,
         seed: None,
         run: p.name.clone(),
         dir: folders.runs.dataset(&p.name),
-        config: config::of_stage(p, Stage::Dataset, None)?,
+        config: config::of_stage(p, Stage::Dataset, None, policy)?,
         inputs: Vec::new(),
     }];
     let mut last = Vec::new();
@@ -124,7 +127,7 @@ pub(crate) fn stages(p: &Pipeline, folders: &Folders) -> Result<Vec<Node>, Error
                     seed: Some(seed),
                     run: format!("{}/{seed}", p.name),
                     dir: folders.runs.stage(&p.name, seed, stage.name()),
-                    config: config::of_stage(p, stage, Some(seed))?,
+                    config: config::of_stage(p, stage, Some(seed), policy)?,
                     inputs: inputs.clone(),
                 });
                 inputs.push(nodes.len() - 1);
@@ -137,7 +140,7 @@ pub(crate) fn stages(p: &Pipeline, folders: &Folders) -> Result<Vec<Node>, Error
         seed: None,
         run: p.name.clone(),
         dir: folders.report(&p.name),
-        config: config::of_stage(p, Stage::Report, None)?,
+        config: config::of_stage(p, Stage::Report, None, policy)?,
         inputs: last,
     });
     Ok(nodes)

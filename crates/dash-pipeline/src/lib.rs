@@ -31,6 +31,8 @@ mod plan;
 mod report;
 mod run;
 mod status;
+pub mod sweep;
+mod timing;
 mod work;
 
 pub use device::DeviceChoice;

@@ -5,8 +5,9 @@ use crate::{
     error::Failure,
     graph::{self, Batch, Folders, Node, Stage},
 };
+use dash_conv::Policy;
 use dash_core::pipeline::Pipeline;
-use dash_store::{StageRecord, fingerprint, sha256_file};
+use dash_store::{ConvolutionPlan, StageRecord, fingerprint, sha256_file};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -32,6 +33,8 @@ pub struct Planned {
     pub reason: String,
     /// Everything that differs from the earlier result; empty if there is none.
     pub differences: Vec<String>,
+    /// How the convolutions of the earlier result were computed, if its record says so.
+    pub plan: Option<ConvolutionPlan>,
 }
 
 /// What a run of `batch` would do; nothing is changed.
@@ -39,13 +42,14 @@ pub fn plan(batch: &Batch, folders: &Folders) -> Result<Vec<Planned>, Error> {
     batch.check()?;
     let mut planned = Vec::new();
     for pipeline in &batch.pipelines {
-        for step in steps(pipeline, folders)? {
+        for step in steps(pipeline, folders, batch.planner.policy())? {
             let (action, reason, differences) = match step.decision {
                 Decision::Reuse => (Action::Reuse, "finished with these settings".to_owned(), Vec::new()),
                 Decision::Run { reason, differences, .. } => (Action::Run, reason, differences),
             };
             let stage = step.node.stage.name().to_owned();
-            planned.push(Planned { run: step.node.run, stage, action, reason, differences });
+            let plan = StageRecord::read(&step.node.dir).ok().flatten().and_then(|record| record.plan);
+            planned.push(Planned { run: step.node.run, stage, action, reason, differences, plan });
         }
     }
     Ok(planned)
@@ -72,9 +76,9 @@ pub(crate) enum Decision {
 
 /// The steps of one pipeline. Fingerprints depend on settings and raw files only, so all of them
 /// are known before anything runs.
-pub(crate) fn steps(p: &Pipeline, folders: &Folders) -> Result<Vec<Step>, Error> {
+pub(crate) fn steps(p: &Pipeline, folders: &Folders, policy: Policy) -> Result<Vec<Step>, Error> {
     let mut done: Vec<Step> = Vec::new();
-    for node in graph::stages(p, folders)? {
+    for node in graph::stages(p, folders, policy)? {
         let inputs = match node.stage {
             Stage::Dataset => raw_hashes(p).map_err(|cause| {
                 Error::Input(Failure { run: node.run.clone(), stage: node.stage.name().into(), ..cause })

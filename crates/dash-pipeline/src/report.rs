@@ -28,7 +28,7 @@ pub fn report(batch: &Batch, folders: &Folders) -> Result<Outcome, Error> {
     let mut parts = Vec::new();
     for pipeline in &batch.pipelines {
         let finished = |step: &Step| matches!(step.decision, Decision::Reuse);
-        let part = gather(pipeline, folders, &steps(pipeline, folders)?, &finished)?;
+        let part = gather(pipeline, folders, &steps(pipeline, folders, batch.planner.policy())?, &finished)?;
         if !part.rows.is_empty() {
             parts.push(part);
         }
@@ -122,6 +122,7 @@ pub(crate) fn write(name: &str, parts: &[Part], folders: &Folders) -> Result<Sta
         outputs: BTreeMap::new(),
         seconds: clock.elapsed().as_secs_f64(),
         device: "cpu".into(),
+        plan: None,
         versions: BTreeMap::from([("dash-nas".into(), env!("CARGO_PKG_VERSION").into())]),
         started,
         finished: now_utc(),

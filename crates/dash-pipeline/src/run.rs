@@ -7,6 +7,7 @@ use crate::{
     plan::{Decision, Step, steps},
     report::{self, Part, gather},
 };
+use dash_conv::Planner;
 use dash_core::{
     error::ErrorKind,
     event::{Event, Listener},
@@ -73,7 +74,7 @@ pub fn run(
     report::check_places(batch, folders)?;
     let _locks = take_locks(batch, folders, listener)?;
     for pipeline in &batch.pipelines {
-        let steps = match steps(pipeline, folders) {
+        let steps = match steps(pipeline, folders, batch.planner.policy()) {
             Ok(steps) => steps,
             Err(Error::Input(failure)) => {
                 tell_failure(&failure, listener);
@@ -88,7 +89,8 @@ pub fn run(
         for &seed in &pipeline.seeds {
             publish_file(&folders.runs.run(&pipeline.name, seed).join("pipeline.toml"), text.as_bytes())?;
         }
-        let finished = run_stages(pipeline, &steps, folders, executor, listener, &mut outcome)?;
+        let finished =
+            run_stages(pipeline, &steps, &batch.planner, folders, executor, listener, &mut outcome)?;
         let fine = |step: &Step| steps.iter().zip(&finished).any(|(s, done)| *done && std::ptr::eq(s, step));
         let part = gather(pipeline, folders, &steps, &fine)?;
         if !part.rows.is_empty() {
@@ -107,10 +109,12 @@ pub fn ingest(
     executor: &dyn Executor,
     listener: &dyn Listener,
 ) -> Result<PathBuf, Error> {
-    let steps = steps(pipeline, folders)?;
+    // Nothing is convolved on the way to a dataset.
+    let planner = Planner::default();
+    let steps = steps(pipeline, folders, planner.policy())?;
     let mut outcome = Outcome::default();
     let dataset = steps.get(..1).unwrap_or_default();
-    run_stages(pipeline, dataset, folders, executor, listener, &mut outcome)?;
+    run_stages(pipeline, dataset, &planner, folders, executor, listener, &mut outcome)?;
     match outcome.error() {
         Some(error) => Err(error),
         None => Ok(folders.runs.dataset(&pipeline.name)),
@@ -180,6 +184,7 @@ fn refuse_replacing(pipeline: &Pipeline, dataset: &Path, folders: &Folders) -> R
 fn run_stages(
     pipeline: &Pipeline,
     steps: &[Step],
+    planner: &Planner,
     folders: &Folders,
     executor: &dyn Executor,
     listener: &dyn Listener,
@@ -200,7 +205,7 @@ fn run_stages(
                     let message = format!("{} is damaged and made again", node.dir.join(file).display());
                     listener.on(&Event::Warning { message });
                 }
-                match run_one(pipeline, step, reason, folders, executor, listener)? {
+                match run_one(pipeline, step, reason, planner, folders, executor, listener)? {
                     Ok(()) => {
                         outcome.ran += 1;
                         true
@@ -222,6 +227,7 @@ fn run_one(
     pipeline: &Pipeline,
     step: &Step,
     reason: &str,
+    planner: &Planner,
     folders: &Folders,
     executor: &dyn Executor,
     listener: &dyn Listener,
@@ -256,6 +262,7 @@ fn run_one(
         config: &node.config,
         inputs: &step.inputs,
         fingerprint: &step.fingerprint,
+        planner: &planner.remembering_anew(),
         folders,
         listener,
     };

@@ -38,8 +38,14 @@ impl Work for Training {
             return Err(job.failure(&Misplaced));
         };
         let data = DatasetFolder::open(&runs.dataset(&pipeline.name)).map_err(|e| job.failure(&e))?;
-        let context =
-            StageContext { pipeline, seed, data: &data, device: &self.device, listener: job.listener };
+        let context = StageContext {
+            pipeline,
+            seed,
+            data: &data,
+            device: &self.device,
+            planner: job.planner,
+            listener: job.listener,
+        };
         let input = |stage: Stage, file: &str| runs.stage(&pipeline.name, seed, stage.name()).join(file);
         let architecture = |method| match method {
             Method::Dash => read::<Architecture>(job, &input(Stage::Search, "architecture.json")).map(Some),

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use dash_conv::Planner;
 use dash_core::{
     architecture::{Architecture, FoundLayer, Hyperparameters},
     error::{Classify, ErrorKind},
@@ -129,7 +130,7 @@ impl Bench {
     ) -> (Result<Outcome, Error>, Vec<String>) {
         let fails = fails.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
         let heard = Heard::default();
-        let batch = Batch { pipelines, report: None };
+        let batch = Batch { pipelines, report: None, planner: Planner::default() };
         let outcome = run(&batch, &self.folders, &Local { work: Fake { fails } }, &heard);
         let started = heard.0.into_inner().unwrap().into_iter().filter_map(|event| match event {
             Event::StageStarted { run, stage, .. } => Some(format!("{run} {stage}")),

@@ -4,6 +4,7 @@
 use dash_core::architecture::Architecture;
 
 mod axis;
+pub(crate) mod chart;
 pub(crate) mod curves;
 pub(crate) mod pattern;
 pub(crate) mod softmax;

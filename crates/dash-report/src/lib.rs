@@ -28,6 +28,7 @@
 //! # Ok::<(), dash_report::Error>(())
 //! ```
 
+pub mod chart;
 mod check;
 mod document;
 mod error;

@@ -24,4 +24,4 @@ mod supernet;
 pub use alpha::{AlphaRule, field_sizes};
 pub use error::Error;
 pub use search::{extract, search};
-pub use supernet::{Gumbel, Noise, SearchedLayer, Supernet};
+pub use supernet::{Gumbel, Mixing, Noise, SearchedLayer, Supernet};

@@ -1,7 +1,7 @@
 //! Mixtures in place of convolutions (DASH, sections 3 to 5).
 
 use candle_core::{D, Result, Tensor};
-use dash_conv::{Mixture, TapConv, TapSet};
+use dash_conv::{Algorithm, Mixture, ResultMixture, TapConv, TapSet};
 use dash_core::{
     pipeline::{Candidate, Search},
     random::{Purpose, stream},
@@ -52,11 +52,29 @@ pub struct SearchedLayer {
     pub alpha: Param,
 }
 
+/// How a mixture is computed (DASH, section 11). All ways are the same function of the same
+/// parameters, with the same grouping: depthwise where the channels agree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mixing {
+    /// One convolution over the union of the candidates' taps, as the planner decides.
+    #[default]
+    Planned,
+    /// The same by Fourier transforms.
+    Fourier,
+    /// The same without Fourier transforms: the baseline "mixed-weights", which here is spared the
+    /// zeros between the taps of the aggregated kernel.
+    Weights,
+    /// Every candidate convolved on its own without Fourier transforms, and the results added up: the
+    /// baseline "mixed-results".
+    Results,
+}
+
 /// Builds mixtures in place of a backbone's convolutions.
 pub struct Supernet {
     candidates: Vec<Candidate>,
     separable: bool,
     noise: Arc<dyn Noise>,
+    mixing: Mixing,
     layers: Vec<SearchedLayer>,
 }
 
@@ -67,8 +85,15 @@ impl Supernet {
             candidates: Candidate::enumerate(&search.kernel_sizes, &search.dilations),
             separable: search.separable,
             noise: Arc::new(noise),
+            mixing: Mixing::default(),
             layers: Vec::new(),
         }
+    }
+
+    /// The same mixtures, computed in another way.
+    pub fn mixing(mut self, mixing: Mixing) -> Supernet {
+        self.mixing = mixing;
+        self
     }
 
     /// The layers built so far, in forward order.
@@ -105,10 +130,20 @@ impl ConvBuilder for Supernet {
             Init::Normal { std: ALPHA_STD },
         )?;
         self.layers.push(SearchedLayer { name: name.clone(), alpha: alpha.clone() });
-        let conv = Arc::new(TapConv::new(mixture.taps().clone(), groups, spec.stride)?);
+        let planner = match self.mixing {
+            Mixing::Planned => params.planner().clone(),
+            Mixing::Fourier => params.planner().among([Algorithm::Fft]),
+            Mixing::Weights | Mixing::Results => params.planner().among([Algorithm::Gemm, Algorithm::Direct]),
+        };
+        let computed = match self.mixing {
+            Mixing::Results => Computed::Results(ResultMixture::new(&sets, groups, spec.stride, &planner)?),
+            _ => {
+                let conv = TapConv::new(mixture.taps().clone(), groups, spec.stride)?;
+                Computed::Union(mixture, Arc::new(conv.with_planner(&planner)))
+            }
+        };
         Ok(Box::new(MixedConv {
-            mixture,
-            conv,
+            computed,
             weights,
             bias,
             alpha,
@@ -119,10 +154,15 @@ impl ConvBuilder for Supernet {
     }
 }
 
+/// What a mixture is computed with.
+enum Computed {
+    Union(Mixture, Arc<TapConv>),
+    Results(ResultMixture),
+}
+
 /// A convolution with all candidates at once.
 struct MixedConv {
-    mixture: Mixture,
-    conv: Arc<TapConv>,
+    computed: Computed,
     weights: Param,
     bias: Param,
     alpha: Param,
@@ -140,9 +180,18 @@ impl Convolve for MixedConv {
         let noise = Tensor::from_vec(noise, candidates, x.value().device())?;
         // softmax(log_softmax(alpha) + G) = softmax(alpha + G): a common shift cancels.
         let coefficients = candle_nn::ops::softmax(&(alpha + noise)?, D::Minus1)?;
-        let (c_out, group_in) = self.shape;
-        let kernel = self.mixture.mix(&self.weights.tensor(pass), &coefficients, c_out, group_in)?;
-        x.convolve(&self.conv, &kernel, &self.bias.tensor(pass))
+        let (weights, bias) = (self.weights.tensor(pass), self.bias.tensor(pass));
+        match &self.computed {
+            Computed::Union(mixture, conv) => {
+                let (c_out, group_in) = self.shape;
+                let kernel = mixture.mix(&weights, &coefficients, c_out, group_in)?;
+                x.convolve(conv, &kernel, &bias)
+            }
+            Computed::Results(results) => {
+                let x = x.clone().into_tensor()?;
+                Activation::from_tensor(&results.forward(&x, &weights, &coefficients, &bias)?)
+            }
+        }
     }
 }
 
@@ -151,7 +200,7 @@ mod tests {
     use super::*;
     use candle_core::Device;
     use dash_core::pipeline::Backbone;
-    use dash_nn::{Kind, build};
+    use dash_nn::{Gradients, Kind, build};
 
     fn pass(epoch: usize, step: u64) -> Pass {
         Pass { training: true, seed: 4, epoch, step }
@@ -173,6 +222,49 @@ mod tests {
             [Gumbel.draw(&pass(1, 0), 0, 4), Gumbel.draw(&pass(0, 1), 0, 4), Gumbel.draw(&pass(0, 0), 1, 4)]
         {
             assert_ne!(base, other);
+        }
+    }
+
+    /// DASH, section 11: same weights, same coefficients, same outputs and gradients. Two axes,
+    /// strides, dense and depthwise layers, and one axis.
+    #[test]
+    fn all_ways_to_compute_a_mixture_agree() {
+        let space = Search { kernel_sizes: vec![3, 5, 9], dilations: vec![1, 2, 5], ..Search::default() };
+        for (backbone, input) in [
+            (Backbone::Wrn { depth: 10, width: 1 }, vec![2, 9, 11]),
+            (Backbone::Resnet1d { channels: Some(3), causal: false }, vec![1, 40]),
+        ] {
+            let run = |mixing| {
+                let mut params = ParamBuilder::new(3, 0, &Device::Cpu);
+                let mut convs = Supernet::new(&space, Gumbel).mixing(mixing);
+                let net = build(&backbone, &input, 5, false, 0.0, &mut convs, &mut params).unwrap();
+                let params = params.finish();
+                let shape = [&[4], &input[..]].concat();
+                let count = shape.iter().product::<usize>();
+                let values: Vec<f32> =
+                    (0..count).map(|i| ((i * i + 7 * i) % 31) as f32 / 31.0 - 0.4).collect();
+                let x = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+                let y = net.forward(&x, &pass(0, 1)).unwrap();
+                let loss = (&y * &y).unwrap().sum_all().unwrap();
+                let gradients = Gradients::of(&loss, &params).unwrap();
+                let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                let mut all = vec![("output".to_owned(), flat(&y))];
+                let of = |(i, p): (usize, &Param)| (p.name().to_owned(), flat(gradients.get(i).unwrap()));
+                all.extend(params.iter().enumerate().map(of));
+                all
+            };
+            let expected = run(Mixing::Planned);
+            let largest = expected.iter().flat_map(|(_, v)| v).fold(0f32, |m, v| m.max(v.abs()));
+            for mixing in [Mixing::Fourier, Mixing::Weights, Mixing::Results] {
+                for ((name, got), (_, expected)) in run(mixing).iter().zip(&expected) {
+                    // Relative to the tensor's largest value; a bias before batch normalisation has no
+                    // gradient but rounding, which is small beside the others.
+                    let size = expected.iter().fold(1e-3 * largest, |m, v| m.max(v.abs()));
+                    for (g, e) in got.iter().zip(expected) {
+                        assert!((g - e).abs() < 1e-4 * size, "{mixing:?} {name}: {g} against {e}");
+                    }
+                }
+            }
         }
     }
 

@@ -34,6 +34,6 @@ pub use error::Error;
 pub use fingerprint::{canonical, fingerprint, sha256, sha256_file};
 pub use lock::{Holder, Lock};
 pub use publish::{append, publish_file, publish_with, remove};
-pub use record::{RECORD_FILE, StageRecord};
+pub use record::{ConvolutionPlan, RECORD_FILE, StageRecord};
 pub use runs::RunsRoot;
 pub use staging::{StagedFile, Staging, recover, recover_shared};

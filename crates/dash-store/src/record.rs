@@ -29,6 +29,10 @@ pub struct StageRecord {
     pub seconds: f64,
     /// Device it ran on.
     pub device: String,
+    /// How its convolutions were computed; none for stages that compute none, and in records of
+    /// versions that did not write it down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<ConvolutionPlan>,
     /// Versions of this program and of the code format of the stage.
     pub versions: BTreeMap<String, String>,
     /// UTC date and time of the start.
@@ -37,6 +41,15 @@ pub struct StageRecord {
     pub finished: String,
     /// A few facts for people who look at the file.
     pub summary: Value,
+}
+
+/// How the convolutions of a stage were computed, for people and for comparisons.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConvolutionPlan {
+    /// What the algorithms were chosen by: `model` or `measure`.
+    pub by: String,
+    /// The sizes that were met and how each was computed, in order; equal layers share a line.
+    pub convolutions: Vec<String>,
 }
 
 impl StageRecord {
@@ -122,6 +135,7 @@ mod tests {
             outputs: BTreeMap::new(),
             seconds: 1.5,
             device: "cpu".into(),
+            plan: Some(ConvolutionPlan { by: "model".into(), convolutions: vec!["a: fft".into()] }),
             versions: BTreeMap::new(),
             started: "s".into(),
             finished: "f".into(),

@@ -2,6 +2,7 @@
 
 use crate::Error;
 use candle_core::Device;
+use dash_conv::Planner;
 use dash_core::{
     architecture::Architecture,
     card::Split,
@@ -34,6 +35,8 @@ pub struct StageContext<'a> {
     pub data: &'a DatasetFolder,
     /// Where to compute.
     pub device: &'a Device,
+    /// Who plans the convolutions.
+    pub planner: &'a Planner,
     /// Who hears what happens.
     pub listener: &'a dyn Listener,
 }
@@ -94,7 +97,7 @@ impl StageContext<'_> {
     ) -> Result<(Box<dyn Network>, Params), Error> {
         let card = self.data.card();
         let (outputs, dense) = (card.target.outputs(), card.target.is_dense());
-        let mut params = ParamBuilder::new(self.seed, network, self.device);
+        let mut params = ParamBuilder::new(self.seed, network, self.device).with_planner(self.planner);
         let net = dash_nn::build(backbone, &card.input.shape, outputs, dense, dropout, convs, &mut params)?;
         Ok((net, params.finish()))
     }

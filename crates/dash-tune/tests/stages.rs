@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure to set up is a failure of the test")]
 
 use candle_core::Device;
+use dash_conv::Planner;
 use dash_core::{
     architecture::Hyperparameters,
     card::Split,
@@ -45,6 +46,7 @@ struct Place {
     folder: tempfile::TempDir,
     pipeline: Pipeline,
     data: DatasetFolder,
+    planner: Planner,
 }
 
 impl Place {
@@ -55,11 +57,18 @@ impl Place {
         dash_data::ingest(&pipeline.dataset, pipeline.protocol, &mut staging, &Silent).unwrap();
         staging.publish().unwrap();
         let data = DatasetFolder::open(&path).unwrap();
-        Place { folder, pipeline, data }
+        Place { folder, pipeline, data, planner: Planner::default() }
     }
 
     fn context<'a>(&'a self, listener: &'a dyn Listener) -> StageContext<'a> {
-        StageContext { pipeline: &self.pipeline, seed: 5, data: &self.data, device: &Device::Cpu, listener }
+        StageContext {
+            pipeline: &self.pipeline,
+            seed: 5,
+            data: &self.data,
+            device: &Device::Cpu,
+            planner: &self.planner,
+            listener,
+        }
     }
 
     fn staging(&self, name: &str) -> Staging {

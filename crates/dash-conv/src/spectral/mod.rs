@@ -142,3 +142,85 @@ impl Kernel for Spectral {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TapSet, oracle};
+
+    /// Compares one way to cut maps with the oracle, forward and all gradients.
+    fn check(problem: &Problem, geometry: Geometry) {
+        let name = format!("{problem:?} {geometry:?}");
+        let values = |len: usize, salt: usize| -> Vec<f32> {
+            (0..len).map(|i| ((i * 37 + salt * 11) % 23) as f32 / 8.0 - 1.3).collect()
+        };
+        let wide = |v: &[f32]| -> Vec<f64> { v.iter().map(|&v| f64::from(v)).collect() };
+        let [x_len, w_len, y_len] = problem.lens();
+        let (x, w, g) = (values(x_len, 1), values(w_len, 2), values(y_len, 3));
+        let bias = values(problem.c_out, 4);
+        let spectral = Spectral::new(problem, geometry).unwrap();
+        let mut y = vec![f32::NAN; y_len];
+        spectral.forward(&x, &w, &bias, &mut y);
+        let (mut dx, mut dw) = (vec![f32::NAN; x_len], vec![0.0; w_len]);
+        spectral.backward(&x, &w, &g, Some(&mut dx), &mut dw);
+        let mut alone = vec![0.0; w_len];
+        spectral.backward(&x, &w, &g, None, &mut alone);
+        assert_eq!(alone, dw, "{name}");
+        let expected = oracle::backward(problem, &wide(&x), &wide(&w), &wide(&g));
+        let sums = oracle::forward(problem, &wide(&x), &wide(&w), &wide(&bias));
+        for (what, got, expected) in
+            [("y", y, sums), ("dx", dx, expected.input), ("dw", dw, expected.weights)]
+        {
+            let scale = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
+            for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                let error = (f64::from(*got) - expected).abs() / scale;
+                assert!(error < 3e-6, "{what}[{i}] is {got} instead of {expected}: {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_way_to_cut_maps_equals_the_oracle() {
+        let two = |k, d| TapSet::centred(2, k, d).unwrap();
+        let one = |k, d| TapSet::centred(1, k, d).unwrap();
+        // Channels below, at and above the width of vectors; strides; dilations; lopsided maps.
+        for (taps, [batch, c_in, c_out, groups], size, stride) in [
+            (one(3, 1), [3, 1, 2, 1], [1, 37], [1, 1]),
+            (one(5, 3), [2, 3, 5, 1], [1, 40], [1, 2]),
+            (one(7, 2), [5, 17, 3, 1], [1, 21], [1, 1]),
+            (TapSet::causal(4, 3).unwrap(), [2, 4, 4, 4], [1, 33], [1, 1]),
+            (two(3, 1), [2, 5, 18, 1], [9, 14], [1, 1]),
+            (two(3, 2), [2, 3, 4, 1], [11, 6], [2, 2]),
+            (two(5, 3), [1, 20, 20, 20], [10, 13], [1, 1]),
+            (two(3, 4), [4, 3, 3, 3], [9, 9], [2, 2]),
+            (two(3, 1), [2, 4, 6, 2], [8, 12], [1, 1]),
+        ] {
+            let problem = Problem::new(&taps, batch, c_in, c_out, groups, size, stride).unwrap();
+            for geometry in Geometry::candidates(&problem) {
+                check(&problem, geometry);
+            }
+        }
+    }
+
+    /// Enough bundles that each is taken all the way by one task.
+    #[test]
+    fn many_depthwise_maps_equal_the_oracle() {
+        for (batch, channels, size) in [(40, 8, [1, 30]), (9, 33, [6, 7]), (70, 5, [4, 4])] {
+            let dims = if size[0] == 1 { 1 } else { 2 };
+            let taps = TapSet::centred(dims, 3, 2).unwrap();
+            let problem = Problem::new(&taps, batch, channels, channels, channels, size, [1, 1]).unwrap();
+            check(&problem, Geometry::whole(&problem));
+        }
+    }
+
+    #[test]
+    fn long_rows_are_transformed_one_by_one() {
+        let taps = TapSet::centred(1, 5, 1000).unwrap();
+        for (c_out, groups) in [(2, 1), (3, 3)] {
+            let problem = Problem::new(&taps, 1, 3, c_out, groups, [1, 9000], [1, 1]).unwrap();
+            let geometry = Geometry::whole(&problem);
+            assert!(geometry.columns.len > single::LONG);
+            check(&problem, geometry);
+        }
+    }
+}

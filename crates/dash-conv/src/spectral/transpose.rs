@@ -8,9 +8,13 @@ pub(super) const BLOCK: usize = 8;
 pub(super) fn into_lanes(rows: &[&[f32]; BLOCK], out: &mut [f32], lanes: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx") {
-        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0) / BLOCK * BLOCK;
-        assert!(len == 0 || out.len() >= (len - 1) * lanes + BLOCK, "lanes of a row");
-        for at in (0..len).step_by(BLOCK) {
+        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0);
+        if len < BLOCK {
+            return 0;
+        }
+        assert!(out.len() >= (len - 1) * lanes + BLOCK, "lanes of a row");
+        // The last block overlaps the one before it: what is written twice is the same.
+        for at in (0..len).step_by(BLOCK).map(|at| at.min(len - BLOCK)) {
             // SAFETY: the instruction set was detected, and positions up to `len` exist on both sides.
             #[allow(unsafe_code)]
             unsafe {
@@ -36,9 +40,14 @@ pub(super) fn from_lanes(
 ) -> usize {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx") {
-        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0) / BLOCK * BLOCK;
-        assert!(len == 0 || lanes_of.len() >= (len - 1) * lanes + BLOCK, "lanes of a row");
-        for at in (0..len).step_by(BLOCK) {
+        let len = rows.iter().map(|row| row.len()).min().unwrap_or(0);
+        if len < BLOCK {
+            return 0;
+        }
+        assert!(lanes_of.len() >= (len - 1) * lanes + BLOCK, "lanes of a row");
+        // The last block may overlap the one before it, unless sums would be added twice.
+        let len = if add { len / BLOCK * BLOCK } else { len };
+        for at in (0..len).step_by(BLOCK).map(|at| at.min(len - BLOCK)) {
             // SAFETY: as above.
             #[allow(unsafe_code)]
             unsafe {
@@ -149,7 +158,7 @@ mod tests {
             let mut back = vec![vec![7.0; len]; BLOCK];
             let mut parts = back.iter_mut();
             let mut to: [&mut [f32]; BLOCK] = std::array::from_fn(|_| parts.next().unwrap().as_mut_slice());
-            assert_eq!(from_lanes(&out[3..], lanes, &mut to, [bias; BLOCK], add), done);
+            let done = from_lanes(&out[3..], lanes, &mut to, [bias; BLOCK], add);
             for (r, back) in back.iter().enumerate() {
                 for position in 0..done {
                     let expected = rows[r][position] + if add { 7.0 } else { 0.5 };

@@ -45,6 +45,18 @@ impl Scale {
         Self::linear(low - room, high + room, from, to)
     }
 
+    /// A logarithmic scale for positive `values`, a little room at both ends; linear if they are not
+    /// positive.
+    pub(super) fn log(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
+        let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+        if low > high || low <= TINY {
+            return Self::fit([low, high].into_iter().filter(|v| plottable(*v)), from, to);
+        }
+        // At least a factor of two, so that a single value has an axis.
+        let room = (high / low).max(2.0).powf(0.06);
+        Scale { log: true, low: low / room, high: high * room, from, to }
+    }
+
     /// Whether equal distances are equal ratios.
     pub(super) fn is_log(&self) -> bool {
         self.log
