@@ -20,6 +20,7 @@ use crate::{Error, Problem, op::Kernel};
 use dense::Lanes;
 use geometry::{Axis, Geometry};
 use planes::{Kernels, Maps, Planes, Run};
+use pulp::Arch;
 use std::ops::Range;
 use transform::Transform;
 
@@ -61,6 +62,11 @@ fn out_runs(axis: &Axis) -> Vec<Run> {
 impl Spectral {
     /// Builds the convolution with maps cut as `geometry` says.
     pub(crate) fn new(problem: &Problem, geometry: Geometry) -> Result<Self, Error> {
+        Spectral::with_arch(problem, geometry, Arch::new())
+    }
+
+    /// The same with the vectors of a given instruction set.
+    fn with_arch(problem: &Problem, geometry: Geometry, arch: Arch) -> Result<Self, Error> {
         let axes = [&geometry.rows, &geometry.columns];
         let wrap = |offset: i32, axis: &Axis| {
             (i64::from(offset) / axis.dilation as i64).rem_euclid(axis.len as i64) as usize
@@ -70,7 +76,7 @@ impl Spectral {
             by_row[wrap(offset[0], axes[0])].push((wrap(offset[1], axes[1]), place));
         }
         Ok(Spectral {
-            transform: Transform::new(axes.map(|axis| axis.len))?,
+            transform: Transform::new(axes.map(|axis| axis.len), arch)?,
             in_runs: axes.map(in_runs),
             out_runs: axes.map(out_runs),
             taps: by_row.into_iter().enumerate().filter(|(_, taps)| !taps.is_empty()).collect(),
@@ -149,7 +155,7 @@ mod tests {
     use crate::{TapSet, oracle};
 
     /// Compares one way to cut maps with the oracle, forward and all gradients.
-    fn check(problem: &Problem, geometry: Geometry) {
+    fn check_on(problem: &Problem, geometry: Geometry, arch: Arch) {
         let name = format!("{problem:?} {geometry:?}");
         let values = |len: usize, salt: usize| -> Vec<f32> {
             (0..len).map(|i| ((i * 37 + salt * 11) % 23) as f32 / 8.0 - 1.3).collect()
@@ -158,7 +164,7 @@ mod tests {
         let [x_len, w_len, y_len] = problem.lens();
         let (x, w, g) = (values(x_len, 1), values(w_len, 2), values(y_len, 3));
         let bias = values(problem.c_out, 4);
-        let spectral = Spectral::new(problem, geometry).unwrap();
+        let spectral = Spectral::with_arch(problem, geometry, arch).unwrap();
         let mut y = vec![f32::NAN; y_len];
         spectral.forward(&x, &w, &bias, &mut y);
         let (mut dx, mut dw) = (vec![f32::NAN; x_len], vec![0.0; w_len]);
@@ -177,6 +183,18 @@ mod tests {
                 assert!(error < 3e-6, "{what}[{i}] is {got} instead of {expected}: {name}");
             }
         }
+    }
+
+    /// On all instruction sets that this machine has.
+    fn check(problem: &Problem, geometry: Geometry) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let narrow = pulp::x86::V3::try_new().map(Arch::V3);
+            for arch in [Some(Arch::Scalar), narrow].into_iter().flatten() {
+                check_on(problem, geometry.clone(), arch);
+            }
+        }
+        check_on(problem, geometry, Arch::new());
     }
 
     #[test]

@@ -63,8 +63,7 @@ impl WithSimd for Lanes {
 }
 
 impl Transform {
-    pub(super) fn new(size: [usize; 2]) -> Result<Transform, Error> {
-        let arch = Arch::new();
+    pub(super) fn new(size: [usize; 2], arch: Arch) -> Result<Transform, Error> {
         let (lanes, wide) = arch.dispatch(Lanes);
         let unsupported = |axis: usize| Error::TransformLength(size[axis]);
         Ok(Transform {
