@@ -42,6 +42,7 @@ mod taps;
 pub use error::Error;
 pub use mixture::Mixture;
 pub use op::TapConv;
+pub use parallel::zeros;
 pub use plan::{Algorithm, Plan};
 pub use planner::{Choice, Planner, Policy};
 pub use problem::Problem;

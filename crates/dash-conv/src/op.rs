@@ -1,5 +1,6 @@
 //! The convolution as a differentiable operation on candle tensors.
 
+use crate::parallel::zeros;
 use crate::{
     Algorithm, Error, Plan, Planner, Problem, TapSet, dft::Dft, direct::Direct, gemm::Gemm,
     spectral::Spectral,
@@ -272,7 +273,7 @@ impl CustomOp3 for ConvOp {
         bias: &CpuStorage,
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let mut y = vec![0.0; self.problem.lens()[2]];
+        let mut y = zeros(self.problem.lens()[2]);
         self.kernel.forward(
             contiguous(x, x_layout)?,
             contiguous(weights, weights_layout)?,
@@ -307,7 +308,7 @@ impl ConvOp {
     ) -> Result<(Option<Tensor>, Tensor, Tensor)> {
         let p = &self.problem;
         let [x_len, weights_len, _] = p.lens();
-        let mut dx = want_dx.then(|| vec![0.0; x_len]);
+        let mut dx = want_dx.then(|| zeros(x_len));
         let mut dw = vec![0.0; weights_len];
         let db = with_values([x, weights, grad], |[x, weights, grad]| {
             self.kernel.backward(x, weights, grad, dx.as_deref_mut(), &mut dw);

@@ -1,5 +1,6 @@
 //! Writing to disjoint parts of one buffer from several threads.
 
+use rayon::prelude::*;
 use std::marker::PhantomData;
 
 /// A buffer whose parts are written by different tasks.
@@ -40,4 +41,13 @@ impl<'a, T> Shared<'a, T> {
         assert!(from <= self.len && len <= self.len - from, "slice outside the shared buffer");
         self.start.wrapping_add(from)
     }
+}
+
+/// Zeros, written by all threads: the first touch of a large output is a pass over memory like any
+/// other.
+pub fn zeros(len: usize) -> Vec<f32> {
+    const GRAIN: usize = 1 << 15;
+    let mut values = Vec::new();
+    rayon::iter::repeat_n(0f32, len).with_min_len(GRAIN).collect_into_vec(&mut values);
+    values
 }

@@ -346,9 +346,8 @@ fn gather<S: Simd>(spectra: &[f32], planes: &Planes, bundle: &Bundle) -> [Vector
     let mut packed = [0.0; 2 * WIDEST];
     for s in 0..bundle.count {
         let (from, to) = (&spectra[slot + s * 2 * lanes..][..2 * lanes], s * planes.channels);
-        packed[to..to + planes.channels].copy_from_slice(&from[..planes.channels]);
-        packed[lanes + to..lanes + to + planes.channels]
-            .copy_from_slice(&from[lanes..lanes + planes.channels]);
+        copy(&from[..planes.channels], &mut packed[to..]);
+        copy(&from[lanes..lanes + planes.channels], &mut packed[lanes + to..]);
     }
     load::<S>(&packed[..2 * lanes])
 }
@@ -377,8 +376,20 @@ fn scatter<S: Simd>(
         #[allow(unsafe_code)]
         let to = unsafe { spectra.slice(slot + s * 2 * lanes, 2 * lanes) };
         let at = s * planes.channels;
-        to[..planes.channels].copy_from_slice(&packed[at..at + planes.channels]);
-        to[lanes..lanes + planes.channels].copy_from_slice(&packed[lanes + at..lanes + at + planes.channels]);
+        copy(&packed[at..at + planes.channels], to);
+        copy(&packed[lanes + at..lanes + at + planes.channels], &mut to[lanes..]);
+    }
+}
+
+/// Copies a few numbers; the usual counts without a call.
+#[inline(always)]
+fn copy(from: &[f32], to: &mut [f32]) {
+    match *from {
+        [a] => to[0] = a,
+        [a, b] => to[..2].copy_from_slice(&[a, b]),
+        [a, b, c, d] => to[..4].copy_from_slice(&[a, b, c, d]),
+        [a, b, c, d, e, f, g, h] => to[..8].copy_from_slice(&[a, b, c, d, e, f, g, h]),
+        _ => to[..from.len()].copy_from_slice(from),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::ops::{GRAIN, Values, operand};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+use dash_conv::zeros;
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,7 +58,7 @@ pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
         bail!("{NAME}: {:?} and {:?} differ in shape", a.dims(), b.dims())
     }
     let (a_values, b_values) = (Values::of(NAME, a)?, Values::of(NAME, b)?);
-    let mut out = vec![0f32; a.elem_count()];
+    let mut out = zeros(a.elem_count());
     (out.par_chunks_mut(GRAIN), a_values.as_slice().par_chunks(GRAIN), b_values.as_slice().par_chunks(GRAIN))
         .into_par_iter()
         .for_each(|(out, a, b)| out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = a + b));

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{Activation, activation::Gradients};
 use candle_core::{Result, Tensor, bail};
+use dash_conv::zeros;
 use rayon::prelude::*;
 
 const OP: &str = "batch-norm";
@@ -110,7 +111,7 @@ impl BatchNorm {
         let (_, c, n) = self.dims;
         let (values, weight, bias) = (Values::of(OP, x)?, Values::of(OP, weight)?, Values::of(OP, bias)?);
         let (values, weight, bias) = (values.as_slice(), weight.as_slice(), bias.as_slice());
-        let mut y = vec![0f32; values.len()];
+        let mut y = zeros(values.len());
         y.par_chunks_mut(n).zip(values.par_chunks(n)).with_min_len(planes_per_task(n)).enumerate().for_each(
             |(plane, (y, x))| {
                 let channel = plane % c;
@@ -164,7 +165,7 @@ impl BatchNorm {
             return Ok((None, parameters));
         }
         let weights = weight_values.as_slice();
-        let mut grad_x = vec![0f32; x_.len()];
+        let mut grad_x = zeros(x_.len());
         (grad_x.par_chunks_mut(n), x_.par_chunks(n), y_.par_chunks(n), g_.par_chunks(n))
             .into_par_iter()
             .with_min_len(planes_per_task(n))

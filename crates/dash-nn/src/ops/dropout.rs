@@ -3,6 +3,7 @@
 use super::operand;
 use crate::Activation;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape};
+use dash_conv::zeros;
 use dash_core::random::{Purpose, stream};
 use rand::RngCore;
 use rayon::prelude::*;
@@ -36,7 +37,7 @@ impl CustomOp1 for Mask {
         let x = operand(self.name(), x, layout)?;
         let threshold = (self.probability * 2f64.powi(32)) as u32;
         let scale = (1.0 / (1.0 - self.probability)) as f32;
-        let mut y = vec![0f32; x.len()];
+        let mut y = zeros(x.len());
         y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).enumerate().for_each(|(block, (y, x))| {
             let counter = [self.step, self.layer, block as u64];
             let mut rng = stream(self.seed, Purpose::Dropout, counter);

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::Activation;
 use candle_core::{Result, Tensor, bail};
+use dash_conv::zeros;
 use rayon::prelude::*;
 
 const OP: &str = "mean-over-positions";
@@ -28,7 +29,7 @@ pub(crate) fn mean_over_positions(x: &Activation) -> Result<Activation> {
     let shape = value.shape().clone();
     x.map(OP, means, move |grad| {
         let values = Values::of(OP, grad)?;
-        let mut out = vec![0f32; shape.elem_count()];
+        let mut out = zeros(shape.elem_count());
         out.par_chunks_mut(n)
             .zip(values.as_slice())
             .with_min_len(planes_per_task(n))
