@@ -49,9 +49,12 @@ pub struct Planner {
     policy: Policy,
     /// What may be chosen; `None` for everything that the device offers.
     among: Option<Arc<[Algorithm]>>,
-    measured: Arc<Mutex<HashMap<(Problem, Vec<Algorithm>), Choice>>>,
+    measured: Arc<Mutex<Measured>>,
     choices: Arc<Mutex<Vec<Choice>>>,
 }
+
+/// What was measured, by problem and by what could be chosen.
+type Measured = HashMap<(Problem, Vec<Algorithm>), Choice>;
 
 /// What was decided about one problem.
 #[derive(Debug, Clone, PartialEq)]
