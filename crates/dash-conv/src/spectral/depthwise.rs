@@ -206,7 +206,7 @@ impl Spectral {
                     }
                 },
             );
-            if let Some(dx) = dx.as_deref_mut() {
+            if let Some(dx) = dx {
                 t.inverse_rows(&inputs, &results, false, in_order, dx);
             }
         }

@@ -395,10 +395,8 @@ fn copy(from: &[f32], to: &mut [f32]) {
 
 #[inline(always)]
 pub(super) fn load<S: Simd>(from: &[f32]) -> [Vector<S>; 2] {
-    match S::as_simd_f32s(from).0 {
-        &[re, im, ..] => [re, im],
-        _ => unreachable!("two vectors"),
-    }
+    let vectors = S::as_simd_f32s(from).0;
+    [vectors[0], vectors[1]]
 }
 
 #[inline(always)]
