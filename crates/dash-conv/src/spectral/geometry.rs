@@ -177,7 +177,7 @@ fn cost(len: usize) -> Option<f64> {
     }
     let mut rest = len;
     let mut cost = 0.0;
-    // Flops per position grow slower than the radix; measured with `examples/transforms.rs`.
+    // Flops per position grow slower than the radix. Estimates: the order of lengths matters, not the unit.
     for (radix, passes) in [(5, 1.35), (3, 0.95), (4, 1.0), (2, 0.7)] {
         while rest.is_multiple_of(radix) {
             rest /= radix;

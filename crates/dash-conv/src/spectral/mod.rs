@@ -18,7 +18,7 @@ mod transpose;
 
 use crate::{Error, Problem, op::Kernel};
 use dense::Lanes;
-use geometry::{Axis, Geometry};
+use geometry::{Axis, Geometry, Piece};
 use planes::{Kernels, Maps, Planes, Run};
 use pulp::Arch;
 use std::ops::Range;
@@ -37,24 +37,22 @@ pub(crate) struct Spectral {
     taps: Vec<(usize, Vec<(usize, usize)>)>,
 }
 
+/// The inputs of the pieces of an axis.
 fn in_runs(axis: &Axis) -> Vec<Run> {
-    let run = |p: &geometry::Piece| Run {
-        start: p.in_start,
-        step: axis.dilation,
-        len: p.in_len,
-        at: p.in_at,
-        stride: 1,
-    };
-    axis.pieces.iter().map(run).collect()
+    let run = |p: &Piece| (p.in_start, p.in_len, p.in_at);
+    runs(axis, axis.dilation, 1, run)
 }
 
+/// The outputs of the pieces of an axis.
 fn out_runs(axis: &Axis) -> Vec<Run> {
-    let run = |p: &geometry::Piece| Run {
-        start: p.out_start,
-        step: axis.out_step,
-        len: p.out_len,
-        at: p.out_at,
-        stride: axis.out_stride,
+    let run = |p: &Piece| (p.out_start, p.out_len, p.out_at);
+    runs(axis, axis.out_step, axis.out_stride, run)
+}
+
+fn runs(axis: &Axis, step: usize, stride: usize, run: impl Fn(&Piece) -> (usize, usize, usize)) -> Vec<Run> {
+    let run = |piece| {
+        let (start, len, at) = run(piece);
+        Run { start, step, len, at, stride }
     };
     axis.pieces.iter().map(run).collect()
 }

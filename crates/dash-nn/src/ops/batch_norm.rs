@@ -80,17 +80,23 @@ fn moments(x: &[f32], (b, c, n): (usize, usize, usize)) -> Moments {
         .map(|(plane, values)| kernels::run(Deviations { x: values, shift: x[(plane % c) * n] }))
         .collect();
     let count = b * n;
-    let (mean, variance) = (0..c)
-        .map(|channel| {
-            let (sum, squares) = (0..b)
-                .map(|sample| partial[sample * c + channel])
-                .fold((0.0, 0.0), |acc, p| (acc.0 + p.0, acc.1 + p.1));
+    let (mean, variance) = per_channel(&partial, b, c)
+        .enumerate()
+        .map(|(channel, (sum, squares))| {
             let mean = sum / count as f64;
             let variance = (squares / count as f64 - mean * mean).max(0.0);
             (mean + f64::from(x[channel * n]), variance)
         })
         .unzip();
     Moments { mean, variance, count }
+}
+
+/// Sums over the samples of two quantities per plane, channel by channel.
+fn per_channel(partial: &[(f64, f64)], b: usize, c: usize) -> impl Iterator<Item = (f64, f64)> {
+    (0..c).map(move |channel| {
+        let planes = (0..b).map(|sample| partial[sample * c + channel]);
+        planes.fold((0.0, 0.0), |sum, p| (sum.0 + p.0, sum.1 + p.1))
+    })
 }
 
 /// The normalisation of one batch.
@@ -148,13 +154,7 @@ impl BatchNorm {
                 (sum, product + (f64::from(near) - mean) * sum)
             })
             .collect();
-        let totals: Vec<(f64, f64)> = (0..c)
-            .map(|channel| {
-                (0..b)
-                    .map(|sample| partial[sample * c + channel])
-                    .fold((0.0, 0.0), |acc, p| (acc.0 + p.0, acc.1 + p.1))
-            })
-            .collect();
+        let totals: Vec<(f64, f64)> = per_channel(&partial, b, c).collect();
         let inverse_std: Vec<f64> = moments.variance.iter().map(|&v| self.inverse_std(v)).collect();
         let grad_bias: Vec<f32> = totals.iter().map(|t| t.0 as f32).collect();
         let grad_weight: Vec<f32> = totals.iter().zip(&inverse_std).map(|(t, s)| (t.1 * s) as f32).collect();
