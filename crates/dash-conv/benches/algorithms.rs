@@ -10,7 +10,7 @@ fn main() {
     divan::main();
 }
 
-const ALGORITHMS: [Algorithm; 3] = [Algorithm::Fft, Algorithm::Gemm, Algorithm::Direct];
+const ALGORITHMS: [Algorithm; 4] = Algorithm::ON_CPU;
 
 /// Times a layer; `shape` is that of the input.
 fn layer(bencher: Bencher, taps: TapSet, shape: &[usize], c_out: usize, groups: usize, algorithm: Algorithm) {

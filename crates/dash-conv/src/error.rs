@@ -44,6 +44,16 @@ pub enum Error {
     /// A transform length that no algorithm here computes.
     #[error("transforms of length {0} are not supported: only factors 2, 3 and 5 are")]
     TransformLength(usize),
+    /// A convolution that the algorithm asked for cannot compute.
+    #[error("{algorithm} cannot compute {problem}: it needs {needs}")]
+    Unsuitable {
+        /// The algorithm.
+        algorithm: crate::Algorithm,
+        /// The convolution, in a line.
+        problem: String,
+        /// What the algorithm needs.
+        needs: &'static str,
+    },
 }
 
 impl From<Error> for candle_core::Error {

@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod buffer;
 mod dft;
 mod direct;
 mod error;
@@ -36,8 +37,13 @@ mod plan;
 mod planner;
 mod problem;
 mod results;
+mod simd;
 mod spectral;
 mod taps;
+#[cfg(test)]
+mod testing;
+mod transpose;
+mod winograd;
 
 pub use error::Error;
 pub use mixture::Mixture;

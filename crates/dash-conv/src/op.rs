@@ -3,7 +3,7 @@
 use crate::parallel::zeros;
 use crate::{
     Algorithm, Error, Plan, Planner, Problem, TapSet, dft::Dft, direct::Direct, gemm::Gemm,
-    spectral::Spectral,
+    spectral::Spectral, winograd::Winograd,
 };
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, Var};
 use rayon::prelude::*;
@@ -42,6 +42,13 @@ impl Engine {
         Ok(match algorithm {
             Algorithm::Fft => Engine::Kernel(Arc::new(Spectral::new(problem, Plan::pieces(problem).1)?)),
             Algorithm::Gemm => Engine::Kernel(Arc::new(Gemm::new(problem))),
+            Algorithm::Winograd => match Plan::tiles(problem) {
+                Some((_, tiles)) => Engine::Kernel(Arc::new(Winograd::new(problem, tiles))),
+                None => {
+                    let needs = "stride 1 and 2 to 5 evenly spaced taps per axis, or 1 along one of two";
+                    return Err(Error::Unsuitable { algorithm, problem: problem.to_string(), needs }.into());
+                }
+            },
             Algorithm::Direct => Engine::Kernel(Arc::new(Direct::new(problem))),
             Algorithm::Dft => Engine::Dft(Arc::new(Dft::new(problem, device)?)),
         })

@@ -1,6 +1,6 @@
 //! How a convolution will be computed, decided before anything is built.
 
-use crate::{Problem, spectral::Pieces as Geometry};
+use crate::{Problem, spectral::Pieces as Geometry, winograd::Tiles};
 use std::fmt;
 
 /// A way to compute a convolution.
@@ -8,6 +8,9 @@ use std::fmt;
 pub enum Algorithm {
     /// Real Fourier transforms of the maps and the kernels.
     Fft,
+    /// Short correlations by way of polynomials at a few points, for few evenly spaced taps between
+    /// many channels, without stride.
+    Winograd,
     /// Taps x channels as a matrix product.
     Gemm,
     /// Shift and add over taps.
@@ -18,13 +21,25 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// All algorithms.
-    pub const ALL: [Algorithm; 4] = [Algorithm::Fft, Algorithm::Gemm, Algorithm::Direct, Algorithm::Dft];
+    pub const ALL: [Algorithm; 5] =
+        [Algorithm::Fft, Algorithm::Winograd, Algorithm::Gemm, Algorithm::Direct, Algorithm::Dft];
+
+    /// What is chosen from on the CPU; the transforms of [`Algorithm::Dft`] are never cheaper there than
+    /// fast ones.
+    pub const ON_CPU: [Algorithm; 4] =
+        [Algorithm::Fft, Algorithm::Winograd, Algorithm::Gemm, Algorithm::Direct];
+
+    /// Whether the algorithm can compute `problem` at all.
+    pub fn suits(self, problem: &Problem) -> bool {
+        self != Algorithm::Winograd || !Tiles::candidates(problem).is_empty()
+    }
 }
 
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Algorithm::Fft => "fft",
+            Algorithm::Winograd => "winograd",
             Algorithm::Gemm => "gemm",
             Algorithm::Direct => "direct",
             Algorithm::Dft => "dft",
@@ -38,7 +53,7 @@ impl fmt::Display for Algorithm {
 pub struct Plan {
     /// The algorithm.
     pub algorithm: Algorithm,
-    /// Rows and columns of the transforms, if it uses any.
+    /// Rows and columns of the transforms, or points per axis, if it uses any.
     pub transform: Option<[usize; 2]>,
     /// Pieces per map that are convolved independently (sub-sampled grids of a dilated kernel, tiles).
     pub pieces: usize,
@@ -66,24 +81,28 @@ const PASS_RATE: f64 = 1.2e9;
 fn product_rate(smallest: usize) -> f64 {
     7e10 * (smallest as f64 / (smallest as f64 + 6.0))
 }
+/// Real matrix products of tiles at points.
+const TILE_PRODUCT_RATE: f64 = 7.5e10;
+/// Numbers at points, and of maps, brought there and back per second.
+const TILE_RATE: f64 = 2e9;
+const TILE_MOVE_RATE: f64 = 2e9;
 /// Shift and add over taps.
 const DIRECT_RATE: f64 = 7e9;
 /// Elements gathered or scattered per second by the matrix-product algorithm.
 const GATHER_RATE: f64 = 2.4e9;
 
 impl Plan {
-    /// The plan with the least estimated time on the CPU. The transforms of [`Algorithm::Dft`] are
-    /// never cheaper there than fast ones.
+    /// The plan with the least estimated time on the CPU.
     pub fn choose(problem: &Problem) -> Plan {
-        let plans = [Plan::fft(problem), Plan::gemm(problem), Plan::direct(problem)];
-        let [first, rest @ ..] = plans;
+        let [first, rest @ ..] = Algorithm::ON_CPU.map(|algorithm| Plan::with(algorithm, problem));
         rest.into_iter().fold(first, |best, plan| if plan.seconds < best.seconds { plan } else { best })
     }
 
-    /// The plan that uses `algorithm`.
+    /// The plan that uses `algorithm`; it takes forever if the algorithm does not suit the problem.
     pub fn with(algorithm: Algorithm, problem: &Problem) -> Plan {
         match algorithm {
             Algorithm::Fft => Plan::fft(problem),
+            Algorithm::Winograd => Plan::winograd(problem),
             Algorithm::Gemm => Plan::gemm(problem),
             Algorithm::Direct => Plan::direct(problem),
             Algorithm::Dft => Plan::dft(problem),
@@ -181,6 +200,49 @@ impl Plan {
             flops: transforms + products,
             bytes: 8.0 * spectra,
             seconds: transforms / FFT_RATE + products / rate + moved / MOVE_RATE + passed / PASS_RATE,
+        }
+    }
+
+    fn winograd(p: &Problem) -> Plan {
+        Plan::tiles(p).map_or_else(
+            || Plan {
+                algorithm: Algorithm::Winograd,
+                transform: None,
+                pieces: 1,
+                flops: f64::INFINITY,
+                bytes: 0.0,
+                seconds: f64::INFINITY,
+            },
+            |(plan, _)| plan,
+        )
+    }
+
+    /// The plan that uses short correlations, and the tiles that it found cheapest; `None` if there are
+    /// none.
+    pub(crate) fn tiles(p: &Problem) -> Option<(Plan, Tiles)> {
+        let plans = Tiles::candidates(p).into_iter().map(|tiles| (Plan::winograd_of(p, &tiles), tiles));
+        plans.reduce(|best, plan| if plan.0.seconds < best.0.seconds { plan } else { best })
+    }
+
+    fn winograd_of(p: &Problem, tiles: &Tiles) -> Plan {
+        let lanes = |channels: usize| channels.next_multiple_of(16) as f64;
+        let (groups, points) = (p.groups as f64, tiles.points() as f64);
+        let (gi, go) = (p.group_in() as f64, p.group_out() as f64);
+        let (inputs, outputs) = (lanes(p.group_in()), lanes(p.group_out()));
+        let at_points = groups * points * (p.batch * tiles.tiles()) as f64;
+        let flops = 2.0 * at_points * (2.0 * gi * outputs + go * inputs);
+        let kernels = groups * points * (2.0 * gi * outputs + go * inputs);
+        let passed = 3.0 * at_points * (inputs + outputs) + kernels;
+        // Rows of tiles overlap.
+        let overlap = 1.0 + 2.0 * (tiles.rows.points > 1) as u8 as f64 / 4.0;
+        let moved = 3.0 * overlap * (p.batch * (p.c_in * p.plane() + p.c_out * p.out_plane())) as f64;
+        Plan {
+            algorithm: Algorithm::Winograd,
+            transform: Some([tiles.rows.points, tiles.columns.points]),
+            pieces: 1,
+            flops,
+            bytes: 4.0 * (kernels + 8.0 * (1 << 20) as f64),
+            seconds: flops / TILE_PRODUCT_RATE + passed / TILE_RATE + moved / TILE_MOVE_RATE,
         }
     }
 

@@ -78,9 +78,6 @@ impl fmt::Display for Choice {
     }
 }
 
-/// What is chosen from on the CPU; the transforms of [`Algorithm::Dft`] are never cheaper there.
-const ON_CPU: [Algorithm; 3] = [Algorithm::Fft, Algorithm::Gemm, Algorithm::Direct];
-
 /// Timed passes per algorithm, the best of which counts.
 const RUNS: usize = 3;
 
@@ -121,7 +118,7 @@ impl Planner {
 
     /// How `problem` is computed on the CPU.
     pub fn plan(&self, problem: &Problem) -> Plan {
-        self.choose(problem, self.among.as_deref().unwrap_or(&ON_CPU))
+        self.choose(problem, self.among.as_deref().unwrap_or(&Algorithm::ON_CPU))
     }
 
     /// How `problem` is computed on another device, where nothing is measured: by
@@ -162,8 +159,7 @@ impl Planner {
 /// The plan with the least estimated time; the first among equals.
 fn cheapest(problem: &Problem, among: &[Algorithm]) -> Plan {
     match among {
-        // The common case keeps its one definition.
-        [] | [Algorithm::Fft, Algorithm::Gemm, Algorithm::Direct] => Plan::choose(problem),
+        [] => Plan::choose(problem),
         [first, rest @ ..] => rest.iter().fold(Plan::with(*first, problem), |best, &algorithm| {
             let plan = Plan::with(algorithm, problem);
             if plan.seconds < best.seconds { plan } else { best }
@@ -301,7 +297,7 @@ mod tests {
             }
             let two = [Algorithm::Gemm, Algorithm::Direct];
             assert!(two.contains(&planner.among(two).plan(&problem(9, 9, 400)).algorithm));
-            assert!(ON_CPU.contains(&planner.among([]).plan(&problem(3, 1, 20)).algorithm));
+            assert!(Algorithm::ON_CPU.contains(&planner.among([]).plan(&problem(3, 1, 20)).algorithm));
         }
         let elsewhere = |planner: Planner| planner.plan_elsewhere(&problem(3, 1, 20)).algorithm;
         assert_eq!(elsewhere(Planner::default()), Algorithm::Dft);

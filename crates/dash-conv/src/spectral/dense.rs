@@ -8,12 +8,11 @@
 
 use super::{
     Spectral,
-    buffer::Buffer,
     planes::{Kernels, Maps, Planes, Source},
     product::{Conjugate, Product},
     transform::Work,
 };
-use crate::parallel::Shared;
+use crate::{buffer::Buffer, parallel::Shared};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -186,7 +185,7 @@ impl Spectral {
     pub(super) fn forward_dense(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
         let (p, t, planar) = (&self.problem, &self.transform, self.planar());
         for group in 0..p.groups {
-            let inputs = self.inputs(0..p.batch, group);
+            let inputs = self.inputs(0..p.batch, group).side_by_side();
             let outputs = self.outputs(0..p.batch, group).with_bias(bias);
             let kernels = self.kernels(group, Lanes::Outputs);
             let recipe = Recipe {
@@ -229,15 +228,19 @@ impl Spectral {
             dx.fill(0.0);
         }
         for group in 0..p.groups {
-            let inputs = self.inputs(0..p.batch, group).adding(in_order);
-            let outputs = self.outputs(0..p.batch, group);
-            let (x_planes, g_planes) = (inputs.planes(), outputs.planes());
-            let g_rows = t.forward_rows(&outputs, grad, planar);
-            let x_rows = t.forward_rows(&inputs, x, planar);
-            // Lanes of the sums go to the side that fills them better.
+            // Lanes of the sums go to the side that fills them better; the other side is a left factor only.
             let fill = |channels: usize| channels as f64 / channels.next_multiple_of(t.lanes) as f64;
             let lanes = if fill(p.group_out()) > fill(p.group_in()) { Lanes::Outputs } else { Lanes::Inputs };
             let sums = self.kernels(group, lanes);
+            let results = self.inputs(0..p.batch, group).adding(in_order);
+            let (inputs, outputs) = (self.inputs(0..p.batch, group), self.outputs(0..p.batch, group));
+            let (inputs, outputs) = match lanes {
+                Lanes::Outputs => (inputs.side_by_side(), outputs),
+                Lanes::Inputs => (inputs, outputs.side_by_side()),
+            };
+            let (x_planes, g_planes) = (inputs.planes(), outputs.planes());
+            let g_rows = t.forward_rows(&outputs, grad, planar);
+            let x_rows = t.forward_rows(&inputs, x, planar);
             let (left_planes, conjugate) = match lanes {
                 Lanes::Outputs => (x_planes, Conjugate::Right),
                 Lanes::Inputs => (g_planes, Conjugate::Left),
@@ -255,19 +258,19 @@ impl Spectral {
                 let (xs, gs) = ((x_planes, &*x_rows), (g_planes, &*g_rows));
                 if let (Some(dx), Some(w_rows)) = (dx.as_deref_mut(), &w_rows) {
                     let sides = [gs, (&kernels.planes, &**w_rows)];
-                    let results = self.planar_products(&input_recipe, sides, x_planes);
-                    t.inverse_rows(&inputs, &results, true, in_order, dx);
+                    let spectra = self.planar_products(&input_recipe, sides, results.planes());
+                    t.inverse_rows(&results, &spectra, true, in_order, dx);
                 }
                 let sides = if lanes == Lanes::Outputs { [xs, gs] } else { [gs, xs] };
-                let results = self.planar_products(&weight_recipe, sides, &sums.planes);
-                t.inverse_rows(&sums, &results, true, false, dw);
+                let spectra = self.planar_products(&weight_recipe, sides, &sums.planes);
+                t.inverse_rows(&sums, &spectra, true, false, dw);
                 continue;
             }
             let numbers = [self.column(x_planes), self.column(g_planes)];
             let batches: Vec<_> = self.batches(numbers.iter().sum()).collect();
             let most = batches.iter().map(Range::len).max().unwrap_or(0);
             let [mut xs, mut gs] = numbers.map(|n| Buffer::stale(most * n));
-            let mut d_rows = Buffer::stale(if dx.is_some() { t.between(&inputs) } else { 0 });
+            let mut d_rows = Buffer::stale(if dx.is_some() { t.between(&results) } else { 0 });
             let mut sum_rows = Buffer::stale(t.between(&sums));
             let (to_d, to_sum) = (Shared::new(&mut d_rows), Shared::new(&mut sum_rows));
             for bins in batches {
@@ -275,7 +278,7 @@ impl Spectral {
                 t.forward_columns(&outputs, &g_rows, bins.clone(), &mut gs);
                 if let Some(w_rows) = &w_rows {
                     let kernels = (&kernels, &**w_rows);
-                    self.filter(&input_recipe, (&outputs, &gs), kernels, (&inputs, &to_d), &bins);
+                    self.filter(&input_recipe, (&outputs, &gs), kernels, (&results, &to_d), &bins);
                 }
                 let (xs, gs) = ((&inputs, &*xs), (&outputs, &*gs));
                 let sides = if lanes == Lanes::Outputs { [xs, gs] } else { [gs, xs] };
@@ -283,7 +286,7 @@ impl Spectral {
             }
             drop((g_rows, x_rows, w_rows));
             if let Some(dx) = dx.as_deref_mut() {
-                t.inverse_rows(&inputs, &d_rows, false, in_order, dx);
+                t.inverse_rows(&results, &d_rows, false, in_order, dx);
             }
             t.inverse_rows(&sums, &sum_rows, false, false, dw);
         }

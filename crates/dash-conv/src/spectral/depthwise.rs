@@ -6,12 +6,14 @@
 
 use super::{
     Spectral,
-    buffer::Buffer,
-    lanes::Vector,
-    planes::{Bundle, Kernels, Maps, Source, odd},
+    planes::{Bundle, Kernels, Maps, Source},
     transform::{Transform, Work, load, place_rows, store, take_rows},
 };
-use crate::parallel::Shared;
+use crate::{
+    buffer::{Buffer, odd},
+    parallel::Shared,
+    simd::Vector,
+};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 

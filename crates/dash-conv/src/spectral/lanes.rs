@@ -6,11 +6,9 @@
 //! width. The algorithm is Stockham's (self-sorting, between two buffers) with radices 2, 3, 4, 5
 //! and 8; see Van Loan, Computational Frameworks for the FFT, section 1.7.
 
+use crate::simd::Vector;
 use pulp::Simd;
 use std::f64::consts::TAU;
-
-/// The vectors of an instruction set.
-pub(super) type Vector<S> = <S as Simd>::f32s;
 
 /// A complex number per lane: real parts, imaginary parts.
 pub(super) type Complex<S> = [Vector<S>; 2];

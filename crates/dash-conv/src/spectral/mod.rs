@@ -5,7 +5,6 @@
 //! side by side in vector lanes ([`lanes`], [`planes`], [`transform`]); then layers differ:
 //! [`depthwise`] or [`dense`].
 
-mod buffer;
 mod dense;
 mod depthwise;
 mod geometry;
@@ -14,7 +13,6 @@ mod planes;
 mod product;
 mod single;
 mod transform;
-mod transpose;
 
 use crate::{Error, Problem, op::Kernel};
 use dense::Lanes;
@@ -150,49 +148,12 @@ impl Kernel for Spectral {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{TapSet, oracle};
+    use crate::{TapSet, testing::against_oracle};
 
-    /// Compares one way to cut maps with the oracle, forward and all gradients.
-    fn check_on(problem: &Problem, geometry: Geometry, arch: Arch) {
-        let name = format!("{problem:?} {geometry:?}");
-        let values = |len: usize, salt: usize| -> Vec<f32> {
-            (0..len).map(|i| ((i * 37 + salt * 11) % 23) as f32 / 8.0 - 1.3).collect()
-        };
-        let wide = |v: &[f32]| -> Vec<f64> { v.iter().map(|&v| f64::from(v)).collect() };
-        let [x_len, w_len, y_len] = problem.lens();
-        let (x, w, g) = (values(x_len, 1), values(w_len, 2), values(y_len, 3));
-        let bias = values(problem.c_out, 4);
-        let spectral = Spectral::with_arch(problem, geometry, arch).unwrap();
-        let mut y = vec![f32::NAN; y_len];
-        spectral.forward(&x, &w, &bias, &mut y);
-        let (mut dx, mut dw) = (vec![f32::NAN; x_len], vec![0.0; w_len]);
-        spectral.backward(&x, &w, &g, Some(&mut dx), &mut dw);
-        let mut alone = vec![0.0; w_len];
-        spectral.backward(&x, &w, &g, None, &mut alone);
-        assert_eq!(alone, dw, "{name}");
-        let expected = oracle::backward(problem, &wide(&x), &wide(&w), &wide(&g));
-        let sums = oracle::forward(problem, &wide(&x), &wide(&w), &wide(&bias));
-        for (what, got, expected) in
-            [("y", y, sums), ("dx", dx, expected.input), ("dw", dw, expected.weights)]
-        {
-            let scale = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
-            for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
-                let error = (f64::from(*got) - expected).abs() / scale;
-                assert!(error < 3e-6, "{what}[{i}] is {got} instead of {expected}: {name}");
-            }
-        }
-    }
-
-    /// On all instruction sets that this machine has.
     fn check(problem: &Problem, geometry: Geometry) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let narrow = pulp::x86::V3::try_new().map(Arch::V3);
-            for arch in [Some(Arch::Scalar), narrow].into_iter().flatten() {
-                check_on(problem, geometry.clone(), arch);
-            }
-        }
-        check_on(problem, geometry, Arch::new());
+        against_oracle(problem, &format!("{geometry:?}"), 3e-6, |arch| {
+            Spectral::with_arch(problem, geometry.clone(), arch).unwrap()
+        });
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Which map or kernel a vector lane holds, and how rows get into lanes and back.
 
-use super::transpose;
-use crate::parallel::Shared;
+use crate::{buffer::odd, parallel::Shared, transpose};
 use std::ops::Range;
 
 /// A set of planes that are transformed: `outer` (samples and pieces, or channels of the other side)
@@ -19,16 +18,29 @@ pub(super) struct Planes {
     pub(super) groups: usize,
     /// Outer indices that share lanes in a transform.
     pub(super) packed: usize,
+    /// Where spectra are only ever read one by one, planes that shared lanes stay side by side: bundles
+    /// are stored as they are, of as many outer indices at a time as a piece has.
+    side_by_side: Option<usize>,
 }
 
 impl Planes {
     pub(super) fn new(outer: usize, channels: usize, lanes: usize) -> Planes {
         let packed = (lanes / channels).max(1);
-        Planes { outer, channels, lanes, groups: channels.div_ceil(lanes), packed }
+        Planes { outer, channels, lanes, groups: channels.div_ceil(lanes), packed, side_by_side: None }
+    }
+
+    /// Whether the spectra of a bundle are one vector after the other.
+    pub(super) fn whole_bundles(&self) -> bool {
+        self.packed == 1 || self.side_by_side.is_some()
     }
 
     /// Where the real part of a plane is within the spectra of one bin.
     pub(super) fn slot(&self, outer: usize, channel: usize) -> usize {
+        if let (Some(per_piece), true) = (self.side_by_side, self.packed > 1) {
+            let (piece, sample) = (outer / per_piece, outer % per_piece);
+            let bundle = piece * per_piece.div_ceil(self.packed) + sample / self.packed;
+            return bundle * 2 * self.lanes + sample % self.packed * self.channels + channel;
+        }
         (outer * self.groups + channel / self.lanes) * 2 * self.lanes + channel % self.lanes
     }
 
@@ -50,14 +62,12 @@ impl Planes {
 
     /// Distance of the spectra of neighbouring bins.
     pub(super) fn pitch(&self) -> usize {
-        odd(self.outer * self.groups) * 2 * self.lanes
+        let vectors = match self.side_by_side {
+            Some(per_piece) => self.outer / per_piece * per_piece.div_ceil(self.packed) * self.groups,
+            None => self.outer * self.groups,
+        };
+        odd(vectors) * 2 * self.lanes
     }
-}
-
-/// At least `count`, and odd: at distances that are multiples of a power of two, all bins of a
-/// transform would fall into the same few sets of a cache.
-pub(super) fn odd(count: usize) -> usize {
-    count | 1
 }
 
 /// Planes that are transformed together, one per lane.
@@ -166,6 +176,12 @@ impl<'a> Maps<'a> {
 
     pub(super) fn with_bias(self, bias: &'a [f32]) -> Maps<'a> {
         Maps { bias: Some(bias), ..self }
+    }
+
+    /// The same maps with spectra for left factors of products, see [`Planes`].
+    pub(super) fn side_by_side(mut self) -> Maps<'a> {
+        self.planes.side_by_side = Some(self.samples.len());
+        self
     }
 
     pub(super) fn adding(self, add: bool) -> Maps<'a> {

@@ -1,6 +1,6 @@
 //! Complex matrix products of spectra, one per frequency: the inner loop of layers that mix channels.
 
-use super::lanes::Vector;
+use crate::simd::Vector;
 use pulp::{Simd, WithSimd};
 
 /// Which factor is conjugated.

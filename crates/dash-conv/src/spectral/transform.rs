@@ -5,12 +5,16 @@
 //! never exist at once. Spectra are `[column bin][row bin][Planes]`.
 
 use super::{
-    buffer::Buffer,
-    lanes::{Bins, Complex, ComplexFft, RealFft, Sink, Vector},
-    planes::{Bundle, Planes, Source, odd},
+    lanes::{Bins, Complex, ComplexFft, RealFft, Sink},
+    planes::{Bundle, Planes, Source},
     single::{LONG, SingleFft},
 };
-use crate::{Error, parallel::Shared};
+use crate::{
+    Error,
+    buffer::{Buffer, odd},
+    parallel::Shared,
+    simd::{self, Vector},
+};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -51,20 +55,9 @@ impl Work {
     }
 }
 
-struct Lanes;
-
-impl WithSimd for Lanes {
-    type Output = (usize, bool);
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> (usize, bool) {
-        (S::F32_LANES, S::REGISTER_COUNT >= 32)
-    }
-}
-
 impl Transform {
     pub(super) fn new(size: [usize; 2], arch: Arch) -> Result<Transform, Error> {
-        let (lanes, wide) = arch.dispatch(Lanes);
+        let (lanes, wide) = simd::lanes(arch);
         let unsupported = |axis: usize| Error::TransformLength(size[axis]);
         Ok(Transform {
             arch,
@@ -340,7 +333,7 @@ impl Transform {
 fn gather<S: Simd>(spectra: &[f32], planes: &Planes, bundle: &Bundle) -> [Vector<S>; 2] {
     let lanes = S::F32_LANES;
     let slot = planes.slot(bundle.outer, bundle.group * lanes);
-    if planes.packed == 1 {
+    if planes.whole_bundles() {
         return load::<S>(&spectra[slot..slot + 2 * lanes]);
     }
     let mut packed = [0.0; 2 * WIDEST];
@@ -363,7 +356,7 @@ fn scatter<S: Simd>(
 ) {
     let lanes = S::F32_LANES;
     let slot = from + planes.slot(bundle.outer, bundle.group * lanes);
-    if planes.packed == 1 {
+    if planes.whole_bundles() {
         // SAFETY: the slot belongs to this bundle and to this bin alone.
         #[allow(unsafe_code)]
         store::<S>(value, unsafe { spectra.slice(slot, 2 * lanes) });

@@ -12,7 +12,7 @@ use std::{
 struct Line([f32; 16]);
 
 /// Numbers that begin at a cache line.
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     lines: Vec<Line>,
     len: usize,
 }
@@ -30,7 +30,7 @@ static POOL: Mutex<Pool> = Mutex::new(Pool { free: Vec::new(), kept: 0, used: 0,
 
 impl Buffer {
     /// `len` numbers of any value: for what is written before it is read.
-    pub(super) fn stale(len: usize) -> Buffer {
+    pub(crate) fn stale(len: usize) -> Buffer {
         let needed = len.div_ceil(16);
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         // The smallest that is large enough, unless it is far too large.
@@ -46,7 +46,7 @@ impl Buffer {
     }
 
     /// `len` zeros.
-    pub(super) fn zeroed(len: usize) -> Buffer {
+    pub(crate) fn zeroed(len: usize) -> Buffer {
         let mut buffer = Buffer::stale(len);
         buffer.fill(0.0);
         buffer
@@ -88,4 +88,10 @@ impl DerefMut for Buffer {
             std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len)
         }
     }
+}
+
+/// At least `count`, and odd: at distances that are multiples of a power of two, all parts of a
+/// transform would fall into the same few sets of a cache.
+pub(crate) fn odd(count: usize) -> usize {
+    count | 1
 }

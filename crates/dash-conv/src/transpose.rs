@@ -1,11 +1,11 @@
 //! Rows of eight planes into eight neighbouring lanes, and back.
 
 /// Lanes and positions that are exchanged together.
-pub(super) const BLOCK: usize = 8;
+pub(crate) const BLOCK: usize = 8;
 
 /// Copies the first positions of eight rows of length `len` into lanes: `out[position * lanes + row]`.
 /// Returns how many positions were copied; the rest is the caller's.
-pub(super) fn into_lanes(rows: &[&[f32]; BLOCK], out: &mut [f32], lanes: usize) -> usize {
+pub(crate) fn into_lanes(rows: &[&[f32]; BLOCK], out: &mut [f32], lanes: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx") {
         let len = rows.iter().map(|row| row.len()).min().unwrap_or(0);
@@ -31,7 +31,7 @@ pub(super) fn into_lanes(rows: &[&[f32]; BLOCK], out: &mut [f32], lanes: usize) 
 
 /// The reverse of [`into_lanes`]: what is in lanes, plus `bias` if rows are replaced, or plus what is
 /// there already if `add`.
-pub(super) fn from_lanes(
+pub(crate) fn from_lanes(
     lanes_of: &[f32],
     lanes: usize,
     rows: &mut [&mut [f32]; BLOCK],
