@@ -17,6 +17,9 @@ use std::{
     num::NonZeroUsize,
 };
 
+/// Bytes of stack of a worker thread; as much as the first thread of a program usually has.
+const STACK: usize = 8 << 20;
+
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Result<(), Error> {
     match args.command {
@@ -50,7 +53,7 @@ fn run_pipelines(args: &args::Run) -> Result<(), Error> {
     }
     let executor = executor(&args.execution)?;
     let listener = progress::listener(&args.execution)?;
-    let outcome = dash_pipeline::run(&batch, &folders, &executor, listener.as_ref())?;
+    let outcome = among_workers(|| dash_pipeline::run(&batch, &folders, &executor, listener.as_ref()))?;
     drop(listener);
     output::outcome(&outcome, args.folders.format)?;
     outcome.error().map_or(Ok(()), |error| Err(error.into()))
@@ -116,7 +119,8 @@ fn time(args: &args::Bench) -> Result<(), Error> {
         return compare(args, &Settings { batch, steps, warmup, plan });
     };
     let device = DeviceChoice::Cpu.open()?;
-    output::timing(&bench::bench(&Bench { task, stage, batch, steps, warmup, plan }, &device)?, args.format)
+    let bench = Bench { task, stage, batch, steps, warmup, plan };
+    output::timing(&among_workers(|| bench::bench(&bench, &device))?, args.format)
 }
 
 /// The sweeps. What was measured is told and drawn at once: whoever stops it loses nothing.
@@ -125,7 +129,7 @@ fn compare(args: &args::Bench, settings: &Settings) -> Result<(), Error> {
     let mut timings = Vec::new();
     for point in sweep::points(args.points) {
         for method in Method::ALL {
-            let timing = sweep::measure(&point, method, settings, &device)?;
+            let timing = among_workers(|| sweep::measure(&point, method, settings, &device))?;
             output::sweep_point(&timing, args.format)?;
             timings.push(timing);
             if let Some(path) = &args.plot {
@@ -145,10 +149,16 @@ fn executor(args: &args::Execution) -> Result<Local<Training>, Error> {
     Ok(Local { work: Training { device: args.device.open()? } })
 }
 
+/// Runs `work` on one of the worker threads: from outside of them, each of the many parallel loops of a
+/// training step would put this thread to sleep and wake another.
+fn among_workers<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| work())
+}
+
 fn set_threads(threads: Option<NonZeroUsize>) -> Result<(), Error> {
-    let Some(threads) = threads.map(usize::from) else { return Ok(()) };
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build_global()
-        .map_err(|e| Error::Threads { threads, reason: e.to_string() })
+    let mut builder = rayon::ThreadPoolBuilder::new().stack_size(STACK);
+    if let Some(threads) = threads {
+        builder = builder.num_threads(threads.into());
+    }
+    builder.build_global().map_err(|e| Error::Threads { reason: e.to_string() })
 }

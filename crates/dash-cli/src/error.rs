@@ -19,8 +19,8 @@ pub(crate) enum Error {
     Report(#[from] dash_report::Error),
     #[error(transparent)]
     Store(#[from] dash_store::Error),
-    #[error("cannot use {threads} threads: {reason}")]
-    Threads { threads: usize, reason: String },
+    #[error("cannot start the worker threads: {reason}")]
+    Threads { reason: String },
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot write JSON: {0}")]
