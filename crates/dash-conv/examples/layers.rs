@@ -95,8 +95,9 @@ fn measure(conv: &TapConv, x: &Var, w: &Var, b: &Var) -> Result<f64> {
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    println!("| task | stage | layer | plan | fft | gemm | direct | model: fft | gemm | direct | behind |");
-    println!("|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|");
+    let names = Algorithm::ON_CPU.map(|algorithm| algorithm.to_string()).join(" | ");
+    println!("| task | stage | layer | plan | {names} | model: {names} | behind |");
+    println!("|---|---|---|---{}|--:|", "|--:".repeat(2 * Algorithm::ON_CPU.len()));
     let mut worst: (f64, String) = (1.0, String::new());
     for task in TASKS.iter().filter(|t| wanted.is_empty() || wanted.iter().any(|w| w == t.0)) {
         let (kernels, dilations): (&[usize], &[usize]) = match task.0 {
@@ -143,27 +144,23 @@ fn main() -> Result<()> {
                 let conv = || TapConv::new(taps.clone(), groups, stride);
                 let problem = conv()?.problem(&shape, w.dims())?;
                 let chosen = Plan::choose(&problem);
-                let algorithms = [Algorithm::Fft, Algorithm::Gemm, Algorithm::Direct];
-                let models = algorithms.map(|a| Plan::with(a, &problem).seconds);
-                let mut times = [f64::NAN; 3];
-                for ((time, algorithm), model) in times.iter_mut().zip(algorithms).zip(models) {
+                let models = Algorithm::ON_CPU.map(|a| Plan::with(a, &problem).seconds);
+                let mut times = [f64::NAN; Algorithm::ON_CPU.len()];
+                for ((time, algorithm), model) in times.iter_mut().zip(Algorithm::ON_CPU).zip(models) {
                     if model < HOPELESS * chosen.seconds {
                         *time = measure(&conv()?.with_algorithm(algorithm), &x, &w, &b)?;
                     }
                 }
                 let best = times.iter().copied().fold(f64::MAX, f64::min);
-                let of_choice = algorithms.iter().position(|&a| a == chosen.algorithm).map(|i| times[i]);
-                let behind = of_choice.unwrap_or(f64::NAN) / best;
-                let cell = |ms: f64| if ms.is_nan() { "-".to_owned() } else { format!("{ms:.2}") };
+                let of_choice = Algorithm::ON_CPU.iter().position(|&a| a == chosen.algorithm);
+                let behind = of_choice.map_or(f64::NAN, |i| times[i]) / best;
+                let cell = |ms: f64| if ms.is_finite() { format!("{ms:.2}") } else { "-".to_owned() };
+                let cells: Vec<String> =
+                    times.into_iter().chain(models.map(|model| 1e3 * model)).map(cell).collect();
                 println!(
-                    "| {} | {stage} | {name} | {chosen} | {} | {} | {} | {} | {} | {} | {behind:.2} |",
+                    "| {} | {stage} | {name} | {chosen} | {} | {behind:.2} |",
                     task.0,
-                    cell(times[0]),
-                    cell(times[1]),
-                    cell(times[2]),
-                    cell(1e3 * models[0]),
-                    cell(1e3 * models[1]),
-                    cell(1e3 * models[2]),
+                    cells.join(" | ")
                 );
                 if behind > worst.0 {
                     worst = (behind, format!("{}, {stage}, {name}", task.0));

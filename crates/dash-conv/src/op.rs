@@ -2,8 +2,8 @@
 
 use crate::parallel::zeros;
 use crate::{
-    Algorithm, Error, Plan, Planner, Problem, TapSet, dft::Dft, direct::Direct, gemm::Gemm,
-    spectral::Spectral, winograd::Winograd,
+    Algorithm, Error, Plan, Planner, Problem, TapSet, dft::Dft, direct, gemm::Gemm, spectral::Spectral,
+    winograd::Winograd,
 };
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, Var};
 use rayon::prelude::*;
@@ -49,7 +49,7 @@ impl Engine {
                     return Err(Error::Unsuitable { algorithm, problem: problem.to_string(), needs }.into());
                 }
             },
-            Algorithm::Direct => Engine::Kernel(Arc::new(Direct::new(problem))),
+            Algorithm::Direct => Engine::Kernel(direct::kernel(problem)),
             Algorithm::Dft => Engine::Dft(Arc::new(Dft::new(problem, device)?)),
         })
     }

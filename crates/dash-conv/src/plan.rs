@@ -1,6 +1,6 @@
 //! How a convolution will be computed, decided before anything is built.
 
-use crate::{Problem, spectral::Pieces as Geometry, winograd::Tiles};
+use crate::{Problem, direct, spectral::Pieces as Geometry, winograd::Tiles};
 use std::fmt;
 
 /// A way to compute a convolution.
@@ -88,6 +88,8 @@ const TILE_RATE: f64 = 2e9;
 const TILE_MOVE_RATE: f64 = 2e9;
 /// Shift and add over taps.
 const DIRECT_RATE: f64 = 7e9;
+/// Multiply-adds of vectors over taps, planes being in lanes.
+const LANES_RATE: f64 = 2.5e9;
 /// Elements gathered or scattered per second by the matrix-product algorithm.
 const GATHER_RATE: f64 = 2.4e9;
 
@@ -110,6 +112,9 @@ impl Plan {
     }
 
     fn direct(p: &Problem) -> Plan {
+        if p.is_depthwise() {
+            return Plan::direct_lanes(p);
+        }
         let flops = 3.0 * 2.0 * p.covered_multiply_adds();
         let pairs = (p.batch * p.c_out * p.group_in()) as f64;
         let padded = (p.size[0] * (p.size[1] + 2 * p.reach()[1] + 32)) as f64;
@@ -122,6 +127,22 @@ impl Plan {
             flops,
             bytes: 4.0 * padded * p.group_in() as f64,
             seconds: flops * lanes / DIRECT_RATE + pairs * padded / GATHER_RATE,
+        }
+    }
+
+    /// Depthwise: planes in lanes.
+    fn direct_lanes(p: &Problem) -> Plan {
+        const LANES: usize = 16;
+        let bundles = p.batch.div_ceil((LANES / p.c_in).max(1)) * p.c_in.div_ceil(LANES);
+        let vectors = 3.0 * bundles as f64 * direct::vector_multiply_adds(p);
+        let moved = (p.batch * p.c_in * (3 * p.plane() + 2 * p.out_plane())) as f64;
+        Plan {
+            algorithm: Algorithm::Direct,
+            transform: None,
+            pieces: 1,
+            flops: 2.0 * LANES as f64 * vectors,
+            bytes: (4 * LANES * (2 * p.plane() + p.out_plane())) as f64,
+            seconds: vectors / LANES_RATE + moved / MOVE_RATE,
         }
     }
 

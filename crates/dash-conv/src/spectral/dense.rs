@@ -8,11 +8,15 @@
 
 use super::{
     Spectral,
-    planes::{Kernels, Maps, Planes, Source},
+    kernels::Kernels,
     product::{Conjugate, Product},
     transform::Work,
 };
-use crate::{buffer::Buffer, parallel::Shared};
+use crate::{
+    buffer::Buffer,
+    maps::{Maps, Planes, Source},
+    parallel::Shared,
+};
 use rayon::prelude::*;
 use std::ops::Range;
 

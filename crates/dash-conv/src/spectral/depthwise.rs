@@ -6,11 +6,12 @@
 
 use super::{
     Spectral,
-    planes::{Bundle, Kernels, Maps, Source},
+    kernels::Kernels,
     transform::{Transform, Work, load, place_rows, store, take_rows},
 };
 use crate::{
     buffer::{Buffer, odd},
+    maps::{Bundle, Maps, Source},
     parallel::Shared,
     simd::Vector,
 };

@@ -2,22 +2,26 @@
 //!
 //! With the kernel's tap `o` at index `o mod N`, spectra obey `Y = X conj(W)`, `dX = G W` and
 //! `dW = conj(G) X` (section 4.3). Maps are cut into pieces ([`geometry`]); planes are transformed
-//! side by side in vector lanes ([`lanes`], [`planes`], [`transform`]); then layers differ:
+//! side by side in vector lanes ([`lanes`], [`crate::maps`], [`transform`]); then layers differ:
 //! [`depthwise`] or [`dense`].
 
 mod dense;
 mod depthwise;
 mod geometry;
+mod kernels;
 mod lanes;
-mod planes;
 mod product;
 mod single;
 mod transform;
 
-use crate::{Error, Problem, op::Kernel};
+use crate::{
+    Error, Problem,
+    maps::{Maps, Planes, Run},
+    op::Kernel,
+};
 use dense::Lanes;
 use geometry::{Axis, Geometry, Piece};
-use planes::{Kernels, Maps, Planes, Run};
+use kernels::Kernels;
 use pulp::Arch;
 use std::ops::Range;
 use transform::Transform;

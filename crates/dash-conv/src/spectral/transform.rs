@@ -6,12 +6,12 @@
 
 use super::{
     lanes::{Bins, Complex, ComplexFft, RealFft, Sink},
-    planes::{Bundle, Planes, Source},
     single::{LONG, SingleFft},
 };
 use crate::{
     Error,
     buffer::{Buffer, odd},
+    maps::{Bundle, Planes, Source},
     parallel::Shared,
     simd::{self, Vector},
 };

@@ -1,4 +1,4 @@
-//! The direct algorithm: shift and add over taps; small maps, strided or depthwise layers.
+//! Layers that mix channels, row by row.
 //!
 //! Every pass reduces to one inner loop: a block of neighbouring results, held in registers, receives
 //! weight times a contiguous piece of a source row for each of a list of terms. For that, source rows
@@ -17,7 +17,7 @@ const LANES: usize = 32;
 const TASKS: usize = 16;
 
 /// The convolution of one problem by shifting and adding.
-pub(crate) struct Direct {
+pub(super) struct Rows {
     problem: Problem,
     arch: pulp::Arch,
     /// Taps by row offset: `(row offset, [(column offset, place)])`.
@@ -144,8 +144,8 @@ impl WithSimd for Inner<'_> {
     }
 }
 
-impl Direct {
-    pub(crate) fn new(problem: &Problem) -> Self {
+impl Rows {
+    pub(super) fn new(problem: &Problem) -> Self {
         let mut rows: Vec<(i32, Vec<(i32, usize)>)> = Vec::new();
         for (offset, &place) in problem.offsets.iter().zip(&problem.places) {
             match rows.last_mut() {
@@ -153,7 +153,7 @@ impl Direct {
                 _ => rows.push((offset[0], vec![(offset[1], place)])),
             }
         }
-        Direct { problem: problem.clone(), arch: pulp::Arch::new(), rows }
+        Rows { problem: problem.clone(), arch: pulp::Arch::new(), rows }
     }
 
     /// The terms of output row `r`.
@@ -287,7 +287,7 @@ impl Direct {
     }
 }
 
-impl Kernel for Direct {
+impl Kernel for Rows {
     fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
         let (p, [out_rows, out_columns]) = (&self.problem, self.problem.out_size());
         let (gi, go) = (p.group_in(), p.group_out());

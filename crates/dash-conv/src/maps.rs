@@ -7,35 +7,35 @@ use std::ops::Range;
 /// times `channels`.
 ///
 /// Spectra of one bin are stored `[outer][group][re, im][lane]`, a group being as many channels as
-/// there are lanes, so that they are operands of [`super::product`] as they are. For the transforms
+/// there are lanes, so that they are operands of the products as they are. For the transforms
 /// themselves, planes of several outer indices share the lanes that few channels would leave idle.
 #[derive(Clone, Debug)]
-pub(super) struct Planes {
-    pub(super) outer: usize,
-    pub(super) channels: usize,
-    pub(super) lanes: usize,
+pub(crate) struct Planes {
+    pub(crate) outer: usize,
+    pub(crate) channels: usize,
+    pub(crate) lanes: usize,
     /// Groups of channels.
-    pub(super) groups: usize,
+    pub(crate) groups: usize,
     /// Outer indices that share lanes in a transform.
-    pub(super) packed: usize,
+    pub(crate) packed: usize,
     /// Where spectra are only ever read one by one, planes that shared lanes stay side by side: bundles
     /// are stored as they are, of as many outer indices at a time as a piece has.
     side_by_side: Option<usize>,
 }
 
 impl Planes {
-    pub(super) fn new(outer: usize, channels: usize, lanes: usize) -> Planes {
+    pub(crate) fn new(outer: usize, channels: usize, lanes: usize) -> Planes {
         let packed = (lanes / channels).max(1);
         Planes { outer, channels, lanes, groups: channels.div_ceil(lanes), packed, side_by_side: None }
     }
 
     /// Whether the spectra of a bundle are one vector after the other.
-    pub(super) fn whole_bundles(&self) -> bool {
+    pub(crate) fn whole_bundles(&self) -> bool {
         self.packed == 1 || self.side_by_side.is_some()
     }
 
     /// Where the real part of a plane is within the spectra of one bin.
-    pub(super) fn slot(&self, outer: usize, channel: usize) -> usize {
+    pub(crate) fn slot(&self, outer: usize, channel: usize) -> usize {
         if let (Some(per_piece), true) = (self.side_by_side, self.packed > 1) {
             let (piece, sample) = (outer / per_piece, outer % per_piece);
             let bundle = piece * per_piece.div_ceil(self.packed) + sample / self.packed;
@@ -44,24 +44,34 @@ impl Planes {
         (outer * self.groups + channel / self.lanes) * 2 * self.lanes + channel % self.lanes
     }
 
+    /// The channels of a group with the lanes that they fill.
+    pub(crate) fn lanes_of_channels(
+        &self,
+        group: usize,
+    ) -> impl Iterator<Item = (usize, std::iter::StepBy<Range<usize>>)> + use<> {
+        let (packed, first) = (self.packed, group * self.lanes);
+        let count = self.lanes.min(self.channels - first);
+        (0..count).map(move |c| (first + c, (c..c + packed * count).step_by(count)))
+    }
+
     /// Slots of all channels of the first outer index.
-    pub(super) fn channel_slots(&self) -> Vec<usize> {
+    pub(crate) fn channel_slots(&self) -> Vec<usize> {
         (0..self.channels).map(|c| self.slot(0, c)).collect()
     }
 
     /// Slots of the first channel of all outer indices.
-    pub(super) fn outer_slots(&self) -> Vec<usize> {
+    pub(crate) fn outer_slots(&self) -> Vec<usize> {
         (0..self.outer).map(|u| self.slot(u, 0)).collect()
     }
 
     /// The planes of one group of channels, on their own.
-    pub(super) fn group(&self, group: usize) -> Planes {
+    pub(crate) fn group(&self, group: usize) -> Planes {
         let channels = (self.channels - group * self.lanes).min(self.lanes);
         Planes { channels, groups: 1, ..self.clone() }
     }
 
     /// Distance of the spectra of neighbouring bins.
-    pub(super) fn pitch(&self) -> usize {
+    pub(crate) fn pitch(&self) -> usize {
         let vectors = match self.side_by_side {
             Some(per_piece) => self.outer / per_piece * per_piece.div_ceil(self.packed) * self.groups,
             None => self.outer * self.groups,
@@ -72,22 +82,22 @@ impl Planes {
 
 /// Planes that are transformed together, one per lane.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bundle {
+pub(crate) struct Bundle {
     /// Number among all bundles.
-    pub(super) index: usize,
+    pub(crate) index: usize,
     /// Which piece of the maps.
-    pub(super) piece: usize,
+    pub(crate) piece: usize,
     /// First outer index.
-    pub(super) outer: usize,
+    pub(crate) outer: usize,
     /// Outer indices; more than one only if the channels are few.
-    pub(super) count: usize,
+    pub(crate) count: usize,
     /// Group of channels.
-    pub(super) group: usize,
+    pub(crate) group: usize,
 }
 
 impl Bundle {
     /// The planes of the lanes in use: lane, outer index less the first one, channel.
-    fn lanes(&self, planes: &Planes) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
+    pub(crate) fn lanes(&self, planes: &Planes) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
         let first = self.group * planes.lanes;
         let channels = planes.lanes.min(planes.channels - first);
         (0..self.count).flat_map(move |s| (0..channels).map(move |c| (s * channels + c, s, first + c)))
@@ -95,7 +105,7 @@ impl Bundle {
 }
 
 /// Planes as the transforms see them: live rows of real numbers.
-pub(super) trait Source: Sync {
+pub(crate) trait Source: Sync {
     fn planes(&self) -> &Planes;
     /// Number of bundles.
     fn bundles(&self) -> usize;
@@ -120,21 +130,21 @@ pub(super) trait Source: Sync {
 
 /// An evenly spaced run of positions of a map, and their places in a transform.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// First position in the map.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// Distance in the map.
-    pub(super) step: usize,
+    pub(crate) step: usize,
     /// Number of positions.
-    pub(super) len: usize,
+    pub(crate) len: usize,
     /// Place of the first in the transform.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// Distance in the transform.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
 }
 
 /// The maps of some samples: inputs, outputs or their gradients.
-pub(super) struct Maps<'a> {
+pub(crate) struct Maps<'a> {
     planes: Planes,
     samples: Range<usize>,
     /// Channels of a sample, and the first of them that belongs to `planes`.
@@ -152,7 +162,7 @@ pub(super) struct Maps<'a> {
 }
 
 impl<'a> Maps<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         samples: Range<usize>,
         channels: usize,
         group: Range<usize>,
@@ -174,17 +184,17 @@ impl<'a> Maps<'a> {
         }
     }
 
-    pub(super) fn with_bias(self, bias: &'a [f32]) -> Maps<'a> {
+    pub(crate) fn with_bias(self, bias: &'a [f32]) -> Maps<'a> {
         Maps { bias: Some(bias), ..self }
     }
 
     /// The same maps with spectra for left factors of products, see [`Planes`].
-    pub(super) fn side_by_side(mut self) -> Maps<'a> {
+    pub(crate) fn side_by_side(mut self) -> Maps<'a> {
         self.planes.side_by_side = Some(self.samples.len());
         self
     }
 
-    pub(super) fn adding(self, add: bool) -> Maps<'a> {
+    pub(crate) fn adding(self, add: bool) -> Maps<'a> {
         Maps { add, ..self }
     }
 
@@ -198,7 +208,7 @@ impl<'a> Maps<'a> {
         self.samples.len().div_ceil(self.planes.packed)
     }
 
-    pub(super) fn pieces(&self) -> usize {
+    pub(crate) fn pieces(&self) -> usize {
         self.runs[0].len() * self.runs[1].len()
     }
 
@@ -336,85 +346,6 @@ impl Source for Maps<'_> {
             }
             if filled < transpose::BLOCK {
                 return;
-            }
-        }
-    }
-}
-
-/// Kernels: tap weights of pairs of channels.
-pub(super) struct Kernels<'a> {
-    pub(super) planes: Planes,
-    /// Where the weights of the first pair begin, and the distances of neighbouring outer indices and
-    /// channels.
-    pub(super) start: usize,
-    pub(super) distances: [usize; 2],
-    /// Transform rows that hold taps, each with its transform columns and places in the weights.
-    pub(super) taps: &'a [(usize, Vec<(usize, usize)>)],
-    /// What weights are multiplied with on their way in and out.
-    pub(super) scale: f32,
-}
-
-impl Kernels<'_> {
-    /// Outer indices that share lanes, as blocks.
-    fn blocks(&self) -> usize {
-        self.planes.outer.div_ceil(self.planes.packed)
-    }
-}
-
-impl Source for Kernels<'_> {
-    fn planes(&self) -> &Planes {
-        &self.planes
-    }
-
-    fn bundles(&self) -> usize {
-        self.blocks() * self.planes.groups
-    }
-
-    // Group by group: a task that goes through all kernels of a group reads them one after the other.
-    fn bundle(&self, index: usize) -> Bundle {
-        let outer = index % self.blocks() * self.planes.packed;
-        let count = self.planes.packed.min(self.planes.outer - outer);
-        Bundle { index, piece: 0, outer, count, group: index / self.blocks() }
-    }
-
-    fn in_group(&self, group: usize) -> std::iter::StepBy<Range<usize>> {
-        (group * self.blocks()..(group + 1) * self.blocks()).step_by(1)
-    }
-
-    fn per_piece(&self) -> usize {
-        self.bundles()
-    }
-
-    fn live(&self) -> usize {
-        self.taps.len()
-    }
-
-    fn rows(&self, _: usize) -> usize {
-        self.taps.len()
-    }
-
-    fn position(&self, _: usize, row: usize) -> usize {
-        self.taps[row].0
-    }
-
-    fn fill(&self, bundle: &Bundle, row: usize, values: &[f32], out: &mut [f32]) {
-        out.fill(0.0);
-        for (lane, s, channel) in bundle.lanes(&self.planes) {
-            let start = self.start + (bundle.outer + s) * self.distances[0] + channel * self.distances[1];
-            for &(column, place) in &self.taps[row].1 {
-                out[column * self.planes.lanes + lane] = self.scale * values[start + place];
-            }
-        }
-    }
-
-    fn read(&self, bundle: &Bundle, row: usize, in_lanes: &[f32], values: &Shared<'_, f32>) {
-        for (lane, s, channel) in bundle.lanes(&self.planes) {
-            let start = self.start + (bundle.outer + s) * self.distances[0] + channel * self.distances[1];
-            for &(column, place) in &self.taps[row].1 {
-                // SAFETY: a weight belongs to one tap of one pair, and so to one task.
-                #[allow(unsafe_code)]
-                let weight = unsafe { values.slice(start + place, 1) };
-                weight[0] = self.scale * in_lanes[column * self.planes.lanes + lane];
             }
         }
     }

@@ -1,0 +1,338 @@
+//! Depthwise layers: a plane per lane, so that a tap is one multiply-add of vectors per position
+//! whatever its offset, and neighbouring outputs share the load of its weights.
+
+use super::stencil::{BLOCK, Stencil};
+use crate::{
+    Problem,
+    buffer::Buffer,
+    maps::{Bundle, Maps, Planes, Run, Source},
+    op::Kernel,
+    parallel::Shared,
+    simd::{self, Vector},
+};
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+/// Tasks into which the gradients of weights are divided at least, if there are samples enough; fixed,
+/// so that sums are formed in the same order for any number of threads.
+const TASKS: usize = 64;
+
+/// A depthwise convolution of planes in lanes.
+pub(super) struct Lanes {
+    problem: Problem,
+    arch: Arch,
+    /// Numbers per vector.
+    lanes: usize,
+    forward: Stencil,
+    backward: Vec<Stencil>,
+    in_runs: [Vec<Run>; 2],
+    out_runs: [Vec<Run>; 2],
+}
+
+/// Rows of planes in lanes, with columns of zeros on both sides: outputs of a block that see nothing
+/// under a tap read those.
+struct Rows {
+    values: Buffer,
+    /// Columns of zeros on each side.
+    border: usize,
+    /// Columns with them.
+    width: usize,
+}
+
+impl Rows {
+    fn new(size: [usize; 2], border: usize, lanes: usize) -> Rows {
+        let width = size[1] + 2 * border;
+        Rows { values: Buffer::zeroed(size[0] * width * lanes), border, width }
+    }
+
+    /// Takes over the rows of a bundle.
+    fn fill(&mut self, source: &Maps<'_>, bundle: &Bundle, values: &[f32]) {
+        let lanes = source.planes().lanes;
+        let (start, end) = (self.border * lanes, (self.width - self.border) * lanes);
+        for (row, out) in self.values.chunks_exact_mut(self.width * lanes).enumerate() {
+            source.fill(bundle, row, values, &mut out[start..end]);
+        }
+    }
+
+    /// Hands the rows of a bundle over.
+    fn read(&self, source: &Maps<'_>, bundle: &Bundle, values: &Shared<'_, f32>) {
+        let lanes = source.planes().lanes;
+        for (row, from) in self.values.chunks_exact(self.width * lanes).enumerate() {
+            source.read(bundle, row, &from[self.border * lanes..], values);
+        }
+    }
+}
+
+/// A run over all positions of an axis.
+fn whole(len: usize) -> Vec<Run> {
+    vec![Run { start: 0, step: 1, len, at: 0, stride: 1 }]
+}
+
+impl Lanes {
+    pub(super) fn new(problem: &Problem) -> Lanes {
+        Lanes::with_arch(problem, Arch::new())
+    }
+
+    /// The same with the vectors of a given instruction set.
+    pub(super) fn with_arch(problem: &Problem, arch: Arch) -> Lanes {
+        Lanes {
+            arch,
+            lanes: simd::lanes(arch).0,
+            forward: Stencil::forward(problem),
+            backward: Stencil::backward(problem),
+            in_runs: problem.size.map(whole),
+            out_runs: problem.out_size().map(whole),
+            problem: problem.clone(),
+        }
+    }
+
+    fn inputs(&self) -> Maps<'_> {
+        let p = &self.problem;
+        Maps::new(0..p.batch, p.c_in, 0..p.c_in, self.lanes, p.size, &self.in_runs)
+    }
+
+    fn outputs(&self) -> Maps<'_> {
+        let p = &self.problem;
+        Maps::new(0..p.batch, p.c_out, 0..p.c_out, self.lanes, p.out_size(), &self.out_runs)
+    }
+
+    /// The weights of a stencil's taps for the lanes of the maps, `[group of channels][tap][lane]`.
+    fn weights(&self, stencil: &Stencil, planes: &Planes, weights: &[f32]) -> Buffer {
+        let per_group = stencil.places.len() * self.lanes;
+        let mut out = Buffer::zeroed(planes.groups * per_group);
+        for (group, out) in out.chunks_exact_mut(per_group.max(1)).enumerate() {
+            for (out, place) in out.chunks_exact_mut(self.lanes).zip(&stencil.places) {
+                for (channel, lanes) in planes.lanes_of_channels(group) {
+                    for lane in lanes {
+                        out[lane] = weights[channel * self.problem.taps + place];
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// Zeros on each side of rows that a stencil of `step` reads.
+    fn border(step: usize) -> usize {
+        (BLOCK - 1) * step
+    }
+}
+
+impl Kernel for Lanes {
+    fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
+        let p = &self.problem;
+        let (inputs, outputs) = (self.inputs(), self.outputs().with_bias(bias));
+        let taps = self.weights(&self.forward, inputs.planes(), weights);
+        let per_group = self.forward.places.len() * self.lanes;
+        let y = Shared::new(y);
+        let local = || {
+            let source = Rows::new(p.size, Self::border(p.stride[1]), self.lanes);
+            (source, Rows::new(p.out_size(), 0, self.lanes))
+        };
+        (0..inputs.bundles()).into_par_iter().for_each_init(local, |(source, out), index| {
+            let bundle = inputs.bundle(index);
+            source.fill(&inputs, &bundle, x);
+            let weights = &taps[bundle.group * per_group..][..per_group];
+            self.arch.dispatch(Filter { stencil: &self.forward, weights, source, out });
+            out.read(&outputs, &bundle, &y);
+        });
+    }
+
+    fn backward(&self, x: &[f32], weights: &[f32], grad: &[f32], dx: Option<&mut [f32]>, dw: &mut [f32]) {
+        let p = &self.problem;
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let taps: Vec<Buffer> =
+            self.backward.iter().map(|s| self.weights(s, inputs.planes(), weights)).collect();
+        let per_group = self.forward.places.len() * self.lanes;
+        let (groups, blocks) = (inputs.planes().groups, inputs.bundles() / inputs.planes().groups);
+        let parts = TASKS.div_ceil(groups).min(blocks);
+        let per_part = blocks.div_ceil(parts);
+        let mut sums = Buffer::zeroed(groups * parts * per_group);
+        let dx = dx.map(Shared::new);
+        let local = || {
+            (
+                Rows::new(p.size, Self::border(p.stride[1]), self.lanes),
+                Rows::new(p.out_size(), Self::border(1), self.lanes),
+                Rows::new(p.size, 0, self.lanes),
+            )
+        };
+        sums.par_chunks_mut(per_group.max(1)).enumerate().for_each_init(
+            local,
+            |(source, grads, out), (task, sums)| {
+                let (group, part) = (task / parts, task % parts);
+                for block in part * per_part..((part + 1) * per_part).min(blocks) {
+                    let bundle = inputs.bundle(block * groups + group);
+                    source.fill(&inputs, &bundle, x);
+                    grads.fill(&outputs, &bundle, grad);
+                    self.arch.dispatch(Correlate { stencil: &self.forward, source, grads, sums });
+                    let Some(dx) = &dx else { continue };
+                    for (stencil, taps) in self.backward.iter().zip(&taps) {
+                        let len = stencil.places.len() * self.lanes;
+                        let weights = &taps[group * len..][..len];
+                        self.arch.dispatch(Filter { stencil, weights, source: grads, out });
+                    }
+                    out.read(&inputs, &bundle, dx);
+                }
+            },
+        );
+        dw.fill(0.0);
+        let planes = inputs.planes();
+        for (group, parts) in sums.chunks_exact((parts * per_group).max(1)).enumerate() {
+            for (channel, lanes) in planes.lanes_of_channels(group) {
+                for (tap, place) in self.forward.places.iter().enumerate() {
+                    let of_part = |part: &[f32]| -> f64 {
+                        lanes.clone().map(|lane| f64::from(part[tap * self.lanes + lane])).sum()
+                    };
+                    let sum: f64 = parts.chunks_exact(per_group).map(of_part).sum();
+                    dw[channel * p.taps + place] = sum as f32;
+                }
+            }
+        }
+    }
+}
+
+/// Outputs of a bundle: for each block of them, all taps that meet data.
+struct Filter<'a> {
+    stencil: &'a Stencil,
+    weights: &'a [f32],
+    source: &'a Rows,
+    out: &'a mut Rows,
+}
+
+/// The vectors of some rows, and how to find them.
+struct View<'a, S: Simd> {
+    vectors: &'a [Vector<S>],
+    border: usize,
+    width: usize,
+}
+
+impl<'a, S: Simd> View<'a, S> {
+    #[inline(always)]
+    fn new(rows: &'a Rows) -> Self {
+        View { vectors: S::as_simd_f32s(&rows.values).0, border: rows.border, width: rows.width }
+    }
+
+    /// The vectors at `column`, `column + step`, ... of a row, as many as there are in a block.
+    #[inline(always)]
+    fn block(&self, row: usize, column: i64, step: usize) -> &'a [Vector<S>] {
+        let start = row * self.width + (column + self.border as i64) as usize;
+        &self.vectors[start..start + (BLOCK - 1) * step + 1]
+    }
+}
+
+impl WithSimd for Filter<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.stencil.in_step[1] == 1 { self.run::<S, 1>(simd) } else { self.run::<S, 0>(simd) }
+    }
+}
+
+impl Filter<'_> {
+    /// `STEP`: the distance of neighbouring inputs, or 0 if it is known at run time only.
+    #[inline(always)]
+    fn run<S: Simd, const STEP: usize>(self, simd: S) {
+        let (stencil, source) = (self.stencil, View::<S>::new(self.source));
+        let step = if STEP > 0 { STEP } else { stencil.in_step[1] };
+        let weights = S::as_simd_f32s(self.weights).0;
+        let (border, width) = (self.out.border, self.out.width);
+        let out = S::as_mut_simd_f32s(&mut self.out.values).0;
+        for r in 0..stencil.count[0] {
+            let to = (stencil.out_start[0] + stencil.out_step[0] * r) * width + border + stencil.out_start[1];
+            for (block, first) in (0..stencil.count[1]).step_by(BLOCK).enumerate() {
+                let mut sums = [simd.splat_f32s(0.0); BLOCK];
+                for row in &stencil.rows {
+                    let y = (stencil.in_step[0] * r) as i64 + row.shift;
+                    if y < 0 || y >= stencil.size[0] as i64 {
+                        continue;
+                    }
+                    let taps = row.blocks[block].clone();
+                    for (weight, shift) in weights[taps.clone()].iter().zip(&stencil.shifts[taps]) {
+                        let values = source.block(y as usize, (step * first) as i64 + shift, step);
+                        for j in 0..BLOCK {
+                            sums[j] = simd.mul_add_f32s(*weight, values[step * j], sums[j]);
+                        }
+                    }
+                }
+                let count = BLOCK.min(stencil.count[1] - first);
+                let out = out[to + stencil.out_step[1] * first..].iter_mut().step_by(stencil.out_step[1]);
+                for (out, sum) in out.zip(&sums[..count]) {
+                    *out = *sum;
+                }
+            }
+        }
+    }
+}
+
+/// Adds to the gradient of each tap what the outputs of a bundle say.
+struct Correlate<'a> {
+    stencil: &'a Stencil,
+    source: &'a Rows,
+    grads: &'a Rows,
+    /// `[tap][lane]`.
+    sums: &'a mut [f32],
+}
+
+impl WithSimd for Correlate<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        if self.stencil.in_step[1] == 1 { self.run::<S, 1>(simd) } else { self.run::<S, 0>(simd) }
+    }
+}
+
+impl Correlate<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const STEP: usize>(self, simd: S) {
+        let stencil = self.stencil;
+        let (source, grads) = (View::<S>::new(self.source), View::<S>::new(self.grads));
+        let step = if STEP > 0 { STEP } else { stencil.in_step[1] };
+        let sums = S::as_mut_simd_f32s(self.sums).0;
+        for row in &stencil.rows {
+            for r in stencil.live(row) {
+                let y = ((stencil.in_step[0] * r) as i64 + row.shift) as usize;
+                for (block, first) in (0..stencil.count[1]).step_by(BLOCK).enumerate() {
+                    let mut g = [simd.splat_f32s(0.0); BLOCK];
+                    g.copy_from_slice(grads.block(r, first as i64, 1));
+                    let taps = row.blocks[block].clone();
+                    for (sum, shift) in sums[taps.clone()].iter_mut().zip(&stencil.shifts[taps]) {
+                        let values = source.block(y, (step * first) as i64 + shift, step);
+                        // Two chains: the sum of one tap need not wait for itself too long.
+                        let mut parts = [*sum, simd.splat_f32s(0.0)];
+                        for j in 0..BLOCK {
+                            parts[j % 2] = simd.mul_add_f32s(g[j], values[step * j], parts[j % 2]);
+                        }
+                        *sum = simd.add_f32s(parts[0], parts[1]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TapSet, testing::against_oracle};
+
+    #[test]
+    fn planes_in_lanes_equal_the_oracle() {
+        let two = |k, d| TapSet::centred(2, k, d).unwrap();
+        let one = |k, d| TapSet::centred(1, k, d).unwrap();
+        let union = TapSet::union(&[one(7, 1), one(5, 3), one(19, 15)]).unwrap().0;
+        for (taps, batch, channels, size, stride) in [
+            (union, 9, 5, [1, 46], 1),
+            (one(5, 3), 3, 40, [1, 33], 2),
+            (two(5, 1), 2, 17, [8, 8], 1),
+            (two(3, 4), 70, 3, [7, 10], 2),
+            (two(9, 3), 2, 16, [5, 19], 3),
+            (TapSet::causal(6, 2).unwrap(), 2, 4, [1, 21], 1),
+        ] {
+            let problem =
+                Problem::new(&taps, batch, channels, channels, channels, size, [stride; 2]).unwrap();
+            against_oracle(&problem, "in lanes", 3e-6, |arch| Lanes::with_arch(&problem, arch));
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The direct algorithm: shift and add over taps; small maps, strided or depthwise layers.
+//!
+//! Depthwise layers put planes into lanes ([`lanes`]); others go row by row ([`rows`]).
+
+mod lanes;
+mod rows;
+mod stencil;
+
+use crate::{Problem, op::Kernel};
+use lanes::Lanes;
+use rows::Rows;
+use std::sync::Arc;
+
+/// The direct algorithm for `problem`.
+pub(crate) fn kernel(problem: &Problem) -> Arc<dyn Kernel> {
+    if problem.is_depthwise() { Arc::new(Lanes::new(problem)) } else { Arc::new(Rows::new(problem)) }
+}
+
+/// Multiply-adds of vectors in one pass over the maps of one bundle of planes in lanes.
+pub(crate) fn vector_multiply_adds(problem: &Problem) -> f64 {
+    stencil::Stencil::forward(problem).multiply_adds()
+}
