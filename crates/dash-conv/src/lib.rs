@@ -29,6 +29,7 @@ mod dft;
 mod direct;
 mod error;
 mod gemm;
+mod grid;
 mod maps;
 mod mixture;
 mod op;

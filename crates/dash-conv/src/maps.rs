@@ -198,6 +198,17 @@ impl<'a> Maps<'a> {
         Maps { add, ..self }
     }
 
+    /// What the lanes of a bundle hold, see [`Bundle::lanes`], and how many are in use.
+    fn held(&self, bundle: &Bundle) -> ([(usize, usize, usize); WIDEST], usize) {
+        let mut held = [(0, 0, 0); WIDEST];
+        let mut in_use = 0;
+        for (to, plane) in held.iter_mut().zip(bundle.lanes(&self.planes)) {
+            *to = plane;
+            in_use += 1;
+        }
+        (held, in_use)
+    }
+
     fn run(&self, piece: usize) -> (&Run, &Run) {
         let columns = self.runs[1].len();
         (&self.runs[0][piece / columns], &self.runs[1][piece % columns])
@@ -276,34 +287,26 @@ impl Source for Maps<'_> {
         }
         let out = &mut out[used];
         let from = |s: usize, channel: usize| &values[self.row(bundle, row, s, channel) + run.start..];
-        let mut in_lanes = bundle.lanes(&self.planes);
+        let (held, in_use) = self.held(bundle);
+        let mut rest = 0;
         if run.step == 1 && run.stride == 1 {
-            // Eight planes at a time; what remains, positions or planes, one by one.
-            let mut block = [(0, 0, 0); transpose::BLOCK];
-            loop {
-                let mut filled = 0;
-                for (to, plane) in block.iter_mut().zip(in_lanes.by_ref()) {
-                    *to = plane;
-                    filled += 1;
-                }
-                let done = if filled == transpose::BLOCK {
-                    let rows = block.map(|(_, s, channel)| &from(s, channel)[..run.len]);
-                    transpose::into_lanes(&rows, &mut out[block[0].0..], lanes)
-                } else {
-                    0
-                };
-                for &(lane, s, channel) in &block[..filled] {
-                    let to = out[lane..].iter_mut().step_by(lanes).skip(done);
-                    to.zip(&from(s, channel)[done..run.len]).for_each(|(to, from)| *to = *from);
-                }
-                if filled < transpose::BLOCK {
-                    return;
+            for positions in stretches(run.len) {
+                for block in held[..in_use].chunks_exact(transpose::BLOCK) {
+                    let row = |i: usize| &from(block[i].1, block[i].2)[positions.clone()];
+                    let to = &mut out[positions.start * lanes + block[0].0..];
+                    let done = transpose::into_lanes(&std::array::from_fn(row), to, lanes);
+                    for (i, &(lane, ..)) in block.iter().enumerate().filter(|_| done < positions.len()) {
+                        let to = out[positions.start * lanes + lane..].iter_mut().step_by(lanes).skip(done);
+                        to.zip(&row(i)[done..]).for_each(|(to, from)| *to = *from);
+                    }
                 }
             }
+            rest = in_use / transpose::BLOCK * transpose::BLOCK;
         }
-        for (lane, s, channel) in in_lanes {
+        for &(lane, s, channel) in &held[rest..in_use] {
             let to = out[lane..].iter_mut().step_by(run.stride * lanes);
-            to.zip(from(s, channel).iter().step_by(run.step)).for_each(|(to, from)| *to = *from);
+            to.zip(from(s, channel).iter().step_by(run.step).take(run.len))
+                .for_each(|(to, from)| *to = *from);
         }
     }
 
@@ -319,34 +322,50 @@ impl Source for Maps<'_> {
                 values.slice(self.row(bundle, row, s, channel) + run.start, last + 1)
             }
         };
-        let mut planes = bundle.lanes(&self.planes);
-        loop {
-            let mut block = [(0, 0, 0); transpose::BLOCK];
-            let mut filled = 0;
-            for (to, plane) in block.iter_mut().zip(planes.by_ref()) {
-                *to = plane;
-                filled += 1;
-            }
-            let mut done = 0;
-            if filled == transpose::BLOCK && run.step == 1 && run.stride == 1 {
-                let from = &in_lanes[run.at * lanes + block[0].0..];
-                let mut rows = block.map(|(_, s, channel)| to(s, channel));
-                let biases = block.map(|(_, _, channel)| bias(channel));
-                done = transpose::from_lanes(from, lanes, &mut rows, biases, self.add);
-            }
-            for &(lane, s, channel) in &block[..filled] {
-                let to = to(s, channel).iter_mut().step_by(run.step).skip(done);
-                let from = in_lanes[run.at * lanes + lane..].iter().step_by(run.stride * lanes).skip(done);
-                if self.add {
-                    to.zip(from).for_each(|(to, from)| *to += *from);
-                } else {
-                    let bias = bias(channel);
-                    to.zip(from).for_each(|(to, from)| *to = *from + bias);
+        let (held, in_use) = self.held(bundle);
+        let mut rest = 0;
+        if run.step == 1 && run.stride == 1 {
+            for positions in stretches(run.len) {
+                for block in held[..in_use].chunks_exact(transpose::BLOCK) {
+                    let start = (run.at + positions.start) * lanes;
+                    let mut rows =
+                        std::array::from_fn(|i| &mut to(block[i].1, block[i].2)[positions.clone()]);
+                    let biases = std::array::from_fn(|i| bias(block[i].2));
+                    let from = &in_lanes[start + block[0].0..];
+                    let done = transpose::from_lanes(from, lanes, &mut rows, biases, self.add);
+                    let rows = rows.into_iter().zip(biases).zip(block).filter(|_| done < positions.len());
+                    for ((row, bias), &(lane, ..)) in rows {
+                        let from = in_lanes[start + lane..].iter().step_by(lanes).skip(done);
+                        put(row[done..].iter_mut(), from, bias, self.add);
+                    }
                 }
             }
-            if filled < transpose::BLOCK {
-                return;
-            }
+            rest = in_use / transpose::BLOCK * transpose::BLOCK;
+        }
+        for &(lane, s, channel) in &held[rest..in_use] {
+            let from = in_lanes[run.at * lanes + lane..].iter().step_by(run.stride * lanes);
+            put(to(s, channel).iter_mut().step_by(run.step), from, bias(channel), self.add);
         }
     }
+}
+
+/// Writes `from` plus `bias`, or adds it to what is there.
+fn put<'a>(to: impl Iterator<Item = &'a mut f32>, from: impl Iterator<Item = &'a f32>, bias: f32, add: bool) {
+    if add {
+        to.zip(from).for_each(|(to, from)| *to += *from);
+    } else {
+        to.zip(from).for_each(|(to, from)| *to = *from + bias);
+    }
+}
+
+/// The most lanes of any instruction set.
+const WIDEST: usize = 16;
+
+/// Positions of a row that are brought to all lanes before the next: as many as stay in the nearest cache.
+const STRETCH: usize = 64;
+
+/// A row in stretches, the last of which is not shorter than the others.
+fn stretches(len: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = (len / STRETCH).max(1);
+    (0..count).map(move |i| i * STRETCH..if i + 1 == count { len } else { (i + 1) * STRETCH })
 }

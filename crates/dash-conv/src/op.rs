@@ -45,7 +45,7 @@ impl Engine {
             Algorithm::Winograd => match Plan::tiles(problem) {
                 Some((_, tiles)) => Engine::Kernel(Arc::new(Winograd::new(problem, tiles))),
                 None => {
-                    let needs = "stride 1 and 2 to 5 evenly spaced taps per axis, or 1 along one of two";
+                    let needs = "stride 1 and 2 or 3 evenly spaced taps per axis, or 1 along one of two";
                     return Err(Error::Unsuitable { algorithm, problem: problem.to_string(), needs }.into());
                 }
             },

@@ -1,6 +1,6 @@
 //! How a convolution will be computed, decided before anything is built.
 
-use crate::{Problem, direct, spectral::Pieces as Geometry, winograd::Tiles};
+use crate::{Problem, direct, gemm, spectral::Pieces as Geometry, winograd::Tiles};
 use std::fmt;
 
 /// A way to compute a convolution.
@@ -79,17 +79,20 @@ const MOVE_RATE: f64 = 8e8;
 const PASS_RATE: f64 = 1.2e9;
 /// Matrix products over taps, from the smaller of the channel counts.
 fn product_rate(smallest: usize) -> f64 {
-    7e10 * (smallest as f64 / (smallest as f64 + 6.0))
+    9e10 * (smallest as f64 / (smallest as f64 + 6.0))
 }
 /// Real matrix products of tiles at points.
-const TILE_PRODUCT_RATE: f64 = 7.5e10;
+const TILE_PRODUCT_RATE: f64 = 9e10;
 /// Numbers at points, and of maps, brought there and back per second.
-const TILE_RATE: f64 = 2e9;
-const TILE_MOVE_RATE: f64 = 2e9;
+const TILE_RATE: f64 = 2.5e9;
+const TILE_MOVE_RATE: f64 = 2.5e9;
+/// How much slower products are where maps are cut into segments that see different taps.
+const SEGMENTS_COST: f64 = 2.0;
 /// Shift and add over taps.
 const DIRECT_RATE: f64 = 7e9;
-/// Multiply-adds of vectors over taps, planes being in lanes.
-const LANES_RATE: f64 = 2.5e9;
+/// Multiply-adds of vectors over taps, planes being in lanes, for maps that fit a first-level cache and
+/// for others.
+const LANES_RATE: [f64; 2] = [1.4e9, 1.1e9];
 /// Elements gathered or scattered per second by the matrix-product algorithm.
 const GATHER_RATE: f64 = 2.4e9;
 
@@ -142,7 +145,7 @@ impl Plan {
             pieces: 1,
             flops: 2.0 * LANES as f64 * vectors,
             bytes: (4 * LANES * (2 * p.plane() + p.out_plane())) as f64,
-            seconds: vectors / LANES_RATE + moved / MOVE_RATE,
+            seconds: vectors / LANES_RATE[usize::from(p.plane() > 512)] + moved / MOVE_RATE,
         }
     }
 
@@ -268,10 +271,12 @@ impl Plan {
     }
 
     fn gemm(p: &Problem) -> Plan {
-        let flops = 3.0 * 2.0 * p.direct_multiply_adds();
-        let positions = (p.batch * p.out_plane()) as f64;
-        let gathered = 3.0 * positions * (p.c_in * p.offsets.len()) as f64;
-        let moved = if p.plane() == 1 { 0.0 } else { gathered };
+        let (products, segments) = gemm::products(p);
+        let products = p.batch as f64 * products;
+        let flops = 3.0 * 2.0 * products * (p.c_out * p.group_in()) as f64;
+        let gathered = products * (2 * p.c_in + p.c_out) as f64;
+        // A single tap that skips nothing sees the maps as they are.
+        let moved = if p.offsets.len() == 1 && p.stride == [1, 1] { 0.0 } else { gathered };
         let rate = product_rate(p.group_out().min(p.group_in() * p.offsets.len().max(1)));
         Plan {
             algorithm: Algorithm::Gemm,
@@ -279,7 +284,7 @@ impl Plan {
             pieces: 1,
             flops,
             bytes: 4.0 * 48.0 * 1024.0,
-            seconds: flops / rate + moved / GATHER_RATE,
+            seconds: flops / rate * if segments > 1 { SEGMENTS_COST } else { 1.0 } + moved / GATHER_RATE,
         }
     }
 }
@@ -310,8 +315,14 @@ mod tests {
     #[test]
     fn pointwise_layers_are_matrix_products_and_mixtures_are_transforms() {
         assert_eq!(Plan::choose(&problem((1, 1), 64, 64, 1, 32)).algorithm, Algorithm::Gemm);
-        assert_eq!(Plan::choose(&problem((9, 7), 64, 64, 64, 64)).algorithm, Algorithm::Fft);
+        let sets =
+            [3, 5, 7, 9].iter().flat_map(|&k| [1, 3, 7, 15].map(|d| TapSet::centred(2, k, d).unwrap()));
+        let union = TapSet::union(&sets.collect::<Vec<_>>()).unwrap().0;
+        let mixture = |groups| Problem::new(&union, 16, 64, 64, groups, [64, 64], [1, 1]).unwrap();
+        assert_eq!(Plan::choose(&mixture(64)).algorithm, Algorithm::Fft);
+        assert_eq!(Plan::choose(&mixture(1)).algorithm, Algorithm::Fft);
         assert_eq!(Plan::choose(&problem((9, 1), 64, 64, 1, 64)).algorithm, Algorithm::Fft);
+        assert_eq!(Plan::choose(&problem((3, 2), 64, 64, 1, 64)).algorithm, Algorithm::Winograd);
     }
 
     #[test]

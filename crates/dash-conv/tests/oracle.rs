@@ -191,8 +191,8 @@ fn sizes_of_the_networks_equal_the_oracle() {
         case(&TapSet::causal(8, 1).unwrap(), 3, 8, 8, 1, [1, 9000], 1),
         case(&TapSet::centred(1, 3, 7).unwrap(), 5, 64, 128, 1, [1, 46], 1),
         case(&TapSet::centred(2, 3, 1).unwrap(), 2, 64, 48, 1, [16, 17], 1),
-        case(&TapSet::centred(2, 5, 3).unwrap(), 2, 19, 33, 2, [8, 8], 1),
-        case(&TapSet::causal(4, 2).unwrap(), 2, 20, 70, 1, [1, 100], 1),
+        case(&TapSet::centred(2, 3, 3).unwrap(), 2, 19, 33, 2, [8, 8], 1),
+        case(&TapSet::causal(3, 2).unwrap(), 2, 20, 70, 1, [1, 100], 1),
     ] {
         let p = case.problem();
         let [x_len, w_len, y_len] = p.lens();

@@ -5,6 +5,7 @@ use super::stencil::{BLOCK, Stencil};
 use crate::{
     Problem,
     buffer::Buffer,
+    grid::Grid,
     maps::{Bundle, Maps, Planes, Run, Source},
     op::Kernel,
     parallel::Shared,
@@ -78,8 +79,8 @@ impl Lanes {
         Lanes {
             arch,
             lanes: simd::lanes(arch).0,
-            forward: Stencil::forward(problem),
-            backward: Stencil::backward(problem),
+            forward: Stencil::new(Grid::forward(problem)),
+            backward: Grid::backward(problem).into_iter().map(Stencil::new).collect(),
             in_runs: problem.size.map(whole),
             out_runs: problem.out_size().map(whole),
             problem: problem.clone(),
@@ -98,13 +99,13 @@ impl Lanes {
 
     /// The weights of a stencil's taps for the lanes of the maps, `[group of channels][tap][lane]`.
     fn weights(&self, stencil: &Stencil, planes: &Planes, weights: &[f32]) -> Buffer {
-        let per_group = stencil.places.len() * self.lanes;
+        let per_group = stencil.shifts.len() * self.lanes;
         let mut out = Buffer::zeroed(planes.groups * per_group);
         for (group, out) in out.chunks_exact_mut(per_group.max(1)).enumerate() {
-            for (out, place) in out.chunks_exact_mut(self.lanes).zip(&stencil.places) {
+            for (out, tap) in out.chunks_exact_mut(self.lanes).zip(&stencil.grid.taps) {
                 for (channel, lanes) in planes.lanes_of_channels(group) {
                     for lane in lanes {
-                        out[lane] = weights[channel * self.problem.taps + place];
+                        out[lane] = weights[channel * self.problem.taps + tap.place];
                     }
                 }
             }
@@ -123,7 +124,7 @@ impl Kernel for Lanes {
         let p = &self.problem;
         let (inputs, outputs) = (self.inputs(), self.outputs().with_bias(bias));
         let taps = self.weights(&self.forward, inputs.planes(), weights);
-        let per_group = self.forward.places.len() * self.lanes;
+        let per_group = self.forward.shifts.len() * self.lanes;
         let y = Shared::new(y);
         let local = || {
             let source = Rows::new(p.size, Self::border(p.stride[1]), self.lanes);
@@ -143,7 +144,7 @@ impl Kernel for Lanes {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         let taps: Vec<Buffer> =
             self.backward.iter().map(|s| self.weights(s, inputs.planes(), weights)).collect();
-        let per_group = self.forward.places.len() * self.lanes;
+        let per_group = self.forward.shifts.len() * self.lanes;
         let (groups, blocks) = (inputs.planes().groups, inputs.bundles() / inputs.planes().groups);
         let parts = TASKS.div_ceil(groups).min(blocks);
         let per_part = blocks.div_ceil(parts);
@@ -167,7 +168,7 @@ impl Kernel for Lanes {
                     self.arch.dispatch(Correlate { stencil: &self.forward, source, grads, sums });
                     let Some(dx) = &dx else { continue };
                     for (stencil, taps) in self.backward.iter().zip(&taps) {
-                        let len = stencil.places.len() * self.lanes;
+                        let len = stencil.shifts.len() * self.lanes;
                         let weights = &taps[group * len..][..len];
                         self.arch.dispatch(Filter { stencil, weights, source: grads, out });
                     }
@@ -179,12 +180,12 @@ impl Kernel for Lanes {
         let planes = inputs.planes();
         for (group, parts) in sums.chunks_exact((parts * per_group).max(1)).enumerate() {
             for (channel, lanes) in planes.lanes_of_channels(group) {
-                for (tap, place) in self.forward.places.iter().enumerate() {
+                for (index, tap) in self.forward.grid.taps.iter().enumerate() {
                     let of_part = |part: &[f32]| -> f64 {
-                        lanes.clone().map(|lane| f64::from(part[tap * self.lanes + lane])).sum()
+                        lanes.clone().map(|lane| f64::from(part[index * self.lanes + lane])).sum()
                     };
                     let sum: f64 = parts.chunks_exact(per_group).map(of_part).sum();
-                    dw[channel * p.taps + place] = sum as f32;
+                    dw[channel * p.taps + tap.place] = sum as f32;
                 }
             }
         }
@@ -225,7 +226,7 @@ impl WithSimd for Filter<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.stencil.in_step[1] == 1 { self.run::<S, 1>(simd) } else { self.run::<S, 0>(simd) }
+        if self.stencil.grid.in_step[1] == 1 { self.run::<S, 1>(simd) } else { self.run::<S, 0>(simd) }
     }
 }
 
@@ -233,20 +234,20 @@ impl Filter<'_> {
     /// `STEP`: the distance of neighbouring inputs, or 0 if it is known at run time only.
     #[inline(always)]
     fn run<S: Simd, const STEP: usize>(self, simd: S) {
-        let (stencil, source) = (self.stencil, View::<S>::new(self.source));
-        let step = if STEP > 0 { STEP } else { stencil.in_step[1] };
+        let (stencil, grid, source) = (self.stencil, &self.stencil.grid, View::<S>::new(self.source));
+        let step = if STEP > 0 { STEP } else { grid.in_step[1] };
         let weights = S::as_simd_f32s(self.weights).0;
         let (border, width) = (self.out.border, self.out.width);
         let out = S::as_mut_simd_f32s(&mut self.out.values).0;
-        for r in 0..stencil.count[0] {
-            let to = (stencil.out_start[0] + stencil.out_step[0] * r) * width + border + stencil.out_start[1];
-            for (block, first) in (0..stencil.count[1]).step_by(BLOCK).enumerate() {
+        for r in 0..grid.count[0] {
+            let to = (grid.out_start[0] + grid.out_step[0] * r) * width + border + grid.out_start[1];
+            for (block, first) in (0..grid.count[1]).step_by(BLOCK).enumerate() {
                 let mut sums = [simd.splat_f32s(0.0); BLOCK];
                 for row in &stencil.rows {
-                    let y = (stencil.in_step[0] * r) as i64 + row.shift;
-                    if y < 0 || y >= stencil.size[0] as i64 {
+                    if !row.live.contains(&r) {
                         continue;
                     }
+                    let y = (grid.in_step[0] * r) as i64 + row.shift;
                     let taps = row.blocks[block].clone();
                     for (weight, shift) in weights[taps.clone()].iter().zip(&stencil.shifts[taps]) {
                         let values = source.block(y as usize, (step * first) as i64 + shift, step);
@@ -255,8 +256,8 @@ impl Filter<'_> {
                         }
                     }
                 }
-                let count = BLOCK.min(stencil.count[1] - first);
-                let out = out[to + stencil.out_step[1] * first..].iter_mut().step_by(stencil.out_step[1]);
+                let count = BLOCK.min(grid.count[1] - first);
+                let out = out[to + grid.out_step[1] * first..].iter_mut().step_by(grid.out_step[1]);
                 for (out, sum) in out.zip(&sums[..count]) {
                     *out = *sum;
                 }
@@ -279,21 +280,21 @@ impl WithSimd for Correlate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        if self.stencil.in_step[1] == 1 { self.run::<S, 1>(simd) } else { self.run::<S, 0>(simd) }
+        if self.stencil.grid.in_step[1] == 1 { self.run::<S, 1>(simd) } else { self.run::<S, 0>(simd) }
     }
 }
 
 impl Correlate<'_> {
     #[inline(always)]
     fn run<S: Simd, const STEP: usize>(self, simd: S) {
-        let stencil = self.stencil;
+        let (stencil, grid) = (self.stencil, &self.stencil.grid);
         let (source, grads) = (View::<S>::new(self.source), View::<S>::new(self.grads));
-        let step = if STEP > 0 { STEP } else { stencil.in_step[1] };
+        let step = if STEP > 0 { STEP } else { grid.in_step[1] };
         let sums = S::as_mut_simd_f32s(self.sums).0;
         for row in &stencil.rows {
-            for r in stencil.live(row) {
-                let y = ((stencil.in_step[0] * r) as i64 + row.shift) as usize;
-                for (block, first) in (0..stencil.count[1]).step_by(BLOCK).enumerate() {
+            for r in row.live.clone() {
+                let y = ((grid.in_step[0] * r) as i64 + row.shift) as usize;
+                for (block, first) in (0..grid.count[1]).step_by(BLOCK).enumerate() {
                     let mut g = [simd.splat_f32s(0.0); BLOCK];
                     g.copy_from_slice(grads.block(r, first as i64, 1));
                     let taps = row.blocks[block].clone();

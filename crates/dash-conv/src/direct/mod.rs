@@ -6,10 +6,11 @@ mod lanes;
 mod rows;
 mod stencil;
 
-use crate::{Problem, op::Kernel};
+use crate::{Problem, grid::Grid, op::Kernel};
 use lanes::Lanes;
 use rows::Rows;
 use std::sync::Arc;
+use stencil::Stencil;
 
 /// The direct algorithm for `problem`.
 pub(crate) fn kernel(problem: &Problem) -> Arc<dyn Kernel> {
@@ -18,5 +19,5 @@ pub(crate) fn kernel(problem: &Problem) -> Arc<dyn Kernel> {
 
 /// Multiply-adds of vectors in one pass over the maps of one bundle of planes in lanes.
 pub(crate) fn vector_multiply_adds(problem: &Problem) -> f64 {
-    stencil::Stencil::forward(problem).multiply_adds()
+    Stencil::new(Grid::forward(problem)).multiply_adds()
 }

@@ -1,7 +1,10 @@
 //! How maps are cut into the tiles of short correlations.
 
-use super::points::MOST;
 use crate::Problem;
+
+/// The most taps of an axis. More are possible, but with the points that they need rounding errors grow
+/// to tens of those of a plain sum, and there is little to gain.
+const MOST: usize = 3;
 
 /// One axis of a convolution, cut into tiles. The outputs of a tile are as far apart as the taps, so
 /// that a dilated kernel is treated as a dense one.
@@ -74,7 +77,7 @@ fn spacing(offsets: &[i32]) -> Option<Spacing> {
     let Some(&second) = rest.first() else { return Some((1, 1, first.into())) };
     let dilation = second - first;
     let even = offsets.windows(2).all(|pair| pair[1] - pair[0] == dilation);
-    (even && offsets.len() < MOST).then_some((offsets.len(), dilation as usize, first.into()))
+    (even && offsets.len() <= MOST).then_some((offsets.len(), dilation as usize, first.into()))
 }
 
 impl Geometry {
@@ -98,8 +101,8 @@ impl Geometry {
             let Some(spacing) = spacing(offsets) else { return Vec::new() };
             let points: &[usize] = match spacing.0 {
                 1 => &[1],
-                2 | 3 => &[4, 6],
-                _ => &[6],
+                2 => &[4],
+                _ => &[4, 6],
             };
             points.iter().map(|&points| Axis::new(size, spacing, points)).collect()
         };
@@ -130,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_output_belongs_to_one_tile() {
-        for (kernel, dilation) in [(3, 1), (3, 4), (5, 2), (5, 7)] {
+        for (kernel, dilation) in [(3, 1), (3, 4), (3, 2), (5, 5)] {
             let taps = TapSet::centred(2, kernel, dilation).unwrap();
             for geometry in Geometry::candidates(&problem(&taps, [13, 6], 1)) {
                 for (axis, size) in [(&geometry.rows, 13), (&geometry.columns, 6)] {
@@ -147,12 +150,12 @@ mod tests {
     fn uneven_many_or_single_taps_and_strides_are_not_tiled() {
         let centred = |k, d| TapSet::centred(2, k, d).unwrap();
         let none = |taps: &TapSet, stride| Geometry::candidates(&problem(taps, [40, 40], stride)).is_empty();
-        assert!(none(&centred(7, 1), 1));
+        assert!(none(&centred(5, 1), 1));
         assert!(none(&centred(1, 1), 1));
         assert!(none(&centred(3, 1), 2));
         assert!(none(&TapSet::union(&[centred(3, 1), centred(3, 3)]).unwrap().0, 1));
-        assert!(!none(&centred(5, 15), 1));
+        assert!(!none(&centred(3, 15), 1));
         // Only the inner taps of a large kernel meet the data of a small map.
-        assert!(!Geometry::candidates(&problem(&centred(9, 3), [8, 8], 1)).is_empty());
+        assert!(!Geometry::candidates(&problem(&centred(9, 5), [8, 8], 1)).is_empty());
     }
 }

@@ -1,0 +1,244 @@
+//! Maps cut into rectangles of outputs that see the same taps, and those into tiles.
+//!
+//! Where the taps of a dilated kernel reach far beyond the middle of a map, most outputs see few of
+//! them: the matrices of a rectangle hold the taps that meet its data and no others.
+
+use crate::{
+    Problem,
+    grid::{Grid, Tap},
+};
+use std::ops::Range;
+
+/// Elements of a tile's matrix that still fit a second-level cache.
+const TILE: usize = 48 * 1024;
+
+/// Positions of a tile: fewer are not worth a matrix product.
+const POSITIONS: Range<usize> = 128..4096;
+
+/// Tiles that keep many threads busy, if there are samples enough.
+const TILES: usize = 16;
+
+/// An axis is cut where taps begin or cease to meet data if no more than this share of its products meet
+/// data, and if the pieces are not shorter than this on average.
+const WORTH_CUTTING: f64 = 0.75;
+const SHORTEST: usize = 3;
+
+/// A rectangle of outputs, with the taps that meet data in it.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) rows: Range<usize>,
+    pub(super) columns: Range<usize>,
+    pub(super) taps: Vec<Tap>,
+    /// Places of the taps among those of the grid.
+    pub(super) indices: Vec<usize>,
+}
+
+/// A part of a segment, of some samples.
+#[derive(Debug)]
+pub(super) struct Tile {
+    pub(super) segment: usize,
+    pub(super) samples: Range<usize>,
+    pub(super) rows: Range<usize>,
+    pub(super) columns: Range<usize>,
+}
+
+impl Tile {
+    /// Outputs.
+    pub(super) fn len(&self) -> usize {
+        self.samples.len() * self.rows.len() * self.columns.len()
+    }
+}
+
+/// A grid cut into tiles. Tiles depend on the problem alone, so that results do not depend on the number
+/// of threads.
+#[derive(Debug)]
+pub(super) struct Tiling {
+    pub(super) grid: Grid,
+    pub(super) segments: Vec<Segment>,
+    pub(super) tiles: Vec<Tile>,
+    /// The most outputs of a tile, and the most rows that a tile's matrix has per channel.
+    pub(super) widest: usize,
+    pub(super) deepest: usize,
+}
+
+/// The pieces of one axis.
+fn pieces(grid: &Grid, axis: usize) -> Vec<Range<usize>> {
+    let count = grid.count[axis];
+    let mut shifts: Vec<i64> = grid.taps.iter().map(|tap| tap.shift[axis]).collect();
+    shifts.sort_unstable();
+    shifts.dedup();
+    let live: Vec<Range<usize>> = shifts.iter().map(|&shift| grid.live(axis, shift)).collect();
+    let mut cuts: Vec<usize> = live.iter().flat_map(|range| [range.start, range.end]).collect();
+    cuts.extend([0, count]);
+    cuts.sort_unstable();
+    cuts.dedup();
+    let covered: usize = live.iter().map(Range::len).sum();
+    let share = covered as f64 / (count * shifts.len().max(1)) as f64;
+    if share > WORTH_CUTTING || count < SHORTEST * (cuts.len() - 1) {
+        return vec![0..count];
+    }
+    cuts.windows(2).map(|pair| pair[0]..pair[1]).collect()
+}
+
+/// The segments of a grid.
+pub(super) fn segments(grid: &Grid) -> Vec<Segment> {
+    let meet = |a: &Range<usize>, b: &Range<usize>| a.start.max(b.start) < a.end.min(b.end);
+    let mut found = Vec::new();
+    let (all_rows, all_columns) = (pieces(grid, 0), pieces(grid, 1));
+    for rows in &all_rows {
+        for columns in &all_columns {
+            let (indices, taps) = grid
+                .taps
+                .iter()
+                .enumerate()
+                .filter(|(_, tap)| {
+                    meet(&grid.live(0, tap.shift[0]), rows) && meet(&grid.live(1, tap.shift[1]), columns)
+                })
+                .unzip();
+            found.push(Segment { rows: rows.clone(), columns: columns.clone(), taps, indices });
+        }
+    }
+    found
+}
+
+/// Outputs times taps that are multiplied, per sample and pair of channels, and the number of segments.
+pub(crate) fn products(problem: &Problem) -> (f64, usize) {
+    let of = |s: &Segment| (s.rows.len() * s.columns.len() * s.taps.len()) as f64;
+    let segments = segments(&Grid::forward(problem));
+    (segments.iter().map(of).sum(), segments.len())
+}
+
+impl Tiling {
+    /// Cuts `grid` for maps of `channels` channels of `batch` samples.
+    pub(super) fn new(grid: Grid, batch: usize, channels: usize) -> Tiling {
+        let segments = segments(&grid);
+        let mut tiles = Vec::new();
+        for (index, segment) in segments.iter().enumerate() {
+            let depth = channels * segment.taps.len().max(1);
+            let positions = (TILE / depth).clamp(POSITIONS.start, POSITIONS.end);
+            let (height, width) = (segment.rows.len(), segment.columns.len());
+            // As many whole rows as fit, of several samples if a sample has fewer, or a piece of a row.
+            let columns = width.min(positions);
+            let rows = if columns < width { 1 } else { (positions / width).clamp(1, height) };
+            let enough = batch * segments.len() / TILES;
+            let samples = (positions / (height * width)).min(enough).clamp(1, batch);
+            for sample in (0..batch).step_by(samples) {
+                for r in segment.rows.clone().step_by(rows) {
+                    for c in segment.columns.clone().step_by(columns) {
+                        tiles.push(Tile {
+                            segment: index,
+                            samples: sample..(sample + samples).min(batch),
+                            rows: r..(r + rows).min(segment.rows.end),
+                            columns: c..(c + columns).min(segment.columns.end),
+                        });
+                    }
+                }
+            }
+        }
+        let widest = tiles.iter().map(Tile::len).max().unwrap_or(0);
+        let deepest = segments.iter().map(|s| s.taps.len()).max().unwrap_or(0);
+        Tiling { grid, segments, tiles, widest, deepest }
+    }
+
+    pub(super) fn segment(&self, tile: &Tile) -> &Segment {
+        &self.segments[tile.segment]
+    }
+
+    /// Where the outputs of a tile begin in a map of `width` columns, if they are contiguous there.
+    pub(super) fn contiguous(&self, tile: &Tile, width: usize) -> Option<usize> {
+        let whole_rows = tile.columns.len() == width || tile.rows.len() == 1;
+        (tile.samples.len() == 1 && self.grid.out_step == [1, 1] && whole_rows)
+            .then(|| tile.rows.start * width + tile.columns.start)
+    }
+
+    /// Where the inputs of a tile begin in their map, if they are the matrix as they are: those of a single
+    /// tap that is inside the map and skips none.
+    pub(super) fn direct(&self, tile: &Tile) -> Option<usize> {
+        let [tap] = *self.segment(tile).taps else { return None };
+        let grid = &self.grid;
+        let ranges = [&tile.rows, &tile.columns];
+        let inside = (0..2).all(|axis| {
+            let live = grid.live(axis, tap.shift[axis]);
+            live.start <= ranges[axis].start && ranges[axis].end <= live.end
+        });
+        let start = self.contiguous(tile, grid.size[1]).filter(|_| inside && grid.in_step == [1, 1])?;
+        Some((start as i64 + tap.shift[0] * grid.size[1] as i64 + tap.shift[1]) as usize)
+    }
+
+    /// Writes one line of a tile's matrix: what `tap` sees in one channel's map of each sample, maps of
+    /// consecutive samples being `distance` apart in `values`.
+    pub(super) fn gather(&self, tile: &Tile, tap: &Tap, values: &[f32], distance: usize, line: &mut [f32]) {
+        let grid = &self.grid;
+        let live = [grid.live(0, tap.shift[0]), grid.live(1, tap.shift[1])];
+        let columns = live[1].start.clamp(tile.columns.start, tile.columns.end)
+            ..live[1].end.clamp(tile.columns.start, tile.columns.end);
+        let (first, end) = (
+            columns.start - tile.columns.start,
+            (columns.end - tile.columns.start).max(columns.start - tile.columns.start),
+        );
+        let step = grid.in_step[1];
+        let mut lines = line.chunks_exact_mut(tile.columns.len());
+        for sample in tile.samples.clone() {
+            let map = &values[sample * distance..];
+            for (r, line) in tile.rows.clone().zip(&mut lines) {
+                if !live[0].contains(&r) || first == end {
+                    line.fill(0.0);
+                    continue;
+                }
+                let row = ((grid.in_step[0] * r) as i64 + tap.shift[0]) as usize * grid.size[1];
+                let start = row + ((step * columns.start) as i64 + tap.shift[1]) as usize;
+                line[..first].fill(0.0);
+                line[end..].fill(0.0);
+                let line = &mut line[first..end];
+                if step == 1 {
+                    line.copy_from_slice(&map[start..start + line.len()]);
+                } else {
+                    let from = map[start..].iter().step_by(step);
+                    line.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TapSet;
+
+    #[test]
+    fn far_taps_are_multiplied_where_they_meet_data_only() {
+        let products = |k, d, n| {
+            let taps = TapSet::centred(2, k, d).unwrap();
+            super::products(&Problem::new(&taps, 1, 1, 1, 1, [n, n], [1, 1]).unwrap())
+        };
+        // Nothing to gain: all nine taps everywhere.
+        assert_eq!(products(3, 1, 32), ((9 * 32 * 32) as f64, 1));
+        // Offsets -15, 0 and 15 meet 1 + 16 + 1 of 16 positions per axis.
+        assert_eq!(products(3, 15, 16), ((18 * 18) as f64, 9));
+    }
+
+    #[test]
+    fn every_output_of_every_sample_belongs_to_one_tile() {
+        for (k, d, size, stride, batch) in
+            [(3, 1, [9, 300], 1, 40), (3, 15, [16, 32], 1, 50), (5, 6, [14, 13], 2, 3)]
+        {
+            let taps = TapSet::centred(2, k, d).unwrap();
+            let problem = Problem::new(&taps, batch, 8, 8, 1, size, [stride, stride]).unwrap();
+            for grid in Grid::backward(&problem).into_iter().chain([Grid::forward(&problem)]) {
+                let [rows, columns] = grid.count;
+                let tiling = Tiling::new(grid, batch, 8);
+                let mut seen = vec![0; batch * rows * columns];
+                for tile in &tiling.tiles {
+                    assert!(tile.len() <= tiling.widest);
+                    for s in tile.samples.clone() {
+                        for r in tile.rows.clone() {
+                            tile.columns.clone().for_each(|c| seen[(s * rows + r) * columns + c] += 1);
+                        }
+                    }
+                }
+                assert!(seen.iter().all(|&n| n == 1));
+            }
+        }
+    }
+}
