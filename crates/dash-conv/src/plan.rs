@@ -70,7 +70,7 @@ pub struct Plan {
 /// Real transforms, counted as 2.5 n log2 n.
 const FFT_RATE: f64 = 2.4e10;
 /// Complex matrix products per frequency.
-const COMPLEX_PRODUCT_RATE: f64 = 5.6e10;
+const COMPLEX_PRODUCT_RATE: f64 = 6.2e10;
 /// Pointwise complex products of depthwise layers.
 const POINTWISE_RATE: f64 = 1.6e10;
 /// Elements of maps brought into and out of vector lanes per second.
@@ -87,12 +87,14 @@ const TILE_PRODUCT_RATE: f64 = 9e10;
 const TILE_RATE: f64 = 2.5e9;
 const TILE_MOVE_RATE: f64 = 2.5e9;
 /// How much slower products are where maps are cut into segments that see different taps.
-const SEGMENTS_COST: f64 = 2.0;
+const SEGMENTS_COST: f64 = 2.4;
 /// Shift and add over taps.
-const DIRECT_RATE: f64 = 7e9;
+const DIRECT_RATE: f64 = 4.8e10;
+/// Elements of maps read and written per second by the same.
+const COPY_RATE: f64 = 5.8e8;
 /// Multiply-adds of vectors over taps, planes being in lanes, for maps that fit a first-level cache and
 /// for others.
-const LANES_RATE: [f64; 2] = [1.4e9, 1.1e9];
+const LANES_RATE: [f64; 2] = [1.4e9, 0.9e9];
 /// Elements gathered or scattered per second by the matrix-product algorithm.
 const GATHER_RATE: f64 = 2.4e9;
 
@@ -120,6 +122,7 @@ impl Plan {
         }
         let flops = 3.0 * 2.0 * p.covered_multiply_adds();
         let pairs = (p.batch * p.c_out * p.group_in()) as f64;
+        let moved = (3 * p.batch * p.c_in * p.plane() + 2 * p.batch * p.c_out * p.out_plane()) as f64;
         let padded = (p.size[0] * (p.size[1] + 2 * p.reach()[1] + 32)) as f64;
         // Blocks of a row are computed whole: narrow rows waste lanes.
         let lanes = (p.out_size()[1].next_multiple_of(32) as f64 / p.out_size()[1] as f64).min(4.0);
@@ -129,7 +132,7 @@ impl Plan {
             pieces: 1,
             flops,
             bytes: 4.0 * padded * p.group_in() as f64,
-            seconds: flops * lanes / DIRECT_RATE + pairs * padded / GATHER_RATE,
+            seconds: flops * lanes / DIRECT_RATE + pairs * padded / GATHER_RATE + moved / COPY_RATE,
         }
     }
 
@@ -216,7 +219,10 @@ impl Plan {
             let between = half * (tap_rows * kernels + samples * (2.0 * rows(p.size[0]) * p.c_in as f64));
             (COMPLEX_PRODUCT_RATE, 2.0 * between)
         };
-        let passed = (inputs + outputs + 3.0 * kernels) * bins;
+        // Spectra of left factors are packed; in others, few channels leave lanes of their vectors idle.
+        let lanes = |channels: usize| if p.is_depthwise() { channels } else { channels.next_multiple_of(16) };
+        let slots = p.groups * (2 * p.group_in() + lanes(p.group_in()) + 2 * lanes(p.group_out()));
+        let passed = (samples * slots as f64 + 3.0 * kernels) * bins;
         Plan {
             algorithm: Algorithm::Fft,
             transform: Some(size),
@@ -277,6 +283,7 @@ impl Plan {
         let gathered = products * (2 * p.c_in + p.c_out) as f64;
         // A single tap that skips nothing sees the maps as they are.
         let moved = if p.offsets.len() == 1 && p.stride == [1, 1] { 0.0 } else { gathered };
+        let gather = if p.stride == [1, 1] { GATHER_RATE } else { 0.5 * GATHER_RATE };
         let rate = product_rate(p.group_out().min(p.group_in() * p.offsets.len().max(1)));
         Plan {
             algorithm: Algorithm::Gemm,
@@ -284,7 +291,7 @@ impl Plan {
             pieces: 1,
             flops,
             bytes: 4.0 * 48.0 * 1024.0,
-            seconds: flops / rate * if segments > 1 { SEGMENTS_COST } else { 1.0 } + moved / GATHER_RATE,
+            seconds: flops / rate * if segments > 1 { SEGMENTS_COST } else { 1.0 } + moved / gather,
         }
     }
 }
