@@ -32,12 +32,18 @@ pub mod pickle;
 
 mod batch;
 mod cache;
+mod cifar;
 mod darcy;
 mod ecg;
 mod error;
 mod folder;
 mod map;
+mod ninapro;
+mod packed;
+mod points;
 mod recipe;
+mod satellite;
+mod spherical;
 mod table;
 
 pub use batch::{Batch, BatchTarget, SplitData};

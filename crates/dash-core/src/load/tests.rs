@@ -95,7 +95,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "recipe = \"darcy-flow\"",
             "recipe = \"darci-flow\"",
-            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of darcy-flow, ecg; did you mean `darcy-flow`?",
+            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of darcy-flow, ecg, satellite, ninapro, cifar100, spherical; did you mean `darcy-flow`?",
         ),
         (
             "subsample = 2",
@@ -160,7 +160,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "loss = { kind = \"relative-l2\" }",
             "loss = {}",
-            "f.toml:9: task.loss: the key `kind` is missing: one of cross-entropy, relative-l2",
+            "f.toml:9: task.loss: the key `kind` is missing: one of cross-entropy, focal, relative-l2",
         ),
         ("name = \"d\"", "", "f.toml: the key `name` is missing"),
         (
