@@ -126,6 +126,27 @@ mod tests {
     }
 
     #[test]
+    fn changes_to_training_inputs_are_settings_of_the_stages_that_train() {
+        let text = r#"
+            name = "p"
+            dataset = { recipe = "cifar100", raw = "x" }
+            task = { loss = { kind = "cross-entropy" }, metric = { kind = "zero-one-error" } }"#;
+        let load = |sets: &[String]| dash_core::load::pipeline("p.toml", text, None, sets).unwrap();
+        let (plain, changed) = (load(&[]), load(&["task.augment=[{ kind = \"flip\" }]".to_owned()]));
+        for (stage, trains) in [
+            (Stage::Dataset, false),
+            (Stage::Search, true),
+            (Stage::Tune(Method::Dash), true),
+            (Stage::Retrain(Method::Backbone), true),
+        ] {
+            let of = |p| of_stage(p, stage, Some(0), Policy::Model).unwrap();
+            let expected = r#"task.augment set to [{"kind":"flip"}]"#;
+            let expected = if trains { vec![expected.to_owned()] } else { vec![] };
+            assert_eq!(differences(&of(&plain), &of(&changed)), expected, "{stage:?}");
+        }
+    }
+
+    #[test]
     fn differences_name_the_key_and_both_values() {
         let old = json!({"search": {"epochs": 100, "pull": {"kind": "extent"}}, "seed": 0, "gone": 1});
         let new = json!({"search": {"epochs": 50, "pull": {"kind": "extent"}}, "seed": 0, "here": [2]});
