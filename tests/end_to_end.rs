@@ -262,6 +262,66 @@ fn bad_data_is_refused_and_leaves_nothing_half_written() {
         .failed(4, &["challenge2017.pkl", "os.system"]);
 }
 
+/// A numpy file of singles or 64-bit integers.
+fn npy(descr: &str, shape: &str, elements: Vec<u8>) -> Vec<u8> {
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let length = (header.len() as u16).to_le_bytes();
+    [&b"\x93NUMPY\x01\0"[..], &length, header.as_bytes(), &elements].concat()
+}
+
+#[test]
+fn numpy_windows_and_changed_training_inputs_lead_to_a_report() {
+    let bench = bench();
+    for (part, samples) in [("train", 24), ("val", 6), ("test", 6)] {
+        // The class is the electrode with the signal.
+        let value = |k: usize| if k % 4 == k / 32 % 3 { (k / 4 % 8) as f32 - 3.5 } else { 0.0 };
+        let windows = (0..samples * 32).flat_map(|k| value(k).to_le_bytes()).collect();
+        bench.write(&format!("raw/ninapro_{part}.npy"), &npy("<f4", &format!("({samples}, 8, 4)"), windows));
+        let labels = (0..samples as i64).flat_map(|n| (n % 3).to_le_bytes()).collect();
+        bench.write(&format!("raw/label_{part}.npy"), &npy("<i8", &format!("({samples},)"), labels));
+    }
+    bench.write(
+        "emg.toml",
+        br#"name = "emg"
+        dataset = { recipe = "ninapro", raw = "raw" }
+        [task]
+        loss = { kind = "focal", gamma = 0.0 }
+        metric = { kind = "zero-one-error" }
+        augment = [{ kind = "crop", padding = 1 }]
+        [search]
+        backbone = { kind = "wrn", depth = 10 }
+        kernel_sizes = [3, 5]
+        dilations = [1]
+        epochs = 1
+        batch_size = 8
+        [tune]
+        epochs = 1
+        learning_rates = [0.01]
+        dropouts = [0.0]
+        weight_decays = [5e-4]
+        momenta = [0.9]
+        [retrain]
+        backbone = { kind = "wrn", depth = 10 }
+        epochs = 2
+        batch_size = 8"#,
+    );
+    bench.run(&["run", "emg.toml", "--threads", "1", "--runs-dir", "a"]).well();
+    let rows = bench.json("reports/emg/results.json");
+    assert!((0.0..=100.0).contains(&rows[0]["value"].as_f64().unwrap()), "{rows}");
+    let card = bench.json("a/emg/dataset/dataset.json");
+    assert_eq!(card["input"]["shape"], serde_json::json!([1, 4, 8]));
+    // Neither threads nor batches decide what happens to a sample.
+    bench.run(&["run", "emg.toml", "--threads", "3", "--runs-dir", "b"]).well();
+    let model = "emg/0/retrain/model.safetensors";
+    assert!(bench.files("a")[model] == bench.files("b")[model]);
+    let without = ["run", "emg.toml", "--runs-dir", "a", "--dry-run", "--set", "task.augment=[]"];
+    assert!(bench.run(&without).well().stdout.contains("task.augment removed"));
+
+    bench.write("raw/label_val.npy", &npy("<i8", "(6,)", vec![0; 40]));
+    let damaged = ["run", "emg.toml", "--runs-dir", "c"];
+    bench.run(&damaged).failed(4, &["raw/label_val.npy: ", "takes 48 bytes, 40 follow its header", "hint: "]);
+}
+
 #[test]
 fn a_second_process_on_the_same_run_is_refused() {
     let bench = tiny();

@@ -1,6 +1,10 @@
 //! The types of a pipeline file. Every key has a documented meaning and a default that is the
 //! published protocol's value where there is one.
 
+mod points;
+
+pub use points::{Cifar100, Ninapro, Satellite, Spherical};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, path::PathBuf};
@@ -98,6 +102,14 @@ pub enum Dataset {
     DarcyFlow(DarcyFlow),
     /// PhysioNet/CinC 2017 single-lead ECG recordings.
     Ecg(Ecg),
+    /// Land cover from satellite image time series.
+    Satellite(Satellite),
+    /// Hand movements from surface EMG.
+    Ninapro(Ninapro),
+    /// Natural images of 100 classes.
+    Cifar100(Cifar100),
+    /// CIFAR-100 projected onto the sphere.
+    Spherical(Spherical),
 }
 
 impl Dataset {
@@ -106,6 +118,10 @@ impl Dataset {
         match self {
             Dataset::DarcyFlow(_) => "darcy-flow",
             Dataset::Ecg(_) => "ecg",
+            Dataset::Satellite(_) => "satellite",
+            Dataset::Ninapro(_) => "ninapro",
+            Dataset::Cifar100(_) => "cifar100",
+            Dataset::Spherical(_) => "spherical",
         }
     }
 }
@@ -207,6 +223,25 @@ pub struct Task {
     /// metric.
     #[serde(default)]
     pub decode_target: bool,
+    /// Random changes to the inputs of training batches, one after the other. Evaluation sees the
+    /// inputs as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub augment: Vec<Augment>,
+}
+
+/// A random change to an input, drawn anew for each sample and epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Augment {
+    /// The input is padded on all sides of its spatial axes with what the dataset's card calls
+    /// `padding_value` (black in images; 0 if it says nothing), and cut to its size at a random offset.
+    Crop {
+        /// Positions that are added on each side.
+        #[serde(default = "default::crop_padding")]
+        padding: usize,
+    },
+    /// The last axis is reversed with probability 1/2.
+    Flip,
 }
 
 /// What training minimises.
@@ -215,6 +250,12 @@ pub struct Task {
 pub enum Loss {
     /// Mean over the batch of the negative log-probability of the class.
     CrossEntropy,
+    /// Mean over the batch of -(1 - p)^gamma log(p + 1e-9), p = the probability of the class.
+    Focal {
+        /// Exponent; 0 is cross-entropy but for the epsilon in the logarithm.
+        #[serde(default)]
+        gamma: f64,
+    },
     /// Sum over the batch of ||output - target||_2 / ||target||_2.
     RelativeL2,
 }
@@ -495,6 +536,9 @@ mod default {
     }
     pub(super) fn ecg_steps() -> BTreeMap<String, usize> {
         [("N", 500), ("A", 83), ("O", 250), ("~", 25)].map(|(k, v)| (k.to_owned(), v)).into()
+    }
+    pub(super) fn crop_padding() -> usize {
+        4
     }
     pub(super) fn wrn_depth() -> usize {
         16

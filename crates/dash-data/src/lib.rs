@@ -26,17 +26,24 @@
 //! ```
 
 pub mod matlab;
+pub mod npy;
 pub mod numpy_random;
 pub mod pickle;
 
 mod batch;
 mod cache;
+mod cifar;
 mod darcy;
 mod ecg;
 mod error;
 mod folder;
 mod map;
+mod ninapro;
+mod packed;
+mod points;
 mod recipe;
+mod satellite;
+mod spherical;
 mod table;
 
 pub use batch::{Batch, BatchTarget, SplitData};
@@ -44,5 +51,7 @@ pub use error::Error;
 pub use folder::DatasetFolder;
 pub use recipe::{ingest, sources};
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

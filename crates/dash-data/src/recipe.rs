@@ -1,7 +1,7 @@
 //! What all recipes share: choosing the recipe, source files, splits, the card.
 
 use crate::{
-    Error, darcy, ecg,
+    Error, cifar, darcy, ecg, ninapro, satellite, spherical,
     table::{Layout, Row, SplitWriter},
 };
 use dash_core::{
@@ -29,6 +29,10 @@ pub fn ingest(
     match dataset {
         Dataset::DarcyFlow(config) => darcy::ingest(config, protocol, staging, listener),
         Dataset::Ecg(config) => ecg::ingest(config, protocol, staging, listener),
+        Dataset::Satellite(config) => satellite::ingest(config, protocol, staging, listener),
+        Dataset::Ninapro(config) => ninapro::ingest(config, protocol, staging, listener),
+        Dataset::Cifar100(config) => cifar::ingest(config, protocol, staging, listener),
+        Dataset::Spherical(config) => spherical::ingest(config, protocol, staging, listener),
     }
 }
 
@@ -37,6 +41,10 @@ pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
     match dataset {
         Dataset::DarcyFlow(config) => darcy::sources(config),
         Dataset::Ecg(config) => ecg::source(config).map(|path| vec![path]),
+        Dataset::Satellite(config) => satellite::sources(config),
+        Dataset::Ninapro(config) => ninapro::sources(config),
+        Dataset::Cifar100(config) => cifar::sources(config),
+        Dataset::Spherical(config) => spherical::source(config).map(|path| vec![path]),
     }
 }
 

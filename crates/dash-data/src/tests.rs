@@ -15,6 +15,8 @@ use std::{
     sync::Mutex,
 };
 
+mod points;
+
 /// A folder for one test.
 struct Place(tempfile::TempDir);
 

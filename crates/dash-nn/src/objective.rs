@@ -33,17 +33,19 @@ impl Objective {
     pub fn loss(&self, output: &Tensor, targets: Targets) -> Result<Tensor, Error> {
         match (self.loss, targets) {
             (Loss::CrossEntropy, Targets::Class(classes)) => {
-                let classes = classes
-                    .iter()
-                    .map(|&c| u32::try_from(c).map_err(|_| Error::Target(format!("class {c} is negative"))))
-                    .collect::<Result<_, _>>()?;
-                Ok(ops::cross_entropy(output, classes)?)
+                Ok(ops::cross_entropy(output, indices(&classes)?)?)
+            }
+            (Loss::Focal { gamma }, Targets::Class(classes)) => {
+                Ok(ops::focal(output, indices(&classes)?, gamma)?)
             }
             (Loss::RelativeL2, Targets::Field(field)) => {
                 Ok(ops::relative_l2(output, field, self.scaling.clone())?)
             }
             (Loss::CrossEntropy, Targets::Field(_)) => {
                 Err(Error::Target("loss `cross-entropy` needs classes, the dataset has fields".to_owned()))
+            }
+            (Loss::Focal { .. }, Targets::Field(_)) => {
+                Err(Error::Target("loss `focal` needs classes, the dataset has fields".to_owned()))
             }
             (Loss::RelativeL2, Targets::Class(_)) => {
                 Err(Error::Target("loss `relative-l2` needs fields, the dataset has classes".to_owned()))
@@ -55,6 +57,11 @@ impl Objective {
     pub fn accumulator(&self, outputs: usize) -> Accumulator {
         Accumulator::new(self.metric, outputs, self.scaling.clone())
     }
+}
+
+fn indices(classes: &[i64]) -> Result<Vec<u32>, Error> {
+    let index = |&c: &i64| u32::try_from(c).map_err(|_| Error::Target(format!("class {c} is negative")));
+    classes.iter().map(index).collect()
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Erro
         Stage::Dataset => json!({ "dataset": json(&p.dataset)?, "protocol": json(&p.protocol)? }),
         Stage::Search => json!({
             "seed": seed,
-            "task": { "loss": json(&p.task.loss)?, "decode_target": p.task.decode_target },
+            "task": augmented(p, json!({ "loss": json(&p.task.loss)?, "decode_target": p.task.decode_target }))?,
             "search": json(&p.search)?,
         }),
         Stage::Tune(_) => json!({
@@ -53,11 +53,21 @@ fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Erro
 
 /// The task without its name, which only the report shows.
 fn learned(p: &Pipeline) -> Result<Value, Error> {
-    Ok(json!({
+    let task = json!({
         "loss": json(&p.task.loss)?,
         "metric": json(&p.task.metric)?,
         "decode_target": p.task.decode_target,
-    }))
+    });
+    augmented(p, task)
+}
+
+/// With the changes to training inputs, if there are any: stages of tasks without them keep the
+/// fingerprints that they had before there were such changes.
+fn augmented(p: &Pipeline, mut task: Value) -> Result<Value, Error> {
+    if let (false, Some(task)) = (p.task.augment.is_empty(), task.as_object_mut()) {
+        task.insert("augment".to_owned(), json(&p.task.augment)?);
+    }
+    Ok(task)
 }
 
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<Value, Error> {
@@ -112,6 +122,27 @@ mod tests {
             let of = |policy| of_stage(&p, stage, Some(0), policy).unwrap();
             let found = differences(&of(Policy::Model), &of(Policy::Measure));
             assert_eq!(found, if trains { vec!["plan set to \"measure\""] } else { vec![] }, "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn changes_to_training_inputs_are_settings_of_the_stages_that_train() {
+        let text = r#"
+            name = "p"
+            dataset = { recipe = "cifar100", raw = "x" }
+            task = { loss = { kind = "cross-entropy" }, metric = { kind = "zero-one-error" } }"#;
+        let load = |sets: &[String]| dash_core::load::pipeline("p.toml", text, None, sets).unwrap();
+        let (plain, changed) = (load(&[]), load(&["task.augment=[{ kind = \"flip\" }]".to_owned()]));
+        for (stage, trains) in [
+            (Stage::Dataset, false),
+            (Stage::Search, true),
+            (Stage::Tune(Method::Dash), true),
+            (Stage::Retrain(Method::Backbone), true),
+        ] {
+            let of = |p| of_stage(p, stage, Some(0), Policy::Model).unwrap();
+            let expected = r#"task.augment set to [{"kind":"flip"}]"#;
+            let expected = if trains { vec![expected.to_owned()] } else { vec![] };
+            assert_eq!(differences(&of(&plain), &of(&changed)), expected, "{stage:?}");
         }
     }
 

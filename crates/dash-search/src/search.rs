@@ -31,7 +31,7 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
     let objective = ctx.objective();
     let sgd = Sgd::new(&params, settings.momentum, settings.weight_decay)?;
     let sizes = (settings.batch_size, settings.fraction);
-    let mut trainer = Trainer::new(ctx, Stage::Search, network.as_ref(), &params, &objective, sgd, sizes);
+    let mut trainer = Trainer::new(ctx, Stage::Search, network.as_ref(), &params, &objective, sgd, sizes)?;
     let train = ctx.split(Split::Train)?;
     let rows: Vec<usize> = (0..train.len()).collect();
     let mut history = Vec::new();

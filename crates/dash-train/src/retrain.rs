@@ -69,7 +69,7 @@ pub fn retrain(
     let objective = ctx.objective();
     let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)?;
     let sizes = (settings.batch_size, 1.0);
-    let mut trainer = Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, sizes);
+    let mut trainer = Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, sizes)?;
     let (train, test) = (ctx.split(Split::Train)?, ctx.split(Split::Test)?);
     let watched = match ctx.pipeline.protocol {
         Protocol::Strict => ctx.split(Split::Validation)?,

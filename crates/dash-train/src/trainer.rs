@@ -1,12 +1,12 @@
 //! The epoch loop.
 
-use crate::{Error, Stage, StageContext};
+use crate::{Error, Stage, StageContext, augment::Augmentation};
 use candle_core::{Device, Tensor};
 use dash_core::{
     event::{Event, Listener},
     random::{Purpose, permutation, stream},
 };
-use dash_data::{BatchTarget, SplitData};
+use dash_data::{Batch, BatchTarget, SplitData};
 use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd, Targets};
 
 /// Steps in an epoch of `batches` batches of which the share `fraction` is used:
@@ -28,6 +28,7 @@ pub struct Trainer<'a> {
     stage: Stage,
     seed: u64,
     shape: &'a [usize],
+    augmentation: Augmentation,
     device: &'a Device,
     listener: &'a dyn Listener,
     batch_size: usize,
@@ -37,6 +38,9 @@ pub struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     /// A trainer of a stage that takes `batch_size` samples per step and the share `fraction` of
     /// the batches per epoch.
+    ///
+    /// # Errors
+    /// If the task's changes to training inputs do not fit the dataset.
     pub fn new(
         ctx: &StageContext<'a>,
         stage: Stage,
@@ -45,20 +49,22 @@ impl<'a> Trainer<'a> {
         objective: &'a Objective,
         sgd: Sgd,
         (batch_size, fraction): (usize, f64),
-    ) -> Trainer<'a> {
-        Trainer {
+    ) -> Result<Trainer<'a>, Error> {
+        let card = ctx.data.card();
+        Ok(Trainer {
             network,
             params,
             objective,
             sgd,
             stage,
             seed: ctx.seed,
-            shape: &ctx.data.card().input.shape,
+            shape: &card.input.shape,
+            augmentation: Augmentation::new(&ctx.pipeline.task.augment, card)?,
             device: ctx.device,
             listener: ctx.listener,
             batch_size: batch_size.max(1),
             fraction,
-        }
+        })
     }
 
     /// Trains one epoch on `rows` of `data`, newly shuffled; `adjust` may change the gradients of
@@ -81,7 +87,9 @@ impl<'a> Trainer<'a> {
         let mut total = 0.0;
         for (number, rows) in order.chunks(self.batch_size).take(steps).enumerate() {
             let pass = Pass { training: true, seed: self.seed, epoch, step: (epoch * steps + number) as u64 };
-            let (input, targets) = load(data, rows, self.shape, self.device)?;
+            let mut batch = data.gather(rows)?;
+            self.augmentation.apply(&mut batch, rows, self.seed, self.stage, epoch);
+            let (input, targets) = to_device(batch, self.shape, self.device)?;
             let output = self.network.forward(&input, &pass)?;
             let loss = self.objective.loss(&output, targets)?;
             let value = f64::from(loss.to_scalar::<f32>()?);
@@ -111,7 +119,10 @@ pub(crate) fn load(
     shape: &[usize],
     device: &Device,
 ) -> Result<(Tensor, Targets), Error> {
-    let batch = data.gather(rows)?;
+    to_device(data.gather(rows)?, shape, device)
+}
+
+fn to_device(batch: Batch, shape: &[usize], device: &Device) -> Result<(Tensor, Targets), Error> {
     let shape = [&[batch.rows], shape].concat();
     let targets = match batch.target {
         BatchTarget::Class(classes) => Targets::Class(classes),

@@ -79,7 +79,7 @@ fn trial(
     let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)
         .map_err(dash_train::Error::from)?;
     let sizes = (settings.batch_size, settings.fraction);
-    let mut trainer = Trainer::new(ctx, Stage::Tune, network.as_ref(), &params, &objective, sgd, sizes);
+    let mut trainer = Trainer::new(ctx, Stage::Tune, network.as_ref(), &params, &objective, sgd, sizes)?;
     let train = ctx.split(Split::Train)?;
     let rows: Vec<usize> = match train.tuning_rows() {
         Some(rows) => rows.to_vec(),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::pipeline::{Backbone, Dataset, Pull};
+use crate::pipeline::{Augment, Backbone, Dataset, Loss, Pull};
 
 const DARCY: &str = r#"name = "d"
 
@@ -95,7 +95,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "recipe = \"darcy-flow\"",
             "recipe = \"darci-flow\"",
-            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of darcy-flow, ecg; did you mean `darcy-flow`?",
+            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of darcy-flow, ecg, satellite, ninapro, cifar100, spherical; did you mean `darcy-flow`?",
         ),
         (
             "subsample = 2",
@@ -160,7 +160,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "loss = { kind = \"relative-l2\" }",
             "loss = {}",
-            "f.toml:9: task.loss: the key `kind` is missing: one of cross-entropy, relative-l2",
+            "f.toml:9: task.loss: the key `kind` is missing: one of cross-entropy, focal, relative-l2",
         ),
         ("name = \"d\"", "", "f.toml: the key `name` is missing"),
         (
@@ -209,6 +209,61 @@ fn overrides_are_named_in_messages() {
         complaint(&["search.schedule.milestones=[3, 3]"]),
         "--set search.schedule.milestones=[3, 3]: search.schedule.milestones: must ascend, found [3, 3]"
     );
+}
+
+#[test]
+fn settings_of_classified_tasks_are_checked() {
+    let text = |more: &str| {
+        format!(
+            "name = \"c\"\ndataset = {{ recipe = \"cifar100\", raw = \"x\" }}\n[task]\n\
+             loss = {{ kind = \"focal\" }}\nmetric = {{ kind = \"zero-one-error\" }}\n{more}"
+        )
+    };
+    let augment = "augment = [{ kind = \"crop\" }, { kind = \"flip\" }]";
+    let p = load(&text(augment), &[]).unwrap();
+    assert_eq!(p.task.loss, Loss::Focal { gamma: 0.0 });
+    assert_eq!(p.task.augment, [Augment::Crop { padding: 4 }, Augment::Flip]);
+    assert_eq!(load(&to_toml(&p).unwrap(), &[]).unwrap(), p);
+    let complaint = |sets: &[&str]| load(&text(augment), sets).unwrap_err().to_string();
+    assert!(complaint(&["task.loss.gamma=-1"]).ends_with("task.loss.gamma: must not be negative, found -1"));
+    assert!(complaint(&["dataset.validation_fraction=1"]).contains("must be greater than 0 and less than 1"));
+    assert!(complaint(&["dataset.mean=[0.5]"]).ends_with("one number for each of 3 channels, found 1"));
+    assert!(complaint(&["dataset.deviation=[0.5, 0, 1]"]).contains("dataset.deviation[1]: must be greater"));
+    let mistakes = [
+        ("augment = [{ kind = \"flip\" }, { kind = \"flip\" }]", "task.augment[1]: is given twice"),
+        ("augment = [{ kind = \"crop\", padding = 0 }]", "task.augment[0].padding: must be from 1"),
+        ("augment = [{ kind = \"crop\", paddin = 1 }]", "task.augment[0].paddin: unknown key"),
+        ("augment = [{ kind = \"turn\" }]", "task.augment[0].kind: unknown value \"turn\""),
+    ];
+    for (more, message) in mistakes {
+        let error = load(&text(more), &[]).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    let dense = DARCY.replace("decode_target = true", "augment = [{ kind = \"flip\" }]");
+    let error = load(&dense, &[]).unwrap_err().to_string();
+    assert!(error.contains("task.augment: does not fit: darcy-flow predicts a field"), "{error}");
+}
+
+#[test]
+fn the_pipelines_of_the_repository_load_with_all_their_profiles() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines");
+    let mut loaded = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.display().to_string();
+        if kind(&name, &text).unwrap() == FileKind::Sweep {
+            continue;
+        }
+        pipeline(&name, &text, None, &[]).unwrap_or_else(|e| panic!("{e}"));
+        let profiles =
+            text.lines().filter_map(|line| line.strip_prefix("[profiles.")?.split([']', '.']).next());
+        for profile in profiles {
+            pipeline(&name, &text, Some(profile), &[]).unwrap_or_else(|e| panic!("{e}"));
+        }
+        loaded += 1;
+    }
+    assert!(loaded >= 7);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What the types of a pipeline cannot state.
 
 use super::{Found, tree::Node};
-use crate::pipeline::{Backbone, DarcyFlow, Dataset, Ecg, Loss, Metric, Pipeline, Pull, Schedule, Sweep};
+use crate::pipeline::{
+    Augment, Backbone, Cifar100, DarcyFlow, Dataset, Ecg, Loss, Metric, Pipeline, Pull, Schedule, Sweep,
+};
 use std::fmt::Debug;
 
 /// Larger counts are taken for mistakes; they also keep arithmetic far from overflow.
@@ -15,6 +17,10 @@ pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
     match &p.dataset {
         Dataset::DarcyFlow(darcy) => checks.darcy(darcy),
         Dataset::Ecg(ecg) => checks.ecg(ecg),
+        Dataset::Satellite(s) => checks.held_out(s.validation_fraction),
+        Dataset::Ninapro(_) => {}
+        Dataset::Cifar100(cifar) => checks.cifar(cifar),
+        Dataset::Spherical(s) => checks.held_out(s.validation_fraction),
     }
     checks.task(p);
     checks.search(p);
@@ -142,6 +148,26 @@ impl Checks<'_, '_, '_> {
         }
     }
 
+    /// Rows must be left on both sides.
+    fn held_out(&mut self, fraction: f64) {
+        self.require(fraction > 0.0 && fraction < 1.0, "dataset.validation_fraction", || {
+            format!("must be greater than 0 and less than 1, found {fraction}")
+        });
+    }
+
+    fn cifar(&mut self, c: &Cifar100) {
+        self.held_out(c.validation_fraction);
+        self.require(c.mean.len() == 3, "dataset.mean", || {
+            format!("must have one number for each of 3 channels, found {}", c.mean.len())
+        });
+        self.require(c.deviation.len() == 3, "dataset.deviation", || {
+            format!("must have one number for each of 3 channels, found {}", c.deviation.len())
+        });
+        for (i, &value) in c.deviation.iter().enumerate() {
+            self.positive(&format!("dataset.deviation[{i}]"), value);
+        }
+    }
+
     fn task(&mut self, p: &Pipeline) {
         let dense = is_dense(&p.dataset);
         let recipe = p.dataset.recipe();
@@ -156,6 +182,23 @@ impl Checks<'_, '_, '_> {
             let fitting = if dense { "relative-l2" } else { "zero-one-error or macro-f1" };
             format!("does not fit: {recipe} predicts {target}; use {fitting}")
         });
+        if let Loss::Focal { gamma } = p.task.loss {
+            self.not_negative("task.loss.gamma", gamma);
+        }
+        // A target on the grid of the input would have to move with it.
+        self.require(!dense || p.task.augment.is_empty(), "task.augment", || {
+            format!("does not fit: {recipe} predicts a field, which does not move with the input")
+        });
+        for (i, augment) in p.task.augment.iter().enumerate() {
+            let key = format!("task.augment[{i}]");
+            match *augment {
+                Augment::Crop { padding } => self.count(&format!("{key}.padding"), padding),
+                Augment::Flip => {}
+            }
+            self.require(!p.task.augment.iter().take(i).any(|other| other == augment), &key, || {
+                "is given twice".into()
+            });
+        }
         self.require(dense || !p.task.decode_target, "task.decode_target", || {
             format!("does not fit: the classes of {recipe} have no scaling to decode")
         });
@@ -254,6 +297,7 @@ fn is_dense(dataset: &Dataset) -> bool {
 fn dimensions(dataset: &Dataset) -> usize {
     match dataset {
         Dataset::DarcyFlow(_) => 2,
-        Dataset::Ecg(_) => 1,
+        Dataset::Ecg(_) | Dataset::Satellite(_) => 1,
+        Dataset::Ninapro(_) | Dataset::Cifar100(_) | Dataset::Spherical(_) => 2,
     }
 }

@@ -1,0 +1,146 @@
+//! The recipes whose samples have one class each and whose files name their own splits.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Satellite image time series (Tan, Webb, Petitjean 2017): numpy files that hold a dict with `data`
+/// (series) and `label`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Satellite {
+    /// Folder with the benchmark's files.
+    pub raw: PathBuf,
+    /// Name of the training file in `raw`.
+    #[serde(default = "default::satellite_train")]
+    pub train_file: PathBuf,
+    /// Name of the test file in `raw`.
+    #[serde(default = "default::satellite_test")]
+    pub test_file: PathBuf,
+    /// Share of the training file that is held out for validation.
+    #[serde(default = "default::satellite_validation")]
+    pub validation_fraction: f64,
+    /// Whether each series is centred and divided by its standard deviation (as the benchmark's own
+    /// baselines do, and DASH does not).
+    #[serde(default)]
+    pub standardise: bool,
+    /// Seed of the split (numpy's legacy generator).
+    #[serde(default)]
+    pub split_seed: u32,
+}
+
+/// NinaPro DB5, windows of surface EMG: numpy files of windows (samples, time, channels) and labels.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Ninapro {
+    /// Folder with the benchmark's files.
+    pub raw: PathBuf,
+    /// Name of the file with training windows in `raw`.
+    #[serde(default = "default::ninapro_train")]
+    pub train_file: PathBuf,
+    /// Name of the file with training labels.
+    #[serde(default = "default::ninapro_train_label")]
+    pub train_label_file: PathBuf,
+    /// Name of the file with validation windows.
+    #[serde(default = "default::ninapro_validation")]
+    pub validation_file: PathBuf,
+    /// Name of the file with validation labels.
+    #[serde(default = "default::ninapro_validation_label")]
+    pub validation_label_file: PathBuf,
+    /// Name of the file with test windows.
+    #[serde(default = "default::ninapro_test")]
+    pub test_file: PathBuf,
+    /// Name of the file with test labels.
+    #[serde(default = "default::ninapro_test_label")]
+    pub test_label_file: PathBuf,
+}
+
+/// CIFAR-100 in its Python edition: pickles `train`, `test` and `meta`, unpacked or in the published
+/// `cifar-100-python.tar.gz`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cifar100 {
+    /// Folder with the benchmark's files.
+    pub raw: PathBuf,
+    /// Name of the packed file in `raw`; it is read where the unpacked files are not there.
+    #[serde(default = "default::cifar100_archive")]
+    pub archive: PathBuf,
+    /// Share of the training file that is held out for validation.
+    #[serde(default = "default::fifth")]
+    pub validation_fraction: f64,
+    /// Per channel, what is subtracted from pixels of 0 to 1.
+    #[serde(default = "default::cifar100_mean")]
+    pub mean: Vec<f64>,
+    /// Per channel, what the difference is divided by.
+    #[serde(default = "default::cifar100_deviation")]
+    pub deviation: Vec<f64>,
+    /// Seed of the split (numpy's legacy generator).
+    #[serde(default)]
+    pub split_seed: u32,
+}
+
+/// CIFAR-100 projected onto the sphere: a gzipped pickle of `train` and `test`, each with `images`
+/// (samples, channels, rows, columns) and `labels`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spherical {
+    /// Folder with the benchmark's file.
+    pub raw: PathBuf,
+    /// Name of the file in `raw`, gzipped or not.
+    #[serde(default = "default::spherical_file")]
+    pub file: PathBuf,
+    /// Share of the training part that is held out for validation.
+    #[serde(default = "default::fifth")]
+    pub validation_fraction: f64,
+    /// Seed of the split (numpy's legacy generator).
+    #[serde(default)]
+    pub split_seed: u32,
+}
+
+mod default {
+    use super::PathBuf;
+
+    pub(super) fn satellite_train() -> PathBuf {
+        "satellite_train.npy".into()
+    }
+    pub(super) fn satellite_test() -> PathBuf {
+        "satellite_test.npy".into()
+    }
+    // 100 000 of the benchmark's 900 000.
+    pub(super) fn satellite_validation() -> f64 {
+        1.0 / 9.0
+    }
+    pub(super) fn ninapro_train() -> PathBuf {
+        "ninapro_train.npy".into()
+    }
+    pub(super) fn ninapro_train_label() -> PathBuf {
+        "label_train.npy".into()
+    }
+    pub(super) fn ninapro_validation() -> PathBuf {
+        "ninapro_val.npy".into()
+    }
+    pub(super) fn ninapro_validation_label() -> PathBuf {
+        "label_val.npy".into()
+    }
+    pub(super) fn ninapro_test() -> PathBuf {
+        "ninapro_test.npy".into()
+    }
+    pub(super) fn ninapro_test_label() -> PathBuf {
+        "label_test.npy".into()
+    }
+    pub(super) fn cifar100_archive() -> PathBuf {
+        "cifar-100-python.tar.gz".into()
+    }
+    pub(super) fn cifar100_mean() -> Vec<f64> {
+        vec![0.5071, 0.4867, 0.4408]
+    }
+    pub(super) fn cifar100_deviation() -> Vec<f64> {
+        vec![0.2675, 0.2565, 0.2761]
+    }
+    pub(super) fn spherical_file() -> PathBuf {
+        "s2_cifar100.gz".into()
+    }
+    pub(super) fn fifth() -> f64 {
+        0.2
+    }
+}

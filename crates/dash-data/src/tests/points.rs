@@ -1,0 +1,470 @@
+//! The recipes of classified samples: what they make of small files, and every bad input.
+
+use super::*;
+use crate::testing::{npy, npy_f32, npy_i64};
+use flate2::{Compression, write::GzEncoder};
+use serde_json::{Value, json};
+
+fn dataset(place: &Place, recipe: &str, more: Value) -> Dataset {
+    let mut value = json!({"recipe": recipe, "raw": place.raw()});
+    value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    serde_json::from_value(value).unwrap()
+}
+
+// Pickles of protocol 2 as Python 2 and numpy 1 wrote them.
+
+fn short(out: &mut Vec<u8>, text: &str) {
+    out.extend([b'U', text.len() as u8]);
+    out.extend(text.as_bytes());
+}
+
+/// A numpy array; `code` like `<f8` or `|u1`.
+fn array(code: &str, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
+    let mut out = start_of_array(code, shape);
+    out.push(b'T');
+    out.extend((bytes.len() as u32).to_le_bytes());
+    out.extend(bytes);
+    out.extend(b"tb");
+    out
+}
+
+fn start_of_array(code: &str, shape: &[usize]) -> Vec<u8> {
+    let (order, code) = code.split_at(1);
+    let mut out =
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\x01b\x87R(K\x01(".to_vec();
+    for &axis in shape {
+        out.push(b'J');
+        out.extend((axis as i32).to_le_bytes());
+    }
+    out.extend(b"tcnumpy\ndtype\n");
+    short(&mut out, code);
+    out.extend(b"K\0K\x01\x87R(K\x03");
+    short(&mut out, order);
+    out.extend(b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\0tb\x89");
+    out
+}
+
+/// {name: value, ...}
+fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut out = b"}(".to_vec();
+    for (name, value) in entries {
+        short(&mut out, name);
+        out.extend(value);
+    }
+    out.push(b'u');
+    out
+}
+
+fn list(items: &[Vec<u8>]) -> Vec<u8> {
+    [&b"]("[..], &items.concat(), b"e"].concat()
+}
+
+fn ints(values: &[i64]) -> Vec<u8> {
+    array("<i8", &[values.len()], &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
+}
+
+fn small(values: &[u8]) -> Vec<u8> {
+    list(&values.iter().map(|&v| vec![b'K', v]).collect::<Vec<_>>())
+}
+
+fn pickle(value: &[u8]) -> Vec<u8> {
+    [b"\x80\x02", value, b"."].concat()
+}
+
+/// What numpy.save makes of a dict.
+fn object_npy(value: &[u8]) -> Vec<u8> {
+    let object = [&start_of_array("|O8", &[])[..], b"](", value, b"etb"].concat();
+    npy("|O", false, &[], &pickle(&object))
+}
+
+/// Splits and rows that an ingestion made: input and class by id.
+fn rows(place: &Place, split: Split) -> Vec<(Vec<f32>, i64)> {
+    let folder = DatasetFolder::open(&place.target()).unwrap();
+    let data = folder.split(split).unwrap();
+    let batch = data.gather(&(0..data.len()).collect::<Vec<_>>()).unwrap();
+    let BatchTarget::Class(classes) = batch.target else { panic!("classes are expected") };
+    let length = batch.input.len() / batch.rows;
+    batch.input.chunks(length).map(<[f32]>::to_vec).zip(classes).collect()
+}
+
+fn tuning(place: &Place) -> Option<Vec<usize>> {
+    let folder = DatasetFolder::open(&place.target()).unwrap();
+    folder.split(Split::Train).unwrap().tuning_rows().map(<[usize]>::to_vec)
+}
+
+// Satellite
+
+/// Series n is n, n + 0.5, n + 1; labels run from 1 to 3.
+fn satellite_file(samples: usize) -> Vec<u8> {
+    let values: Vec<f64> = (0..samples * 3).map(|k| (k / 3) as f64 + 0.5 * (k % 3) as f64).collect();
+    let labels: Vec<i64> = (0..samples).map(|n| n as i64 % 3 + 1).collect();
+    satellite(&values, &labels)
+}
+
+fn satellite(values: &[f64], labels: &[i64]) -> Vec<u8> {
+    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let data = array("<f8", &[values.len() / 3, 3], &bytes);
+    object_npy(&dict(&[("data", data), ("label", ints(labels))]))
+}
+
+#[test]
+fn satellite_series_keep_their_values_and_labels_start_at_zero() {
+    for protocol in [Protocol::Strict, Protocol::Paper] {
+        let place = Place::new();
+        place.put("satellite_train.npy", &satellite_file(10));
+        place.put("sub/satellite_test.npy", &satellite_file(4));
+        let card = place
+            .ingest(&dataset(&place, "satellite", json!({"validation_fraction": 0.2})), protocol)
+            .unwrap();
+        assert_eq!(card.input.shape, [1, 3]);
+        assert_eq!(card.sources[1].path, "sub/satellite_test.npy");
+        let dash_core::card::Target::Class { labels, .. } = &card.target else { panic!() };
+        assert_eq!(labels, &["1", "2", "3"]);
+        // The last two of permutation(10) = 2 8 4 9 1 6 7 3 0 5 are for validation.
+        let row = |n: usize| (vec![n as f32, n as f32 + 0.5, n as f32 + 1.0], n as i64 % 3);
+        assert_eq!(rows(&place, Split::Validation), [row(0), row(5)]);
+        assert_eq!(rows(&place, Split::Test), (0..4).map(row).collect::<Vec<_>>());
+        let train: Vec<usize> = match protocol {
+            Protocol::Strict => vec![1, 2, 3, 4, 6, 7, 8, 9],
+            Protocol::Paper => (0..10).collect(),
+        };
+        assert_eq!(rows(&place, Split::Train), train.into_iter().map(row).collect::<Vec<_>>());
+        let expected = (protocol == Protocol::Paper).then(|| vec![1, 2, 3, 4, 6, 7, 8, 9]);
+        assert_eq!(tuning(&place), expected);
+    }
+    let place = Place::new();
+    place.put("satellite_train.npy", &satellite_file(20));
+    place.put("satellite_test.npy", &satellite_file(4));
+    place.ingest(&dataset(&place, "satellite", json!({"standardise": true})), Protocol::Strict).unwrap();
+    let deviation = (1.0f64 / 6.0).sqrt();
+    for (series, _) in rows(&place, Split::Test) {
+        for (value, expected) in series.iter().zip([-0.5, 0.0, 0.5]) {
+            assert!((f64::from(*value) - expected / deviation).abs() < 1e-6);
+        }
+    }
+}
+
+#[test]
+fn bad_satellite_files_are_refused() {
+    let place = Place::new();
+    let wanted = dataset(&place, "satellite", json!({}));
+    assert!(place.refusal(&wanted).contains("no such folder"));
+    place.put("satellite_train.npy", &satellite_file(20));
+    assert!(place.refusal(&wanted).contains("satellite_test.npy: there is no such file; the folder holds"));
+    place.put("a/satellite_test.npy", &satellite_file(4));
+    place.put("b/satellite_test.npy", &satellite_file(4));
+    assert!(place.refusal(&wanted).contains("several files have this name"));
+
+    let wanted = dataset(&place, "satellite", json!({"test_file": "a/satellite_test.npy"}));
+    let refusal = |bytes: &[u8]| {
+        place.put("a/satellite_test.npy", bytes);
+        place.refusal(&wanted)
+    };
+    let whole = satellite_file(4);
+    assert!(refusal(&whole[..whole.len() / 2]).contains("ends early"));
+    assert!(refusal(&npy_f32(&[4, 3], &[0.0; 12])).contains("objects are expected"));
+    assert!(refusal(&object_npy(&list(&[]))).contains("the file holds a list of 0; a dict is expected"));
+    assert!(refusal(&object_npy(&dict(&[("data", ints(&[1]))]))).contains("field `data`: is an array"));
+    let data = || array("<f8", &[2, 3], &[0; 48]);
+    assert!(
+        refusal(&object_npy(&dict(&[("data", data())]))).contains("no field `label`; the file has `data`")
+    );
+    let message = refusal(&object_npy(&dict(&[("data", data()), ("label", ints(&[1, 2, 3]))])));
+    assert!(message.contains("field `label`: 3 labels for the 2 samples of `data`"), "{message}");
+    let message = refusal(&satellite(&[0.0, 1.0, 2.0, 3.0, f64::NAN, 5.0], &[1, 2]));
+    assert!(message.contains("field `data[1]`: element 1 is not a finite number"), "{message}");
+    assert!(refusal(&satellite(&[0.0; 6], &[1, -2])).contains("field `label[1]`: the label -2 is negative"));
+    assert!(refusal(&satellite(&[0.0; 6], &[1, 1 << 40])).contains("field `label[1]`"));
+    let narrow = array("<f8", &[3, 2], &[0; 48]);
+    let message = refusal(&object_npy(&dict(&[("data", narrow), ("label", ints(&[1, 2, 3]))])));
+    assert!(message.contains("series of length 2, those of the training file have 3"), "{message}");
+    // Nothing that a pickle asks for is executed.
+    let evil = npy("|O", false, &[], b"\x80\x02cposix\nsystem\nU\x02id\x85R.");
+    assert!(refusal(&evil).contains("posix.system"));
+}
+
+// NinaPro
+
+/// Windows of 4 times and `channels` channels: value = 100 sample + 10 time + channel.
+fn windows(samples: usize, channels: usize) -> Vec<u8> {
+    let values: Vec<f32> = (0..samples * 4 * channels)
+        .map(|k| (100 * (k / (4 * channels)) + 10 * (k / channels % 4) + k % channels) as f32)
+        .collect();
+    npy_f32(&[samples, 4, channels], &values)
+}
+
+fn put_ninapro(place: &Place, channels: usize) {
+    for (part, samples) in [("train", 5), ("val", 3), ("test", 2)] {
+        place.put(&format!("ninaPro/ninapro_{part}.npy"), &windows(samples, channels));
+        let labels: Vec<i64> = (0..samples as i64).map(|n| n % 3).collect();
+        place.put(&format!("ninaPro/label_{part}.npy"), &npy_i64(&[samples], &labels));
+    }
+}
+
+#[test]
+fn ninapro_windows_become_planes_of_electrodes_and_time() {
+    for channels in [2, 3] {
+        let place = Place::new();
+        put_ninapro(&place, channels);
+        let card = place.ingest(&dataset(&place, "ninapro", json!({})), Protocol::Strict).unwrap();
+        assert_eq!(card.input.shape, [1, channels, 4]);
+        assert_eq!(card.target.outputs(), 3);
+        assert_eq!(card.sources.len(), 6);
+        assert_eq!(Split::ALL.map(|split| card.splits[&split].rows), [5, 3, 2]);
+        let (input, class) = rows(&place, Split::Test)[1].clone();
+        let expected: Vec<f32> =
+            (0..channels).flat_map(|c| (0..4).map(move |t| (100 + 10 * t + c) as f32)).collect();
+        assert_eq!((input, class), (expected, 1));
+    }
+    let place = Place::new();
+    put_ninapro(&place, 2);
+    let card = place.ingest(&dataset(&place, "ninapro", json!({})), Protocol::Paper).unwrap();
+    assert_eq!(Split::ALL.map(|split| card.splits[&split].rows), [8, 3, 2]);
+    assert_eq!(tuning(&place).unwrap(), [0, 1, 2, 3, 4]);
+    assert_eq!(rows(&place, Split::Train)[5..], rows(&place, Split::Validation));
+}
+
+#[test]
+fn bad_ninapro_files_are_refused() {
+    let place = Place::new();
+    let wanted = dataset(&place, "ninapro", json!({}));
+    put_ninapro(&place, 2);
+    let refusal = |name: &str, bytes: &[u8]| {
+        let path = format!("ninaPro/{name}");
+        let before = std::fs::read(place.raw().join(&path)).unwrap();
+        place.put(&path, bytes);
+        let message = place.refusal(&wanted);
+        place.put(&path, &before);
+        assert!(message.contains(name), "{message}");
+        message
+    };
+    assert!(refusal("ninapro_val.npy", &windows(3, 4)).contains("windows of 4 times and 4 channels"));
+    assert!(refusal("ninapro_val.npy", &windows(2, 2)).contains("3 labels for the 2 samples"));
+    assert!(refusal("ninapro_val.npy", &windows(3, 2)[..200]).contains("follow its header"));
+    assert!(refusal("ninapro_val.npy", &npy_f32(&[3, 8], &[0.0; 24])).contains("(samples, time, channels)"));
+    assert!(refusal("ninapro_val.npy", &npy_f32(&[0, 4, 2], &[])).contains("there are no windows"));
+    assert!(
+        refusal("label_val.npy", &npy_f32(&[3], &[0.0, 0.5, 1.0])).contains("row 1 holds something else")
+    );
+    assert!(refusal("label_val.npy", &npy_i64(&[3, 1], &[0, 1, 2])).contains("one label per sample"));
+    assert!(refusal("label_test.npy", &npy_i64(&[2], &[0, -1])).contains("the label -1 is negative"));
+    let mut values = [0.0; 24];
+    values[13] = f32::INFINITY;
+    let message = refusal("ninapro_val.npy", &npy_f32(&[3, 4, 2], &values));
+    assert!(message.contains("field `array[1]`: element 5 is not a finite number"), "{message}");
+    dash_store::remove(&place.raw().join("ninaPro/label_val.npy")).unwrap();
+    assert!(place.refusal(&wanted).contains("`dataset.validation_label_file` can name another"));
+}
+
+// CIFAR-100
+
+/// Images of 2 x 2 pixels: value k of image n is n + 20 k.
+fn cifar_file(samples: usize, labels: &[u8]) -> Vec<u8> {
+    let bytes: Vec<u8> = (0..samples * 12).map(|k| (k / 12 + 20 * (k % 12)) as u8).collect();
+    pickle(&dict(&[("data", array("|u1", &[samples, 12], &bytes)), ("fine_labels", small(labels))]))
+}
+
+fn meta() -> Vec<u8> {
+    let names = ["apple", "bear", "crab"].map(|name| {
+        let mut out = vec![];
+        short(&mut out, name);
+        out
+    });
+    pickle(&dict(&[("fine_label_names", list(&names))]))
+}
+
+fn cifar_files() -> [(&'static str, Vec<u8>); 3] {
+    [
+        ("train", cifar_file(10, &[0, 1, 2, 0, 1, 2, 0, 1, 2, 0])),
+        ("test", cifar_file(3, &[2, 1, 0])),
+        ("meta", meta()),
+    ]
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(vec![], Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn tar(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(vec![]);
+    for (name, bytes) in files {
+        let mut header = tar::Header::new_gnu();
+        // Names that the library would not write.
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        header.set_cksum();
+        builder.append(&header, bytes.as_slice()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+#[test]
+fn cifar_is_read_unpacked_and_packed_and_normalised() {
+    let wanted = json!({"mean": [0.5, 0.25, 0.0], "deviation": [0.5, 0.5, 2.0]});
+    let unpacked = Place::new();
+    for (name, bytes) in cifar_files() {
+        unpacked.put(&format!("cifar-100-python/{name}"), &bytes);
+    }
+    let card = unpacked.ingest(&dataset(&unpacked, "cifar100", wanted.clone()), Protocol::Strict).unwrap();
+    assert_eq!(card.input.shape, [3, 2, 2]);
+    let dash_core::card::Target::Class { labels, .. } = &card.target else { panic!() };
+    assert_eq!(labels, &["apple", "bear", "crab"]);
+    assert_eq!(card.notes["padding_value"], json!([-1.0, -0.5, 0.0]));
+    // The first two of permutation(10) are 2 and 8.
+    let validation = rows(&unpacked, Split::Validation);
+    assert_eq!(validation.iter().map(|(_, class)| *class).collect::<Vec<_>>(), [2, 2]);
+    let expected: Vec<f32> = (0..12)
+        .map(|k| {
+            let (mean, deviation) = [(0.5, 0.5), (0.25, 0.5), (0.0, 2.0)][k / 4];
+            ((f64::from(2 + 20 * k as u8) / 255.0 - mean) / deviation) as f32
+        })
+        .collect();
+    assert_eq!(validation[0].0, expected);
+
+    let packed = Place::new();
+    let files = cifar_files().map(|(name, bytes)| (format!("cifar-100-python/{name}"), bytes));
+    let files: Vec<(&str, Vec<u8>)> =
+        files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    packed.put("cifar-100-python.tar.gz", &gzip(&tar(&files)));
+    let other = packed.ingest(&dataset(&packed, "cifar100", wanted), Protocol::Strict).unwrap();
+    assert_eq!(other.splits, card.splits);
+    assert_eq!(other.sources[0].path, "cifar-100-python.tar.gz");
+
+    let paper = Place::new();
+    for (name, bytes) in cifar_files() {
+        paper.put(name, &bytes);
+    }
+    paper.ingest(&dataset(&paper, "cifar100", json!({})), Protocol::Paper).unwrap();
+    assert_eq!(tuning(&paper).unwrap(), [0, 1, 3, 4, 5, 6, 7, 9]);
+    assert_eq!(rows(&paper, Split::Train).len(), 10);
+}
+
+#[test]
+fn bad_cifar_files_are_refused() {
+    let place = Place::new();
+    let wanted = dataset(&place, "cifar100", json!({}));
+    place.put("notes.txt", b"x");
+    assert!(place.refusal(&wanted).contains("cifar-100-python.tar.gz: there is no such file"));
+    let archive = |bytes: &[u8]| {
+        place.put("cifar-100-python.tar.gz", bytes);
+        place.refusal(&wanted)
+    };
+    let whole = gzip(&tar(&cifar_files()));
+    for length in [0, 10, whole.len() / 2, whole.len() - 1] {
+        assert!(archive(&whole[..length]).contains("cifar-100-python.tar.gz: "), "{length}");
+    }
+    let [train, test, meta] = cifar_files();
+    let message = archive(&gzip(&tar(&[train.clone(), meta.clone()])));
+    assert!(message.contains("there is no member `test`"), "{message}");
+    let message = archive(&gzip(&tar(&[("../train", train.1.clone())])));
+    assert!(message.contains("member \"../train\" points out of the archive"), "{message}");
+    let message = archive(&gzip(&tar(&[("/train", train.1.clone())])));
+    assert!(message.contains("points out of the archive"), "{message}");
+    let message = archive(&gzip(&tar(&[train.clone(), train.clone()])));
+    assert!(message.contains("several members \"train\""), "{message}");
+    let message = archive(&gzip(&vec![0; 70 << 20]));
+    assert!(message.contains("there is no member"), "{message}");
+    let message = archive(&gzip(&tar(&[("train", vec![0; 70 << 20])])));
+    assert!(message.contains("unpacks to more than 67108864 bytes"), "{message}");
+
+    let refusal = |name: &str, bytes: &[u8]| {
+        for (other, whole) in [&train, &test, &meta] {
+            place.put(&format!("cifar/{other}"), if *other == name { bytes } else { whole });
+        }
+        let message = place.refusal(&wanted);
+        assert!(message.contains(&format!("cifar/{name}")), "{message}");
+        message
+    };
+    assert!(refusal("test", &cifar_file(3, &[0, 1])).contains("2 labels for the 3 samples"));
+    let message = refusal("test", &cifar_file(3, &[0, 3, 1]));
+    assert!(
+        message.contains("field `fine_labels[1]`: the label 3 has no name; there are 3 names"),
+        "{message}"
+    );
+    let odd = |length: usize| {
+        let data = array("|u1", &[1, length], &vec![0; length]);
+        pickle(&dict(&[("data", data), ("fine_labels", small(&[0]))]))
+    };
+    assert!(refusal("test", &odd(13)).contains("not that of square images"));
+    assert!(refusal("test", &odd(27)).contains("images of 9 pixels, those of the training file have 4"));
+    assert!(refusal("meta", &pickle(&dict(&[]))).contains("no field `fine_label_names`"));
+    assert!(refusal("train", b"\x80\x02cos\nsystem\nU\x02id\x85R.").contains("os.system"));
+    dash_store::remove(&place.raw().join("cifar/meta")).unwrap();
+    assert!(place.refusal(&wanted).contains("cifar/meta: there is no such file"));
+}
+
+// Spherical
+
+fn sphere(samples: usize, labels: &[i64]) -> Vec<u8> {
+    let bytes: Vec<u8> = (0..samples * 27).map(|k| (k % 251) as u8).collect();
+    dict(&[("images", array("|u1", &[samples, 3, 3, 3], &bytes)), ("labels", ints(labels))])
+}
+
+fn spherical_file(test: Vec<u8>) -> Vec<u8> {
+    pickle(&dict(&[("train", sphere(10, &[0, 1, 2, 3, 0, 1, 2, 3, 0, 1])), ("test", test)]))
+}
+
+#[test]
+fn spherical_images_keep_their_bytes() {
+    for (name, packed) in [("s2_cifar100.gz", true), ("plain.pkl", false)] {
+        let place = Place::new();
+        let bytes = spherical_file(sphere(2, &[3, 0]));
+        place.put(name, &if packed { gzip(&bytes) } else { bytes });
+        let wanted = dataset(&place, "spherical", json!({"file": name}));
+        let card = place.ingest(&wanted, Protocol::Strict).unwrap();
+        assert_eq!((card.input.shape.as_slice(), card.target.outputs()), (&[3, 3, 3][..], 4));
+        assert_eq!(Split::ALL.map(|split| card.splits[&split].rows), [8, 2, 2]);
+        let expected: Vec<f32> = (27..54).map(|k| k as f32).collect();
+        assert_eq!(rows(&place, Split::Test)[1], (expected, 0));
+        // The last two of permutation(10) are 0 and 5.
+        let classes: Vec<i64> = rows(&place, Split::Validation).iter().map(|(_, class)| *class).collect();
+        assert_eq!(classes, [0, 1]);
+    }
+}
+
+#[test]
+fn bad_spherical_files_are_refused() {
+    let place = Place::new();
+    let wanted = dataset(&place, "spherical", json!({}));
+    let refusal = |bytes: &[u8]| {
+        place.put("s2_cifar100.gz", bytes);
+        place.refusal(&wanted)
+    };
+    let whole = gzip(&spherical_file(sphere(2, &[3, 0])));
+    assert!(refusal(&whole[..whole.len() / 2]).contains("s2_cifar100.gz: the file ends early"));
+    let mut damaged = whole.clone();
+    damaged[whole.len() - 6] ^= 1;
+    assert!(refusal(&damaged).contains("s2_cifar100.gz: "));
+    assert!(refusal(&gzip(&vec![0; 70 << 20])).contains("unpacks to more than 67108864 bytes"));
+    assert!(refusal(&gzip(b"x")).contains("no pickle"));
+    let message = refusal(&gzip(&pickle(&dict(&[("train", sphere(2, &[0, 1]))]))));
+    assert!(message.contains("no field `test`; the file has `train`"), "{message}");
+    let message = refusal(&gzip(&spherical_file(dict(&[("labels", ints(&[0]))]))));
+    assert!(message.contains("no field `test.images`; the file has `labels`"), "{message}");
+    let message = refusal(&gzip(&spherical_file(sphere(2, &[0]))));
+    assert!(
+        message.contains("field `test.labels`: 1 labels for the 2 samples of `test.images`"),
+        "{message}"
+    );
+    let message = refusal(&gzip(&spherical_file(sphere(2, &[0, -4]))));
+    assert!(message.contains("field `test.labels[1]`: the label -4 is negative"), "{message}");
+    let flat = dict(&[("images", array("|u1", &[1, 27], &[0; 27])), ("labels", ints(&[0]))]);
+    assert!(refusal(&gzip(&spherical_file(flat))).contains("field `test.images`: is an array of"));
+    let other = dict(&[("images", array("|u1", &[1, 3, 3, 4], &[0; 36])), ("labels", ints(&[0]))]);
+    assert!(refusal(&gzip(&spherical_file(other))).contains("images of shape [3, 3, 4]"));
+}
+
+#[test]
+fn fractions_that_leave_a_split_empty_name_their_key() {
+    let place = Place::new();
+    place.put("s2_cifar100.gz", &spherical_file(sphere(2, &[3, 0])));
+    for fraction in [0.01, 0.99] {
+        let wanted = dataset(&place, "spherical", json!({"validation_fraction": fraction}));
+        let error = place.ingest(&wanted, Protocol::Strict).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Configuration);
+        assert!(error.to_string().contains("`dataset.validation_fraction`"), "{error}");
+    }
+}

@@ -1,0 +1,177 @@
+//! Random changes to the inputs of training batches.
+
+use crate::{Error, Stage};
+use dash_core::{
+    card::Card,
+    pipeline::Augment,
+    random::{ChaCha8Rng, Purpose, stream},
+};
+use dash_data::Batch;
+use rand::Rng;
+
+/// Name of the note in a dataset's card that holds one value per channel for padding.
+const PADDING_NOTE: &str = "padding_value";
+
+/// The changes of a task, for samples of one shape. What happens to a sample depends on the seed, the
+/// stage, the epoch and its row alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Augmentation {
+    kinds: Vec<Augment>,
+    channels: usize,
+    /// Positions of the first spatial axis; one if there is only one axis.
+    rows: usize,
+    /// Positions of the last axis.
+    columns: usize,
+    /// Per channel.
+    padding: Vec<f32>,
+}
+
+impl Augmentation {
+    /// The changes `kinds` to samples of the dataset with this card.
+    pub(crate) fn new(kinds: &[Augment], card: &Card) -> Result<Augmentation, Error> {
+        let (channels, rows, columns) = match *card.input.shape.as_slice() {
+            [channels, columns] => (channels, 1, columns),
+            [channels, rows, columns] => (channels, rows, columns),
+            _ => return Err(Error::Shape { shape: card.input.shape.clone() }),
+        };
+        let padding = match card.notes.get(PADDING_NOTE) {
+            None => vec![0.0; channels],
+            Some(note) => serde_json::from_value(note.clone()).unwrap_or_default(),
+        };
+        if padding.len() != channels {
+            return Err(Error::Format {
+                path: "dataset.json".into(),
+                reason: format!(
+                    "the note `{PADDING_NOTE}` has not one number for each of {channels} channels"
+                ),
+            });
+        }
+        Ok(Augmentation { kinds: kinds.to_vec(), channels, rows, columns, padding })
+    }
+
+    /// Changes the inputs of `batch`, which are those of `rows` of the training split.
+    pub(crate) fn apply(&self, batch: &mut Batch, rows: &[usize], seed: u64, stage: Stage, epoch: usize) {
+        if self.kinds.is_empty() {
+            return;
+        }
+        let length = self.channels * self.rows * self.columns;
+        for (input, &row) in batch.input.chunks_exact_mut(length.max(1)).zip(rows) {
+            let counter = [stage as u64, epoch as u64, row as u64];
+            let mut rng = stream(seed, Purpose::Augmentation, counter);
+            for kind in &self.kinds {
+                self.change(input, *kind, &mut rng);
+            }
+        }
+    }
+
+    fn change(&self, input: &mut [f32], kind: Augment, rng: &mut ChaCha8Rng) {
+        match kind {
+            Augment::Crop { padding } => {
+                // Drawn as u64: the width of usize must not change the offsets.
+                let mut offset = || rng.random_range(0..=2 * padding as u64) as i64 - padding as i64;
+                let down = if self.rows > 1 { offset() } else { 0 };
+                let right = offset();
+                self.shift(input, down, right);
+            }
+            Augment::Flip => {
+                if rng.random_bool(0.5) {
+                    input.chunks_exact_mut(self.columns.max(1)).for_each(<[f32]>::reverse);
+                }
+            }
+        }
+    }
+
+    /// Puts at each position what is `down` rows and `right` columns further on, or padding.
+    fn shift(&self, input: &mut [f32], down: i64, right: i64) {
+        let planes = input.chunks_exact_mut((self.rows * self.columns).max(1));
+        for (plane, &padding) in planes.zip(&self.padding) {
+            let old = plane.to_vec();
+            let value = |row: i64, column: i64| {
+                let row = usize::try_from(row).ok().filter(|&row| row < self.rows)?;
+                let column = usize::try_from(column).ok().filter(|&column| column < self.columns)?;
+                old.get(row * self.columns + column).copied()
+            };
+            for (row, line) in plane.chunks_exact_mut(self.columns.max(1)).enumerate() {
+                for (column, place) in line.iter_mut().enumerate() {
+                    *place = value(row as i64 + down, column as i64 + right).unwrap_or(padding);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dash_core::card::{ElementType, Target, TensorField};
+    use dash_data::BatchTarget;
+    use std::collections::BTreeSet;
+
+    fn card(shape: &[usize], padding: Option<&[f32]>) -> Card {
+        let notes = padding.map(|values| (PADDING_NOTE.to_owned(), serde_json::json!(values)));
+        Card {
+            format: Card::FORMAT,
+            recipe: "test".into(),
+            sources: vec![],
+            input: TensorField { column: "input".into(), shape: shape.to_vec(), element: ElementType::F32 },
+            target: Target::Class { column: "target".into(), labels: vec!["a".into(), "b".into()] },
+            splits: Default::default(),
+            target_scaling: None,
+            notes: notes.into_iter().collect(),
+            licence: String::new(),
+        }
+    }
+
+    fn batch(input: Vec<f32>, rows: usize) -> Batch {
+        Batch { rows, input, target: BatchTarget::Class(vec![0; rows]) }
+    }
+
+    #[test]
+    fn crops_shift_and_pad_each_channel_with_its_own_value() {
+        let augment = Augmentation::new(&[], &card(&[2, 2, 3], Some(&[-1.0, -2.0]))).unwrap();
+        let mut input: Vec<f32> = (0..12).map(|v| v as f32).collect();
+        augment.shift(&mut input, 1, -1);
+        assert_eq!(input, [-1.0, 3.0, 4.0, -1.0, -1.0, -1.0, -2.0, 9.0, 10.0, -2.0, -2.0, -2.0]);
+        let augment = Augmentation::new(&[], &card(&[1, 4], None)).unwrap();
+        let mut input = vec![1.0, 2.0, 3.0, 4.0];
+        augment.shift(&mut input, 0, 3);
+        assert_eq!(input, [4.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_happens_to_a_sample_depends_on_its_row_and_epoch_alone() {
+        let kinds = [Augment::Crop { padding: 2 }, Augment::Flip];
+        let augment = Augmentation::new(&kinds, &card(&[1, 3, 3], None)).unwrap();
+        let image: Vec<f32> = (1..10).map(|v| v as f32).collect();
+        let of = |rows: &[usize], seed, stage, epoch| {
+            let mut batch = batch(image.repeat(rows.len()), rows.len());
+            augment.apply(&mut batch, rows, seed, stage, epoch);
+            batch.input.chunks(9).map(<[f32]>::to_vec).collect::<Vec<_>>()
+        };
+        let together = of(&[5, 7, 9], 1, Stage::Search, 3);
+        assert_eq!(of(&[9], 1, Stage::Search, 3)[0], together[2]);
+        assert_eq!(of(&[7, 5], 1, Stage::Search, 3), [together[1].clone(), together[0].clone()]);
+        let rows: Vec<usize> = (0..50).collect();
+        let first = of(&rows, 1, Stage::Search, 3);
+        for other in
+            [of(&rows, 2, Stage::Search, 3), of(&rows, 1, Stage::Tune, 3), of(&rows, 1, Stage::Search, 4)]
+        {
+            assert_ne!(first, other);
+        }
+        // 25 offsets, each with its mirror image, and some of each within 5000 draws.
+        let rows: Vec<usize> = (0..5000).collect();
+        let seen: BTreeSet<String> =
+            of(&rows, 1, Stage::Search, 0).iter().map(|image| format!("{image:?}")).collect();
+        assert_eq!(seen.len(), 50);
+    }
+
+    #[test]
+    fn no_kinds_change_nothing_and_wrong_notes_are_refused() {
+        let plain = Augmentation::new(&[], &card(&[1, 2, 2], None)).unwrap();
+        let mut unchanged = batch(vec![1.0, 2.0, 3.0, 4.0], 1);
+        plain.apply(&mut unchanged, &[0], 0, Stage::Retrain, 0);
+        assert_eq!(unchanged.input, [1.0, 2.0, 3.0, 4.0]);
+        assert!(Augmentation::new(&[], &card(&[3, 2, 2], Some(&[0.0]))).is_err());
+        assert!(Augmentation::new(&[], &card(&[3], None)).is_err());
+    }
+}
