@@ -1,6 +1,7 @@
 //! The types of a pipeline file. Every key has a documented meaning and a default that is the
 //! published protocol's value where there is one.
 
+use crate::card::TargetKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, path::PathBuf};
@@ -96,6 +97,8 @@ impl fmt::Display for Method {
 pub enum Dataset {
     /// Darcy Flow: from the permeability to the pressure of a porous medium.
     DarcyFlow(DarcyFlow),
+    /// DeepSEA: from a DNA sequence to the features of its chromatin.
+    Deepsea(Deepsea),
     /// PhysioNet/CinC 2017 single-lead ECG recordings.
     Ecg(Ecg),
 }
@@ -105,6 +108,7 @@ impl Dataset {
     pub fn recipe(&self) -> &'static str {
         match self {
             Dataset::DarcyFlow(_) => "darcy-flow",
+            Dataset::Deepsea(_) => "deepsea",
             Dataset::Ecg(_) => "ecg",
         }
     }
@@ -172,6 +176,22 @@ pub struct DarcySimulation {
     pub tolerance: f64,
 }
 
+/// One-hot encoded DNA sequences and their labels in the benchmark's container: the arrays
+/// `x_train`, `y_train`, `x_val`, `y_val`, `x_test` and `y_test`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deepsea {
+    /// Folder with the benchmark's file.
+    pub raw: PathBuf,
+    /// Name of the file in `raw`.
+    #[serde(default = "default::deepsea_file")]
+    pub file: PathBuf,
+    /// Names of the labels, in the order of the columns; by default the lines of `tracks.txt` beside
+    /// the file if there is one, else their numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+}
+
 /// PhysioNet/CinC 2017 recordings in the benchmark's container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -207,6 +227,10 @@ pub struct Task {
     /// metric.
     #[serde(default)]
     pub decode_target: bool,
+    /// Also report the mean of the metric over test batches of this many samples, as the published
+    /// experiments do. Selection never sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_average: Option<usize>,
 }
 
 /// What training minimises.
@@ -215,8 +239,38 @@ pub struct Task {
 pub enum Loss {
     /// Mean over the batch of the negative log-probability of the class.
     CrossEntropy,
+    /// Mean over the batch and all labels of the negative log-probability that a label is there, or
+    /// that it is not; outputs are logits.
+    BinaryCrossEntropy {
+        /// Factor on the terms of labels that are there.
+        #[serde(default = "default::positive_weight")]
+        positive_weight: f64,
+    },
     /// Sum over the batch of ||output - target||_2 / ||target||_2.
     RelativeL2,
+    /// Mean over the batch and all elements of (output - target)^2.
+    MeanSquaredError,
+}
+
+impl Loss {
+    /// Its `kind` in pipeline files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Loss::CrossEntropy => "cross-entropy",
+            Loss::BinaryCrossEntropy { .. } => "binary-cross-entropy",
+            Loss::RelativeL2 => "relative-l2",
+            Loss::MeanSquaredError => "mean-squared-error",
+        }
+    }
+
+    /// The targets that it is for.
+    pub fn target(self) -> TargetKind {
+        match self {
+            Loss::CrossEntropy => TargetKind::Class,
+            Loss::BinaryCrossEntropy { .. } => TargetKind::Labels,
+            Loss::RelativeL2 | Loss::MeanSquaredError => TargetKind::Field,
+        }
+    }
 }
 
 /// What is reported and what selection follows.
@@ -227,8 +281,36 @@ pub enum Metric {
     ZeroOneError,
     /// 1 - mean over classes of F1, classes without target or prediction left out; lower is better.
     MacroF1,
+    /// 1 - mean over labels of the area under the ROC curve, labels that all samples have or none
+    /// left out; lower is better.
+    Auroc,
+    /// 1 - mean over labels of the average precision, labels that no sample has left out; lower is
+    /// better.
+    AveragePrecision,
     /// Mean over samples of ||output - target||_2 / ||target||_2; lower is better.
     RelativeL2,
+}
+
+impl Metric {
+    /// Its `kind` in pipeline files, and its name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::ZeroOneError => "zero-one-error",
+            Metric::MacroF1 => "macro-f1",
+            Metric::Auroc => "auroc",
+            Metric::AveragePrecision => "average-precision",
+            Metric::RelativeL2 => "relative-l2",
+        }
+    }
+
+    /// The targets that it is for.
+    pub fn target(self) -> TargetKind {
+        match self {
+            Metric::ZeroOneError | Metric::MacroF1 => TargetKind::Class,
+            Metric::Auroc | Metric::AveragePrecision => TargetKind::Labels,
+            Metric::RelativeL2 => TargetKind::Field,
+        }
+    }
 }
 
 /// A network with named convolutions whose kernels can be exchanged.
@@ -486,6 +568,12 @@ mod default {
     }
     pub(super) fn darcy_tolerance() -> f64 {
         1e-10
+    }
+    pub(super) fn deepsea_file() -> PathBuf {
+        PathBuf::from("deepsea_filtered.npz")
+    }
+    pub(super) fn positive_weight() -> f64 {
+        1.0
     }
     pub(super) fn ecg_file() -> PathBuf {
         PathBuf::from("challenge2017.pkl")

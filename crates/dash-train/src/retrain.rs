@@ -66,7 +66,7 @@ pub fn retrain(
 ) -> Result<Metrics, Error> {
     let (settings, card) = (&ctx.pipeline.retrain, ctx.data.card());
     let (network, params) = ctx.retrain_network(architecture, hyperparameters.dropout)?;
-    let objective = ctx.objective();
+    let objective = ctx.objective()?;
     let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)?;
     let sizes = (settings.batch_size, 1.0);
     let mut trainer = Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, sizes);

@@ -115,6 +115,7 @@ pub(crate) fn load(
     let shape = [&[batch.rows], shape].concat();
     let targets = match batch.target {
         BatchTarget::Class(classes) => Targets::Class(classes),
+        BatchTarget::Labels(labels) => Targets::Labels(labels),
         BatchTarget::Field(values) => Targets::Field(values),
     };
     Ok((Tensor::from_vec(batch.input, shape, device)?, targets))
