@@ -45,6 +45,22 @@ pub enum Error {
         /// The object, as `module.name`.
         global: String,
     },
+    /// A numpy file or archive is damaged, truncated, or of a kind that is not read.
+    #[error("{}: {problem}", path.display())]
+    Npy {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and in which member of an archive.
+        problem: String,
+    },
+    /// A packed file is damaged, truncated, or not safe to unpack.
+    #[error("{}: {problem}", path.display())]
+    Packed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A MATLAB file is damaged, truncated, or of a kind that is not read.
     #[error("{}: {problem}", path.display())]
     Matlab {
@@ -207,7 +223,7 @@ impl Classify for Error {
                  path starts at the current directory)"
             }
             Error::Io { .. } => "check that the file exists and may be read",
-            Error::Pickle { .. } | Error::Matlab { .. } => {
+            Error::Pickle { .. } | Error::Matlab { .. } | Error::Npy { .. } | Error::Packed { .. } => {
                 "the file may be incomplete: compare its size and checksum with the source, and fetch it \
                  again"
             }

@@ -26,6 +26,7 @@
 //! ```
 
 pub mod matlab;
+pub mod npy;
 pub mod numpy_random;
 pub mod pickle;
 
@@ -44,5 +45,7 @@ pub use error::Error;
 pub use folder::DatasetFolder;
 pub use recipe::{ingest, sources};
 
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;

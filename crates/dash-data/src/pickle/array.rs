@@ -2,7 +2,7 @@
 
 use super::Id;
 use bytes::Bytes;
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// What the elements of an array are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,14 +78,24 @@ impl DType {
         self.size
     }
 
-    fn number(self, bytes: &[u8]) -> Option<f64> {
+    /// Whether the elements are numbers; bools count as 0 and 1.
+    pub fn is_numeric(self) -> bool {
+        matches!(self.kind, DTypeKind::Bool | DTypeKind::Int | DTypeKind::UInt | DTypeKind::Float)
+    }
+
+    /// The bits of one element as an unsigned number.
+    fn bits(self, bytes: &[u8]) -> Option<u64> {
         let mut word = [0u8; 8];
         let slot = word.get_mut(..bytes.len())?;
         slot.copy_from_slice(bytes);
         if self.big_endian {
             slot.reverse();
         }
-        let unsigned = u64::from_le_bytes(word);
+        Some(u64::from_le_bytes(word))
+    }
+
+    fn number(self, bytes: &[u8]) -> Option<f64> {
+        let unsigned = self.bits(bytes)?;
         Some(match (self.kind, self.size) {
             (DTypeKind::Bool, _) => f64::from(u8::from(unsigned != 0)),
             (DTypeKind::UInt, _) => unsigned as f64,
@@ -99,6 +109,91 @@ impl DType {
             _ => return None,
         })
     }
+
+    /// Elements that lie back to back as doubles; `None` if they are not numbers.
+    pub(crate) fn decode_f64(self, bytes: &[u8]) -> Option<Vec<f64>> {
+        bytes.chunks_exact(self.size).map(|element| self.number(element)).collect()
+    }
+
+    /// Elements that lie back to back in single precision; `None` if they are not numbers. The types
+    /// of large files have their own arms: a general element costs ten times as much.
+    pub(crate) fn decode_f32(self, bytes: &[u8]) -> Option<Vec<f32>> {
+        Some(match (self.kind, self.size, self.big_endian) {
+            (DTypeKind::UInt, 1, _) => bytes.iter().map(|&byte| f32::from(byte)).collect(),
+            (DTypeKind::Float, 4, false) => {
+                bytes.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word)).collect()
+            }
+            (DTypeKind::Float, 8, false) => {
+                bytes.as_chunks::<8>().0.iter().map(|&word| f64::from_le_bytes(word) as f32).collect()
+            }
+            _ => {
+                let elements = bytes.chunks_exact(self.size);
+                return elements.map(|element| self.number(element).map(|value| value as f32)).collect();
+            }
+        })
+    }
+
+    /// Elements that lie back to back as integers: `Err` names the first one that is none, `None` means
+    /// that the elements are not numbers.
+    pub(crate) fn decode_i64(self, bytes: &[u8]) -> Option<Result<Vec<i64>, usize>> {
+        if !self.is_numeric() {
+            return None;
+        }
+        let integer = |element: &[u8]| -> Option<i64> {
+            if (self.kind, self.size) == (DTypeKind::UInt, 8) {
+                return i64::try_from(self.bits(element)?).ok();
+            }
+            if (self.kind, self.size) == (DTypeKind::Int, 8) {
+                return Some(self.bits(element)? as i64);
+            }
+            let value = self.number(element)?;
+            // Beyond 2^53 a double does not tell neighbouring integers apart.
+            (value.fract() == 0.0 && value.abs() < 2f64.powi(53)).then_some(value as i64)
+        };
+        let elements = bytes.chunks_exact(self.size).enumerate();
+        Some(elements.map(|(at, element)| integer(element).ok_or(at)).collect())
+    }
+}
+
+/// Rows `first..first + count` of an array in which the first index varies fastest, as elements of `size`
+/// bytes with the last index fastest. `read` fills its argument with the bytes that begin at an offset.
+pub(crate) fn gather_fortran<E>(
+    shape: &[usize],
+    size: usize,
+    (first, count): (usize, usize),
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
+    let (rows, inner) = match shape {
+        [] => (1, &[][..]),
+        [rows, inner @ ..] => (*rows, inner),
+    };
+    let row_len: usize = inner.iter().product();
+    if row_len == 0 {
+        return Ok(vec![]);
+    }
+    let mut out = vec![0u8; count * row_len * size];
+    let mut column = vec![0u8; count * size];
+    let mut index = vec![0usize; inner.len()];
+    for at in 0..row_len {
+        let (mut position, mut stride) = (0, 1);
+        for (i, &length) in index.iter().zip(inner) {
+            position += i * stride;
+            stride *= length;
+        }
+        read(((position * rows + first) * size) as u64, &mut column)?;
+        let places = out.chunks_exact_mut(size).skip(at).step_by(row_len);
+        for (place, element) in places.zip(column.chunks_exact(size)) {
+            place.copy_from_slice(element);
+        }
+        for (i, &length) in index.iter_mut().zip(inner).rev() {
+            *i += 1;
+            if *i < length {
+                break;
+            }
+            *i = 0;
+        }
+    }
+    Ok(out)
 }
 
 impl fmt::Display for DType {
@@ -158,12 +253,45 @@ impl Array {
         self.dtype
     }
 
+    /// Length of the first axis: the number of rows.
+    pub fn rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// The rows `first..first + count` in single precision, last index fastest, without a copy of the
+    /// others; `None` if there are no such rows or the elements are not numbers.
+    pub fn rows_f32(&self, first: usize, count: usize) -> Option<Vec<f32>> {
+        self.dtype.decode_f32(&self.row_bytes(first, count)?)
+    }
+
+    /// All elements as integers, last index fastest: `Err` is the position of the first one that is no
+    /// integer, `None` means that the elements are not numbers.
+    pub fn to_i64(&self) -> Option<Result<Vec<i64>, usize>> {
+        self.dtype.decode_i64(&self.row_bytes(0, self.rows())?)
+    }
+
+    fn row_bytes(&self, first: usize, count: usize) -> Option<Cow<'_, [u8]>> {
+        let ArrayData::Raw(bytes) = &self.data else { return None };
+        let rows = self.rows();
+        let end = first.checked_add(count).filter(|&end| end <= rows)?;
+        let size = bytes.len() / rows.max(1);
+        if !self.fortran || self.shape.len() < 2 {
+            return bytes.get(first * size..end * size).map(Cow::Borrowed);
+        }
+        let copied = gather_fortran(&self.shape, self.dtype.size, (first, count), |offset, out| {
+            let start = usize::try_from(offset).map_err(|_| ())?;
+            out.copy_from_slice(bytes.get(start..start + out.len()).ok_or(())?);
+            Ok::<(), ()>(())
+        });
+        copied.ok().map(Cow::Owned)
+    }
+
     /// The elements as numbers, last index fastest; `None` if they are not numbers.
     pub fn to_f64(&self) -> Option<Vec<f64>> {
         let ArrayData::Raw(bytes) = &self.data else { return None };
-        let values: Option<Vec<f64>> =
-            bytes.chunks_exact(self.dtype.size).map(|element| self.dtype.number(element)).collect();
-        values.map(|values| if self.fortran { self.last_index_fastest(&values) } else { values })
+        self.dtype
+            .decode_f64(bytes)
+            .map(|values| if self.fortran { self.last_index_fastest(&values) } else { values })
     }
 
     /// The elements of an array of one axis as texts; `None` if they are not text.
@@ -266,6 +394,36 @@ mod tests {
         let mut a = array("u1", &[2, 3], &[1, 4, 2, 5, 3, 6]);
         a.fortran = true;
         assert_eq!(a.to_f64().unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    }
+
+    #[test]
+    fn rows_are_cut_in_either_order() {
+        let c = array("u1", &[3, 2], &[1, 2, 3, 4, 5, 6]);
+        assert_eq!(c.rows_f32(1, 2).unwrap(), [3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(c.rows_f32(2, 2), None);
+        assert_eq!(c.rows_f32(usize::MAX, 2), None);
+        // numpy.arange(24).reshape(4, 3, 2) in Fortran order.
+        let code: Vec<u8> = (0..24).map(|p| (p % 4 * 6 + p / 4 % 3 * 2 + p / 12) as u8).collect();
+        let mut f = array("i1", &[4, 3, 2], &code);
+        f.fortran = true;
+        let expected: Vec<f32> = (6..18).map(|v| v as f32).collect();
+        assert_eq!(f.rows_f32(1, 2).unwrap(), expected);
+        assert_eq!(f.to_i64().unwrap().unwrap(), (0..24).collect::<Vec<_>>());
+        assert_eq!(f.to_f64().unwrap(), (0..24).map(f64::from).collect::<Vec<_>>());
+        // No rows, or rows of nothing.
+        assert_eq!(array("u1", &[0, 2], &[]).rows_f32(0, 0).unwrap(), [0f32; 0]);
+        assert_eq!(array("u1", &[2, 0], &[]).rows_f32(0, 2).unwrap(), [0f32; 0]);
+    }
+
+    #[test]
+    fn integers_are_exact_or_refused() {
+        let ints = |code: &str, bytes: &[u8]| array(code, &[bytes.len() / 8], bytes).to_i64().unwrap();
+        assert_eq!(ints("<i8", &i64::MIN.to_le_bytes()), Ok(vec![i64::MIN]));
+        assert_eq!(ints(">u8", &(i64::MAX as u64).to_be_bytes()), Ok(vec![i64::MAX]));
+        assert_eq!(ints("<u8", &u64::MAX.to_le_bytes()), Err(0));
+        assert_eq!(ints("<f8", &[3f64.to_le_bytes(), 0.5f64.to_le_bytes()].concat()), Err(1));
+        assert_eq!(ints("<f8", &f64::NAN.to_le_bytes()), Err(0));
+        assert_eq!(array("S1", &[1], b"N").to_i64(), None);
     }
 
     #[test]

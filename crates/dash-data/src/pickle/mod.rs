@@ -10,6 +10,7 @@ mod array;
 mod globals;
 mod machine;
 
+pub(crate) use array::gather_fortran;
 pub use array::{Array, DType, DTypeKind};
 
 use crate::Error;
@@ -179,6 +180,16 @@ impl<'a> Value<'a> {
         Some(ids.iter().map(move |&id| self.at(id)))
     }
 
+    /// The object that an object array without axes holds, which is how numpy saves a dict.
+    pub fn only(self) -> Option<Value<'a>> {
+        let Node::Array(array) = self.node() else { return None };
+        let ArrayData::Objects(list) = array.data else { return None };
+        match (array.shape(), self.pickle.node(list)) {
+            ([], Node::List(ids)) => ids.first().map(|&id| self.at(id)),
+            _ => None,
+        }
+    }
+
     /// The value of a key of a dict; as in Python the last one counts if a key was set twice.
     pub fn get(self, key: &str) -> Option<Value<'a>> {
         match self.node() {
@@ -210,6 +221,25 @@ impl<'a> Value<'a> {
                 array.to_f64()
             }
             _ => self.items()?.map(Value::as_f64).collect(),
+        }
+    }
+
+    /// The integers of a one-dimensional numeric array, or of a list or tuple of integers: `Err` is the
+    /// position of the first element that is no integer.
+    pub fn integers(self) -> Option<Result<Vec<i64>, usize>> {
+        match self.as_array() {
+            Some(array) if array.shape().len() == 1 && array.dtype().kind() != DTypeKind::Object => {
+                array.to_i64()
+            }
+            _ => {
+                let integer = |item: Value<'_>| match item.as_f64() {
+                    _ if item.as_i64().is_some() => item.as_i64(),
+                    // A scalar of numpy is kept as a double.
+                    Some(value) if value.fract() == 0.0 && value.abs() < 2f64.powi(53) => Some(value as i64),
+                    _ => None,
+                };
+                Some(self.items()?.enumerate().map(|(at, item)| integer(item).ok_or(at)).collect())
+            }
         }
     }
 
