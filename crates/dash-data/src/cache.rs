@@ -174,7 +174,10 @@ fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> 
                 None => Ok(()),
                 Some(at) => Err(Error::dataset(
                     path,
-                    format!("column `{column}`, row {}: a label is neither 0 nor 1", first + at / labels.len().max(1)),
+                    format!(
+                        "column `{column}`, row {}: a label is neither 0 nor 1",
+                        first + at / labels.len().max(1)
+                    ),
                 )),
             }
         }

@@ -33,6 +33,7 @@ pub mod pickle;
 mod batch;
 mod cache;
 mod darcy;
+mod deepsea;
 mod ecg;
 mod error;
 mod folder;

@@ -110,7 +110,9 @@ impl Classify for Error {
             Error::State { .. } => Some(
                 "the file was written by another network: build the network from its model.json".to_owned(),
             ),
-            Error::Unsuitable { what, has, .. } => Some(format!("choose a `{what}` in [task] that is for {has}")),
+            Error::Unsuitable { what, has, .. } => {
+                Some(format!("choose a `{what}` in [task] that is for {has}"))
+            }
             Error::Target(_) => Some("check `[task] loss` against the targets of the dataset".to_owned()),
             _ => None,
         }

@@ -4,11 +4,11 @@ mod batches;
 mod scores;
 
 pub use batches::BatchMean;
-pub use scores::Scores;
 
 use crate::{Error, Targets, ops};
 use candle_core::Tensor;
 use dash_core::{card::Scaling, pipeline::Metric};
+use scores::Scores;
 use std::sync::Arc;
 
 /// Name of a metric in results.

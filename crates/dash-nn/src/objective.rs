@@ -115,7 +115,11 @@ mod tests {
         for (loss, targets, message) in [
             (Loss::CrossEntropy, field(), "loss `cross-entropy` needs a class, the dataset has a field"),
             (Loss::RelativeL2, class(), "loss `relative-l2` needs a field, the dataset has a class"),
-            (Loss::MeanSquaredError, labels(), "loss `mean-squared-error` needs a field, the dataset has labels"),
+            (
+                Loss::MeanSquaredError,
+                labels(),
+                "loss `mean-squared-error` needs a field, the dataset has labels",
+            ),
             (binary, class(), "loss `binary-cross-entropy` needs labels, the dataset has a class"),
         ] {
             let kind = targets.kind();

@@ -73,8 +73,7 @@ mod tests {
     #[test]
     fn batches_are_cut_in_the_order_of_the_samples() {
         // Batches: all pairs right, no positive, one of one pair wrong.
-        let samples =
-            [(1.0, 1), (0.0, 0), (-1.0, 0), (3.0, 0), (2.0, 0), (1.0, 0), (1.0, 0), (0.5, 1)];
+        let samples = [(1.0, 1), (0.0, 0), (-1.0, 0), (3.0, 0), (2.0, 0), (1.0, 0), (1.0, 0), (0.5, 1)];
         for step in 1..=8 {
             assert_eq!(value(Metric::Auroc, &samples, step), Some(0.5), "{step} at a time");
         }

@@ -69,11 +69,7 @@ struct BinaryCrossEntropy {
 
 /// Mean over all elements of -w t ln s(x) - (1 - t) ln(1 - s(x)), with s the sigmoid and w the weight of
 /// positive labels; logits [B, L], one label t, 0 or 1, for each.
-pub(crate) fn binary_cross_entropy(
-    logits: &Tensor,
-    labels: Vec<u8>,
-    positive_weight: f64,
-) -> Result<Tensor> {
+pub(crate) fn binary_cross_entropy(logits: &Tensor, labels: Vec<u8>, positive_weight: f64) -> Result<Tensor> {
     logits.contiguous()?.apply_op1(BinaryCrossEntropy { labels, positive_weight })
 }
 
