@@ -1,7 +1,7 @@
 //! The card of a dataset: `dataset.json`.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// A part of a dataset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -125,6 +125,14 @@ pub enum Target {
         /// Names of the classes, by index.
         labels: Vec<String>,
     },
+    /// Any number of `labels.len()` labels at once; the column holds a 0 or 1 for each, as a
+    /// fixed-size list of UInt8.
+    Labels {
+        /// Name of the Parquet column.
+        column: String,
+        /// Names of the labels, by position.
+        labels: Vec<String>,
+    },
     /// A real field on the grid of the input: dense prediction.
     Field {
         /// The column; shape = (channels, spatial axes of the input).
@@ -133,11 +141,41 @@ pub enum Target {
     },
 }
 
+/// What a dataset asks a network to predict, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetKind {
+    /// One class per sample.
+    Class,
+    /// Any number of labels per sample.
+    Labels,
+    /// A field per sample.
+    Field,
+}
+
+impl fmt::Display for TargetKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TargetKind::Class => "a class",
+            TargetKind::Labels => "labels",
+            TargetKind::Field => "a field",
+        })
+    }
+}
+
 impl Target {
-    /// Channels that a network must put out: classes, or channels of the field.
+    /// What it is, without its size.
+    pub fn kind(&self) -> TargetKind {
+        match self {
+            Target::Class { .. } => TargetKind::Class,
+            Target::Labels { .. } => TargetKind::Labels,
+            Target::Field { .. } => TargetKind::Field,
+        }
+    }
+
+    /// Channels that a network must put out: classes, labels, or channels of the field.
     pub fn outputs(&self) -> usize {
         match self {
-            Target::Class { labels, .. } => labels.len(),
+            Target::Class { labels, .. } | Target::Labels { labels, .. } => labels.len(),
             Target::Field { tensor } => tensor.shape.first().copied().unwrap_or(1),
         }
     }
@@ -155,7 +193,7 @@ pub struct SplitInfo {
     pub rows: usize,
     /// SHA-256 of the Parquet file.
     pub sha256: String,
-    /// Samples per class, by index; empty for regression.
+    /// Samples per class, by index; samples that have a label, by label; empty for regression.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_counts: Vec<usize>,
 }

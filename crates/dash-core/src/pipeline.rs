@@ -5,6 +5,7 @@ mod points;
 
 pub use points::{Cifar100, Ninapro, Satellite, Spherical};
 
+use crate::card::TargetKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, path::PathBuf};
@@ -100,6 +101,8 @@ impl fmt::Display for Method {
 pub enum Dataset {
     /// Darcy Flow: from the permeability to the pressure of a porous medium.
     DarcyFlow(DarcyFlow),
+    /// DeepSEA: from a DNA sequence to the features of its chromatin.
+    Deepsea(Deepsea),
     /// PhysioNet/CinC 2017 single-lead ECG recordings.
     Ecg(Ecg),
     /// Land cover from satellite image time series.
@@ -117,6 +120,7 @@ impl Dataset {
     pub fn recipe(&self) -> &'static str {
         match self {
             Dataset::DarcyFlow(_) => "darcy-flow",
+            Dataset::Deepsea(_) => "deepsea",
             Dataset::Ecg(_) => "ecg",
             Dataset::Satellite(_) => "satellite",
             Dataset::Ninapro(_) => "ninapro",
@@ -188,6 +192,22 @@ pub struct DarcySimulation {
     pub tolerance: f64,
 }
 
+/// One-hot encoded DNA sequences and their labels in the benchmark's container: the arrays
+/// `x_train`, `y_train`, `x_val`, `y_val`, `x_test` and `y_test`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deepsea {
+    /// Folder with the benchmark's file.
+    pub raw: PathBuf,
+    /// Name of the file in `raw`.
+    #[serde(default = "default::deepsea_file")]
+    pub file: PathBuf,
+    /// Names of the labels, in the order of the columns; by default the lines of `tracks.txt` beside
+    /// the file if there is one, else their numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+}
+
 /// PhysioNet/CinC 2017 recordings in the benchmark's container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -227,6 +247,10 @@ pub struct Task {
     /// inputs as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub augment: Vec<Augment>,
+    /// Also report the mean of the metric over test batches of this many samples, as the published
+    /// experiments do. Selection never sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_average: Option<usize>,
 }
 
 /// A random change to an input, drawn anew for each sample and epoch.
@@ -256,8 +280,39 @@ pub enum Loss {
         #[serde(default)]
         gamma: f64,
     },
+    /// Mean over the batch and all labels of the negative log-probability that a label is there, or
+    /// that it is not; outputs are logits.
+    BinaryCrossEntropy {
+        /// Factor on the terms of labels that are there.
+        #[serde(default = "default::positive_weight")]
+        positive_weight: f64,
+    },
     /// Sum over the batch of ||output - target||_2 / ||target||_2.
     RelativeL2,
+    /// Mean over the batch and all elements of (output - target)^2.
+    MeanSquaredError,
+}
+
+impl Loss {
+    /// Its `kind` in pipeline files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Loss::CrossEntropy => "cross-entropy",
+            Loss::Focal { .. } => "focal",
+            Loss::BinaryCrossEntropy { .. } => "binary-cross-entropy",
+            Loss::RelativeL2 => "relative-l2",
+            Loss::MeanSquaredError => "mean-squared-error",
+        }
+    }
+
+    /// The targets that it is for.
+    pub fn target(self) -> TargetKind {
+        match self {
+            Loss::CrossEntropy | Loss::Focal { .. } => TargetKind::Class,
+            Loss::BinaryCrossEntropy { .. } => TargetKind::Labels,
+            Loss::RelativeL2 | Loss::MeanSquaredError => TargetKind::Field,
+        }
+    }
 }
 
 /// What is reported and what selection follows.
@@ -268,8 +323,36 @@ pub enum Metric {
     ZeroOneError,
     /// 1 - mean over classes of F1, classes without target or prediction left out; lower is better.
     MacroF1,
+    /// 1 - mean over labels of the area under the ROC curve, labels that all samples have or none
+    /// left out; lower is better.
+    Auroc,
+    /// 1 - mean over labels of the average precision, labels that no sample has left out; lower is
+    /// better.
+    AveragePrecision,
     /// Mean over samples of ||output - target||_2 / ||target||_2; lower is better.
     RelativeL2,
+}
+
+impl Metric {
+    /// Its `kind` in pipeline files, and its name in results.
+    pub fn name(self) -> &'static str {
+        match self {
+            Metric::ZeroOneError => "zero-one-error",
+            Metric::MacroF1 => "macro-f1",
+            Metric::Auroc => "auroc",
+            Metric::AveragePrecision => "average-precision",
+            Metric::RelativeL2 => "relative-l2",
+        }
+    }
+
+    /// The targets that it is for.
+    pub fn target(self) -> TargetKind {
+        match self {
+            Metric::ZeroOneError | Metric::MacroF1 => TargetKind::Class,
+            Metric::Auroc | Metric::AveragePrecision => TargetKind::Labels,
+            Metric::RelativeL2 => TargetKind::Field,
+        }
+    }
 }
 
 /// A network with named convolutions whose kernels can be exchanged.
@@ -527,6 +610,12 @@ mod default {
     }
     pub(super) fn darcy_tolerance() -> f64 {
         1e-10
+    }
+    pub(super) fn deepsea_file() -> PathBuf {
+        PathBuf::from("deepsea_filtered.npz")
+    }
+    pub(super) fn positive_weight() -> f64 {
+        1.0
     }
     pub(super) fn ecg_file() -> PathBuf {
         PathBuf::from("challenge2017.pkl")

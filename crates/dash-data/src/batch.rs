@@ -2,6 +2,7 @@
 
 use crate::Error;
 use arrow::buffer::ScalarBuffer;
+use dash_core::card::Target;
 
 /// Samples that are processed together, one after the other.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,8 @@ pub struct Batch {
 pub enum BatchTarget {
     /// Class indices, (rows).
     Class(Vec<i64>),
+    /// 0 or 1 for each label, (rows, labels).
+    Labels(Vec<u8>),
     /// Fields, (rows, shape of one target), encoded if the card has a target scaling.
     Field(Vec<f32>),
 }
@@ -37,7 +40,37 @@ pub(crate) struct Block {
 #[derive(Debug)]
 pub(crate) enum BlockTarget {
     Class(ScalarBuffer<i64>),
+    Labels(ScalarBuffer<u8>),
     Field(ScalarBuffer<f32>),
+}
+
+/// What the targets of all blocks are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TargetShape {
+    Class,
+    /// So many labels.
+    Labels(usize),
+    /// Fields of so many elements.
+    Field(usize),
+}
+
+impl TargetShape {
+    pub(crate) fn of(target: &Target) -> TargetShape {
+        match target {
+            Target::Class { .. } => TargetShape::Class,
+            Target::Labels { labels, .. } => TargetShape::Labels(labels.len()),
+            Target::Field { tensor } => TargetShape::Field(tensor.len()),
+        }
+    }
+
+    /// A batch without rows, with room for `rows`.
+    fn batch(self, rows: usize) -> BatchTarget {
+        match self {
+            TargetShape::Class => BatchTarget::Class(Vec::with_capacity(rows)),
+            TargetShape::Labels(labels) => BatchTarget::Labels(Vec::with_capacity(rows * labels)),
+            TargetShape::Field(elements) => BatchTarget::Field(Vec::with_capacity(rows * elements)),
+        }
+    }
 }
 
 /// The rows of one split, memory-mapped.
@@ -46,8 +79,7 @@ pub struct SplitData {
     pub(crate) rows: usize,
     /// Elements of one input.
     pub(crate) input_len: usize,
-    /// Elements of one target field; `None` for classes.
-    pub(crate) field_len: Option<usize>,
+    pub(crate) target: TargetShape,
     /// In the order of rows, without gaps.
     pub(crate) blocks: Vec<Block>,
     pub(crate) tuning: Option<Vec<usize>>,
@@ -72,8 +104,7 @@ impl SplitData {
     /// Copies the given rows, in the given order, into a batch.
     pub fn gather(&self, rows: &[usize]) -> Result<Batch, Error> {
         let mut input = Vec::with_capacity(rows.len() * self.input_len);
-        let mut classes = vec![];
-        let mut fields = Vec::with_capacity(rows.len() * self.field_len.unwrap_or(0));
+        let mut target = self.target.batch(rows.len());
         for &row in rows {
             let missing = Error::Row { row, rows: self.rows };
             let index = self.blocks.partition_point(|block| block.start <= row);
@@ -82,21 +113,29 @@ impl SplitData {
                 return Err(missing);
             };
             let at = row - block.start;
-            let of = |values: &ScalarBuffer<f32>, length: usize, out: &mut Vec<f32>| {
-                values.get(at * length..(at + 1) * length).map(|row| out.extend_from_slice(row))
-            };
-            let copied = of(&block.input, self.input_len, &mut input).and_then(|()| match &block.target {
-                BlockTarget::Class(values) => values.get(at).map(|&class| classes.push(class)),
-                BlockTarget::Field(values) => of(values, self.field_len?, &mut fields),
+            let copied = append(&block.input, at, self.input_len, &mut input).and_then(|()| {
+                match (&block.target, &mut target, self.target) {
+                    (BlockTarget::Class(values), BatchTarget::Class(out), TargetShape::Class) => {
+                        append(values, at, 1, out)
+                    }
+                    (BlockTarget::Labels(values), BatchTarget::Labels(out), TargetShape::Labels(length)) => {
+                        append(values, at, length, out)
+                    }
+                    (BlockTarget::Field(values), BatchTarget::Field(out), TargetShape::Field(length)) => {
+                        append(values, at, length, out)
+                    }
+                    _ => None,
+                }
             });
             if copied.is_none() {
                 return Err(missing);
             }
         }
-        let target = match self.field_len {
-            None => BatchTarget::Class(classes),
-            Some(_) => BatchTarget::Field(fields),
-        };
         Ok(Batch { rows: rows.len(), input, target })
     }
+}
+
+/// Appends row `at` of rows of `length` elements; `None` if there is none.
+fn append<T: Copy>(values: &[T], at: usize, length: usize, out: &mut Vec<T>) -> Option<()> {
+    values.get(at * length..(at + 1) * length).map(|row| out.extend_from_slice(row))
 }

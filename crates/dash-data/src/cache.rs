@@ -2,14 +2,14 @@
 
 use crate::{
     Error,
-    batch::{Block, BlockTarget, SplitData},
+    batch::{Block, BlockTarget, SplitData, TargetShape},
     map,
     table::{EXTENSION_METADATA, Layout, TUNING_COLUMN},
 };
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     buffer::{Buffer, ScalarBuffer},
-    datatypes::{DataType, Float32Type, Int64Type, Schema},
+    datatypes::{ArrowPrimitiveType, DataType, Float32Type, Int64Type, Schema, UInt8Type},
     ipc::{
         self, convert::try_fb_to_schema, reader::FileDecoder, reader::read_footer_length, root_as_footer,
         root_as_message, writer::FileWriter,
@@ -29,31 +29,32 @@ fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, boo
             .index_of(name)
             .map_err(|_| Error::dataset(path, format!("has no column `{name}`, which its card announces")))
     };
-    let tensor = |tensor: &TensorField| -> Result<usize, Error> {
-        let index = find(&tensor.column)?;
+    let list = |column: &str, expected: &[usize], element: DataType| -> Result<usize, Error> {
+        let index = find(column)?;
         let field = schema.field(index);
         let is_list = matches!(field.data_type(), DataType::FixedSizeList(item, size)
-            if item.data_type() == &DataType::Float32 && usize::try_from(*size) == Ok(tensor.len()));
+            if item.data_type() == &element && usize::try_from(*size) == Ok(expected.iter().product()));
         let shape = field.metadata().get(EXTENSION_METADATA).and_then(|text| {
             let value: serde_json::Value = serde_json::from_str(text).ok()?;
             serde_json::from_value::<Vec<usize>>(value.get("shape")?.clone()).ok()
         });
-        if is_list && shape.is_none_or(|shape| shape == tensor.shape) {
+        if is_list && shape.is_none_or(|shape| shape == expected) {
             return Ok(index);
         }
         Err(Error::dataset(
             path,
             format!(
-                "column `{}` is not a tensor of shape {:?}, as its card says, but {}",
-                tensor.column,
-                tensor.shape,
+                "column `{column}` is not a tensor of shape {expected:?} and type {element}, as its card \
+                 says, but {}",
                 field.data_type()
             ),
         ))
     };
+    let tensor = |tensor: &TensorField| list(&tensor.column, &tensor.shape, DataType::Float32);
     let mut wanted = vec![tensor(&card.input)?];
     wanted.push(match &card.target {
         Target::Field { tensor: field } => tensor(field)?,
+        Target::Labels { column, labels } => list(column, &[labels.len()], DataType::UInt8)?,
         Target::Class { column, .. } => {
             let index = find(column)?;
             match schema.field(index).data_type() {
@@ -150,10 +151,10 @@ fn batches_schema(
     Arc::new(Schema::new_with_metadata(fields, [(SOURCE_KEY, info.sha256.clone())]))
 }
 
-/// Numbers must be finite, classes must have a label, nothing may be null.
+/// Numbers must be finite, classes must have a label, labels must be 0 or 1, nothing may be null.
 fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> Result<(), Error> {
     let tensor = |column: &TensorField| -> Result<(), Error> {
-        let values = tensor_values(batch, &column.column)
+        let values = list_values::<Float32Type>(batch, &column.column)
             .ok_or_else(|| Error::dataset(path, format!("column `{}` has missing values", column.column)))?;
         match values.iter().position(|value| !value.is_finite()) {
             None => Ok(()),
@@ -166,6 +167,20 @@ fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> 
     tensor(&card.input)?;
     match &card.target {
         Target::Field { tensor: field } => tensor(field),
+        Target::Labels { column, labels } => {
+            let values = list_values::<UInt8Type>(batch, column)
+                .ok_or_else(|| Error::dataset(path, format!("column `{column}` has missing values")))?;
+            match values.iter().position(|&value| value > 1) {
+                None => Ok(()),
+                Some(at) => Err(Error::dataset(
+                    path,
+                    format!(
+                        "column `{column}`, row {}: a label is neither 0 nor 1",
+                        first + at / labels.len().max(1)
+                    ),
+                )),
+            }
+        }
         Target::Class { column, labels } => {
             let classes = class_values(batch, column)
                 .ok_or_else(|| Error::dataset(path, format!("column `{column}` has missing values")))?;
@@ -181,10 +196,10 @@ fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> 
     }
 }
 
-/// The elements of a tensor column; `None` if there is no such column or something is null.
-fn tensor_values(batch: &RecordBatch, column: &str) -> Option<ScalarBuffer<f32>> {
+/// The elements of a column of lists; `None` if there is no such column or something is null.
+fn list_values<T: ArrowPrimitiveType>(batch: &RecordBatch, column: &str) -> Option<ScalarBuffer<T::Native>> {
     let list = batch.column_by_name(column)?.as_fixed_size_list_opt()?;
-    let values = list.values().as_primitive_opt::<Float32Type>()?;
+    let values = list.values().as_primitive_opt::<T>()?;
     (list.null_count() == 0 && values.null_count() == 0).then(|| values.values().clone())
 }
 
@@ -202,19 +217,23 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
     let mut data = SplitData {
         rows: 0,
         input_len: card.input.len(),
-        field_len: match &card.target {
-            Target::Field { tensor } => Some(tensor.len()),
-            Target::Class { .. } => None,
-        },
+        target: TargetShape::of(&card.target),
         blocks: vec![],
         tuning: has_tuning.then(Vec::new),
     };
     for batch in batches {
         let rows = batch.num_rows();
-        let input = tensor_values(&batch, &card.input.column).ok_or_else(damaged)?;
+        let input = list_values::<Float32Type>(&batch, &card.input.column).ok_or_else(damaged)?;
         let target = match &card.target {
             Target::Field { tensor } => {
-                BlockTarget::Field(tensor_values(&batch, &tensor.column).ok_or_else(damaged)?)
+                BlockTarget::Field(list_values::<Float32Type>(&batch, &tensor.column).ok_or_else(damaged)?)
+            }
+            Target::Labels { column, .. } => {
+                let values = list_values::<UInt8Type>(&batch, column).ok_or_else(damaged)?;
+                if values.iter().any(|&value| value > 1) {
+                    return Err(damaged());
+                }
+                BlockTarget::Labels(values)
             }
             Target::Class { column, labels } => {
                 let classes = class_values(&batch, column).ok_or_else(damaged)?;

@@ -88,12 +88,18 @@ fn check(card: &Card) -> Result<(), String> {
     match &card.target {
         Target::Class { labels, .. } if labels.is_empty() => return Err("has no class labels".to_owned()),
         Target::Class { .. } => {}
+        Target::Labels { labels, .. } if labels.is_empty() || i32::try_from(labels.len()).is_err() => {
+            return Err(format!("has {} labels", labels.len()));
+        }
+        Target::Labels { .. } => {}
         Target::Field { tensor: field } => tensor(field)?,
     }
     if let Some(scaling) = &card.target_scaling {
         let elements = match &card.target {
             Target::Field { tensor } => tensor.len(),
-            Target::Class { .. } => return Err("scales a class target".to_owned()),
+            Target::Class { .. } | Target::Labels { .. } => {
+                return Err("scales a target that is no field".to_owned());
+            }
         };
         if scaling.mean.len() != elements || scaling.scale.len() != elements {
             return Err(format!("target scaling has not one constant for each of {elements} elements"));

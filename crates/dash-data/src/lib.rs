@@ -34,6 +34,7 @@ mod batch;
 mod cache;
 mod cifar;
 mod darcy;
+mod deepsea;
 mod ecg;
 mod error;
 mod folder;

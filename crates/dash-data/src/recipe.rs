@@ -1,7 +1,7 @@
 //! What all recipes share: choosing the recipe, source files, splits, the card.
 
 use crate::{
-    Error, cifar, darcy, ecg, ninapro, satellite, spherical,
+    Error, cifar, darcy, deepsea, ecg, ninapro, satellite, spherical,
     table::{Layout, Row, SplitWriter},
 };
 use dash_core::{
@@ -28,6 +28,7 @@ pub fn ingest(
 ) -> Result<Card, Error> {
     match dataset {
         Dataset::DarcyFlow(config) => darcy::ingest(config, protocol, staging, listener),
+        Dataset::Deepsea(config) => deepsea::ingest(config, protocol, staging, listener),
         Dataset::Ecg(config) => ecg::ingest(config, protocol, staging, listener),
         Dataset::Satellite(config) => satellite::ingest(config, protocol, staging, listener),
         Dataset::Ninapro(config) => ninapro::ingest(config, protocol, staging, listener),
@@ -40,6 +41,7 @@ pub fn ingest(
 pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
     match dataset {
         Dataset::DarcyFlow(config) => darcy::sources(config),
+        Dataset::Deepsea(config) => deepsea::sources(config),
         Dataset::Ecg(config) => ecg::source(config).map(|path| vec![path]),
         Dataset::Satellite(config) => satellite::sources(config),
         Dataset::Ninapro(config) => ninapro::sources(config),

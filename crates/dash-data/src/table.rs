@@ -3,7 +3,7 @@
 
 use crate::Error;
 use arrow::{
-    array::{ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch},
+    array::{ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, UInt8Array},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use dash_core::card::{Target, TensorField};
@@ -51,6 +51,8 @@ pub(crate) struct Row<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RowTarget<'a> {
     Class(usize),
+    /// 0 or 1 for each label.
+    Labels(&'a [u8]),
     Field(&'a [f32]),
 }
 
@@ -59,6 +61,7 @@ impl Layout {
     pub(crate) fn rows_per_group(&self) -> usize {
         let target = match &self.target {
             Target::Class { .. } => 2,
+            Target::Labels { labels, .. } => labels.len().div_ceil(4),
             Target::Field { tensor } => tensor.len(),
         };
         (GROUP_BYTES / (4 * (self.input.len() + target)).max(1)).clamp(1, 1 << 16)
@@ -72,6 +75,10 @@ impl Layout {
             Target::Class { column, labels } => {
                 fields.push(Field::new(column, DataType::Int64, false));
                 features.insert(column.clone(), json!({"names": labels, "_type": "ClassLabel"}));
+            }
+            Target::Labels { column, labels } => {
+                fields.push(list_column(column, &[labels.len()], DataType::UInt8)?);
+                features.insert(column.clone(), list_feature("uint8", labels.len()));
             }
             Target::Field { tensor } => {
                 fields.push(tensor_column(tensor)?);
@@ -91,29 +98,37 @@ impl Layout {
     }
 }
 
-/// Elements of a tensor in Arrow's terms.
-pub(crate) fn list_size(tensor: &TensorField) -> Result<i32, Error> {
-    i32::try_from(tensor.len())
-        .map_err(|_| Error::configuration("dataset", format!("a sample of {} numbers", tensor.len())))
+/// Elements of a sample in Arrow's terms.
+fn list_size(elements: usize) -> Result<i32, Error> {
+    i32::try_from(elements)
+        .map_err(|_| Error::configuration("dataset", format!("a sample of {elements} numbers")))
 }
 
 /// The element field that Arrow and pyarrow use by default.
-pub(crate) fn element_field() -> Arc<Field> {
-    Arc::new(Field::new("item", DataType::Float32, true))
+fn element_field(element: DataType) -> Arc<Field> {
+    Arc::new(Field::new("item", element, true))
 }
 
 fn tensor_column(tensor: &TensorField) -> Result<Field, Error> {
-    let list = DataType::FixedSizeList(element_field(), list_size(tensor)?);
-    Ok(Field::new(&tensor.column, list, false).with_metadata([
+    list_column(&tensor.column, &tensor.shape, DataType::Float32)
+}
+
+fn list_column(column: &str, shape: &[usize], element: DataType) -> Result<Field, Error> {
+    let list = DataType::FixedSizeList(element_field(element), list_size(shape.iter().product())?);
+    Ok(Field::new(column, list, false).with_metadata([
         (EXTENSION_NAME, FIXED_SHAPE_TENSOR.to_owned()),
-        (EXTENSION_METADATA, json!({"shape": tensor.shape}).to_string()),
+        (EXTENSION_METADATA, json!({"shape": shape}).to_string()),
     ]))
 }
 
 /// Hugging Face's description of a tensor column: what is stored, a flat list. (Its `Array2D` and
 /// `Array3D` stand for nested lists, into which `datasets` cannot cast a flat one.)
 fn tensor_feature(tensor: &TensorField) -> serde_json::Value {
-    json!({"feature": {"dtype": "float32", "_type": "Value"}, "length": tensor.len(), "_type": "List"})
+    list_feature("float32", tensor.len())
+}
+
+fn list_feature(element: &str, length: usize) -> serde_json::Value {
+    json!({"feature": {"dtype": element, "_type": "Value"}, "length": length, "_type": "List"})
 }
 
 /// Writes the rows of one split.
@@ -128,6 +143,7 @@ pub(crate) struct SplitWriter {
     class_counts: Vec<usize>,
     input: Vec<f32>,
     class: Vec<i64>,
+    labels: Vec<u8>,
     field: Vec<f32>,
     ids: Vec<Vec<i64>>,
     tuning: Vec<bool>,
@@ -149,7 +165,7 @@ impl SplitWriter {
         let writer =
             ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(Error::parquet(&path))?;
         let classes = match &layout.target {
-            Target::Class { labels, .. } => labels.len(),
+            Target::Class { labels, .. } | Target::Labels { labels, .. } => labels.len(),
             Target::Field { .. } => 0,
         };
         Ok(SplitWriter {
@@ -162,6 +178,7 @@ impl SplitWriter {
             class_counts: vec![0; classes],
             input: vec![],
             class: vec![],
+            labels: vec![],
             field: vec![],
             ids: vec![vec![]; layout.ids.len()],
             tuning: vec![],
@@ -180,6 +197,12 @@ impl SplitWriter {
                 *count += 1;
                 self.class.push(class as i64);
             }
+            RowTarget::Labels(labels) => {
+                for (count, &label) in self.class_counts.iter_mut().zip(labels) {
+                    *count += usize::from(label);
+                }
+                self.labels.extend_from_slice(labels);
+            }
             RowTarget::Field(values) => self.field.extend_from_slice(values),
         }
         for (column, id) in self.ids.iter_mut().zip(row.ids) {
@@ -193,7 +216,8 @@ impl SplitWriter {
         if self.buffered == self.group { self.flush() } else { Ok(()) }
     }
 
-    /// Writes what is left and makes the file durable. Returns the rows, and the rows per class.
+    /// Writes what is left and makes the file durable. Returns the rows, and the rows per class or
+    /// label.
     pub(crate) fn finish(mut self) -> Result<(usize, Vec<usize>), Error> {
         self.flush()?;
         let file = self.writer.into_inner().map_err(Error::parquet(&self.path))?;
@@ -208,6 +232,10 @@ impl SplitWriter {
         let mut columns = vec![self.tensor(&self.layout.input, self.input.clone())?];
         match &self.layout.target {
             Target::Class { .. } => columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.class)))),
+            Target::Labels { labels, .. } => {
+                let values = UInt8Array::from(std::mem::take(&mut self.labels));
+                columns.push(self.list(DataType::UInt8, labels.len(), Arc::new(values))?);
+            }
             Target::Field { tensor } => columns.push(self.tensor(tensor, self.field.clone())?),
         }
         self.input.clear();
@@ -226,8 +254,11 @@ impl SplitWriter {
     }
 
     fn tensor(&self, tensor: &TensorField, values: Vec<f32>) -> Result<ArrayRef, Error> {
-        let values = Arc::new(Float32Array::from(values));
-        let list = FixedSizeListArray::try_new(element_field(), list_size(tensor)?, values, None);
+        self.list(DataType::Float32, tensor.len(), Arc::new(Float32Array::from(values)))
+    }
+
+    fn list(&self, element: DataType, length: usize, values: ArrayRef) -> Result<ArrayRef, Error> {
+        let list = FixedSizeListArray::try_new(element_field(element), list_size(length)?, values, None);
         Ok(Arc::new(list.map_err(Error::arrow(&self.path))?))
     }
 }
@@ -259,6 +290,23 @@ mod tests {
                 r#""tuning":{"dtype":"bool","_type":"Value"}}}}"#
             )
         );
+    }
+
+    #[test]
+    fn a_set_of_labels_is_a_list_of_bytes() {
+        let layout = Layout {
+            input: TensorField { column: "input".into(), shape: vec![4, 8], element: ElementType::F32 },
+            target: Target::Labels { column: "target".into(), labels: vec!["a".into(), "b".into()] },
+            ids: vec![],
+            tuning: false,
+        };
+        let schema = layout.schema().unwrap();
+        let target = schema.field(1);
+        let item = Arc::new(Field::new("item", DataType::UInt8, true));
+        assert_eq!(target.data_type(), &DataType::FixedSizeList(item, 2));
+        assert_eq!(target.metadata()["ARROW:extension:metadata"], r#"{"shape":[2]}"#);
+        let feature = r#""target":{"feature":{"dtype":"uint8","_type":"Value"},"length":2,"_type":"List"}"#;
+        assert!(schema.metadata["huggingface"].contains(feature), "{}", schema.metadata["huggingface"]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::{
     sync::Mutex,
 };
 
+mod deepsea;
 mod points;
 
 /// A folder for one test.

@@ -1,6 +1,10 @@
 //! What can go wrong when networks are built, trained or restored.
 
-use dash_core::error::{Classify, ErrorKind};
+use dash_core::{
+    card::TargetKind,
+    error::{Classify, ErrorKind},
+    pipeline::{Loss, Metric},
+};
 
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,18 @@ pub enum Error {
     /// Targets do not fit the output or the loss.
     #[error("targets: {0}")]
     Target(String),
+    /// The loss or the metric is for other targets.
+    #[error("{what} `{name}` needs {needs}, the dataset has {has}")]
+    Unsuitable {
+        /// `loss` or `metric`, as the key of `[task]`.
+        what: &'static str,
+        /// Its kind, as in pipeline files.
+        name: &'static str,
+        /// What it is for.
+        needs: TargetKind,
+        /// What there is.
+        has: TargetKind,
+    },
     /// A hyperparameter is out of range.
     #[error("{name} = {value}: must be {must}")]
     Range {
@@ -62,6 +78,16 @@ pub enum Error {
     },
 }
 
+impl Error {
+    pub(crate) fn unsuitable_loss(loss: Loss, has: TargetKind) -> Error {
+        Error::Unsuitable { what: "loss", name: loss.name(), needs: loss.target(), has }
+    }
+
+    pub(crate) fn unsuitable_metric(metric: Metric, has: TargetKind) -> Error {
+        Error::Unsuitable { what: "metric", name: metric.name(), needs: metric.target(), has }
+    }
+}
+
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -69,6 +95,7 @@ impl Classify for Error {
             Error::Convolution(_)
             | Error::Backbone { .. }
             | Error::PatternLength { .. }
+            | Error::Unsuitable { .. }
             | Error::Range { .. } => ErrorKind::Configuration,
             Error::State { .. } | Error::Target(_) => ErrorKind::Data,
         }
@@ -83,6 +110,9 @@ impl Classify for Error {
             Error::State { .. } => Some(
                 "the file was written by another network: build the network from its model.json".to_owned(),
             ),
+            Error::Unsuitable { what, has, .. } => {
+                Some(format!("choose a `{what}` in [task] that is for {has}"))
+            }
             Error::Target(_) => Some("check `[task] loss` against the targets of the dataset".to_owned()),
             _ => None,
         }

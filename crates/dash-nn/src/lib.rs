@@ -33,7 +33,7 @@ pub use backbone::{
 };
 pub use error::Error;
 pub use init::{ConvInit, Init};
-pub use metric::{Accumulator, lower_is_better, metric_name};
+pub use metric::{Accumulator, BatchMean, lower_is_better, metric_name};
 pub use objective::{Objective, Targets};
 pub use optim::{Gradients, Rates, Sgd};
 pub use params::{Buffer, Kind, Param, ParamBuilder, Params};

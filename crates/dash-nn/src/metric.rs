@@ -1,23 +1,29 @@
 //! Metrics as accumulators over samples: neither order nor batch size changes a value.
 
+mod batches;
+mod scores;
+
+pub use batches::BatchMean;
+
 use crate::{Error, Targets, ops};
 use candle_core::Tensor;
 use dash_core::{card::Scaling, pipeline::Metric};
+use scores::Scores;
 use std::sync::Arc;
 
 /// Name of a metric in results.
 pub fn metric_name(metric: Metric) -> &'static str {
-    match metric {
-        Metric::ZeroOneError => "zero-one-error",
-        Metric::MacroF1 => "macro-f1",
-        Metric::RelativeL2 => "relative-l2",
-    }
+    metric.name()
 }
 
 /// Direction of a metric.
 pub fn lower_is_better(metric: Metric) -> bool {
     match metric {
-        Metric::ZeroOneError | Metric::MacroF1 | Metric::RelativeL2 => true,
+        Metric::ZeroOneError
+        | Metric::MacroF1
+        | Metric::Auroc
+        | Metric::AveragePrecision
+        | Metric::RelativeL2 => true,
     }
 }
 
@@ -26,6 +32,8 @@ pub fn lower_is_better(metric: Metric) -> bool {
 pub enum Accumulator {
     /// Counts of predictions for [`Metric::ZeroOneError`] and [`Metric::MacroF1`].
     Counts(Counts),
+    /// Outputs and labels for [`Metric::Auroc`] and [`Metric::AveragePrecision`].
+    Scores(Scores),
     /// Errors of samples for [`Metric::RelativeL2`].
     Errors(Errors),
 }
@@ -47,17 +55,27 @@ pub struct Errors {
 }
 
 impl Accumulator {
-    /// An empty accumulator; `outputs` is the number of classes, or of channels of a field.
+    /// An empty accumulator; `outputs` is the number of classes or labels, or of channels of a field.
     pub fn new(metric: Metric, outputs: usize, scaling: Option<Arc<Scaling>>) -> Accumulator {
         match metric {
             Metric::ZeroOneError | Metric::MacroF1 => {
                 Accumulator::Counts(Counts { metric, classes: vec![[0; 3]; outputs], not_a_number: false })
             }
+            Metric::Auroc | Metric::AveragePrecision => Accumulator::Scores(Scores::new(metric, outputs)),
             Metric::RelativeL2 => Accumulator::Errors(Errors { scaling, errors: Vec::new() }),
         }
     }
 
-    /// Adds the outputs of a batch: [B, K] for classes, [B, C, ...] for fields.
+    /// The metric.
+    pub fn metric(&self) -> Metric {
+        match self {
+            Accumulator::Counts(counts) => counts.metric,
+            Accumulator::Scores(scores) => scores.metric(),
+            Accumulator::Errors(_) => Metric::RelativeL2,
+        }
+    }
+
+    /// Adds the outputs of a batch: [B, K] for classes and labels, [B, C, ...] for fields.
     pub fn add(&mut self, output: &Tensor, targets: &Targets) -> Result<(), Error> {
         let output = output.contiguous()?;
         let values = ops::Values::of("metric", &output)?;
@@ -75,6 +93,18 @@ impl Accumulator {
                 for (row, &class) in values.as_slice().chunks(k.max(1)).zip(classes) {
                     counts.add(row, class)?;
                 }
+                Ok(())
+            }
+            (Accumulator::Scores(scores), Targets::Labels(labels)) => {
+                if output.dims() != [rows, scores.width()] || labels.len() != output.elem_count() {
+                    return Err(Error::Target(format!(
+                        "output {:?} for {} values of {} labels",
+                        output.dims(),
+                        labels.len(),
+                        scores.width()
+                    )));
+                }
+                scores.add(values.as_slice(), labels);
                 Ok(())
             }
             (Accumulator::Errors(errors), Targets::Field(field)) => {
@@ -95,12 +125,7 @@ impl Accumulator {
                 ));
                 Ok(())
             }
-            (Accumulator::Counts(_), Targets::Field(_)) => {
-                Err(Error::Target("the metric needs classes, the dataset has fields".to_owned()))
-            }
-            (Accumulator::Errors(_), Targets::Class(_)) => {
-                Err(Error::Target("the metric needs fields, the dataset has classes".to_owned()))
-            }
+            (accumulator, _) => Err(Error::unsuitable_metric(accumulator.metric(), targets.kind())),
         }
     }
 
@@ -112,6 +137,7 @@ impl Accumulator {
                 Metric::MacroF1 => counts.one_minus_macro_f1(),
                 _ => counts.error_percent(),
             },
+            Accumulator::Scores(scores) => scores.value(),
             Accumulator::Errors(Errors { errors, .. }) => {
                 // Sorted, so that the sum does not depend on the order of the samples.
                 let mut sorted = errors.clone();
@@ -198,7 +224,7 @@ mod tests {
 
     #[test]
     fn nothing_and_nan_are_no_number() {
-        for metric in [Metric::ZeroOneError, Metric::MacroF1, Metric::RelativeL2] {
+        for metric in [Metric::ZeroOneError, Metric::MacroF1, Metric::Auroc, Metric::RelativeL2] {
             assert!(Accumulator::new(metric, 2, None).value().is_nan());
         }
         let mut acc = Accumulator::new(Metric::ZeroOneError, 2, None);
@@ -209,13 +235,36 @@ mod tests {
     #[test]
     fn targets_that_do_not_fit_are_refused() {
         let out = tensor(vec![0.0; 4], &[2, 2]);
-        let mut counts = Accumulator::new(Metric::MacroF1, 2, None);
-        let mut errors = Accumulator::new(Metric::RelativeL2, 1, None);
-        for targets in [Targets::Class(vec![0]), Targets::Class(vec![0, 2]), Targets::Field(vec![0.0; 4])] {
-            assert!(matches!(counts.add(&out, &targets), Err(Error::Target(_))));
+        let refused = |metric, targets| {
+            let mut accumulator = Accumulator::new(metric, 2, None);
+            accumulator.add(&out, &targets).unwrap_err()
+        };
+        for (metric, targets) in [
+            (Metric::MacroF1, Targets::Class(vec![0])),
+            (Metric::MacroF1, Targets::Class(vec![0, 2])),
+            (Metric::Auroc, Targets::Labels(vec![0; 3])),
+            (Metric::RelativeL2, Targets::Field(vec![0.0; 3])),
+        ] {
+            assert!(matches!(refused(metric, targets), Error::Target(_)));
         }
-        for targets in [Targets::Field(vec![0.0; 3]), Targets::Class(vec![0, 1])] {
-            assert!(matches!(errors.add(&out, &targets), Err(Error::Target(_))));
+        for (metric, targets, message) in [
+            (
+                Metric::MacroF1,
+                Targets::Field(vec![0.0; 4]),
+                "metric `macro-f1` needs a class, the dataset has a field",
+            ),
+            (
+                Metric::RelativeL2,
+                Targets::Class(vec![0, 1]),
+                "metric `relative-l2` needs a field, the dataset has a class",
+            ),
+            (
+                Metric::Auroc,
+                Targets::Class(vec![0, 1]),
+                "metric `auroc` needs labels, the dataset has a class",
+            ),
+        ] {
+            assert_eq!(refused(metric, targets).to_string(), message);
         }
     }
 
@@ -223,6 +272,7 @@ mod tests {
         #[test]
         fn order_and_batch_size_change_no_bit(
             samples in proptest::collection::vec((0usize..5, 0i64..5), 1..40),
+            scores in proptest::collection::vec((-3i8..3, 0u8..2, -3i8..3, 0u8..2), 1..40),
             fields in proptest::collection::vec((-1f32..1.0, -1f32..1.0, 0.1f32..2.0), 1..40),
             batch in 1usize..9,
             turn in 0usize..40,
@@ -232,6 +282,20 @@ mod tests {
             for metric in [Metric::ZeroOneError, Metric::MacroF1] {
                 let a = class_value(metric, 5, &samples, samples.len());
                 prop_assert_eq!(a.to_bits(), class_value(metric, 5, &moved, batch).to_bits());
+            }
+            for metric in [Metric::Auroc, Metric::AveragePrecision] {
+                let value = |samples: &[(i8, u8, i8, u8)], batch: usize| {
+                    let mut acc = Accumulator::new(metric, 2, None);
+                    for part in samples.chunks(batch) {
+                        let out = part.iter().flat_map(|s| [f32::from(s.0), f32::from(s.2)]).collect();
+                        let labels = part.iter().flat_map(|s| [s.1, s.3]).collect();
+                        acc.add(&tensor(out, &[part.len(), 2]), &Targets::Labels(labels)).unwrap();
+                    }
+                    acc.value()
+                };
+                let mut moved = scores.clone();
+                moved.rotate_left(turn % scores.len());
+                prop_assert_eq!(value(&scores, scores.len()).to_bits(), value(&moved, batch).to_bits());
             }
             let value = |fields: &[(f32, f32, f32)], batch: usize| {
                 let mut acc = Accumulator::new(Metric::RelativeL2, 1, None);

@@ -3,7 +3,7 @@
 use crate::{Accumulator, Error, ops};
 use candle_core::Tensor;
 use dash_core::{
-    card::Scaling,
+    card::{Scaling, TargetKind},
     pipeline::{Loss, Metric},
 };
 use std::sync::Arc;
@@ -13,8 +13,34 @@ use std::sync::Arc;
 pub enum Targets {
     /// One class per sample.
     Class(Vec<i64>),
+    /// 0 or 1 for each label, sample after sample.
+    Labels(Vec<u8>),
     /// The values of one field per sample, sample after sample, in the order of the output.
     Field(Vec<f32>),
+}
+
+impl Targets {
+    /// What they are.
+    pub fn kind(&self) -> TargetKind {
+        match self {
+            Targets::Class(_) => TargetKind::Class,
+            Targets::Labels(_) => TargetKind::Labels,
+            Targets::Field(_) => TargetKind::Field,
+        }
+    }
+
+    /// Those of `count` samples from `first` on, of `rows` in all.
+    pub(crate) fn part(&self, first: usize, count: usize, rows: usize) -> Targets {
+        fn cut<T: Clone>(values: &[T], first: usize, count: usize, rows: usize) -> Vec<T> {
+            let length = values.len() / rows.max(1);
+            values.get(first * length..(first + count) * length).unwrap_or_default().to_vec()
+        }
+        match self {
+            Targets::Class(classes) => Targets::Class(cut(classes, first, count, rows)),
+            Targets::Labels(labels) => Targets::Labels(cut(labels, first, count, rows)),
+            Targets::Field(field) => Targets::Field(cut(field, first, count, rows)),
+        }
+    }
 }
 
 /// Loss, metric and decoding of a task.
@@ -29,7 +55,22 @@ pub struct Objective {
 }
 
 impl Objective {
-    /// The loss of a batch, differentiable in `output`: [B, K] for classes, [B, C, ...] for fields.
+    /// Whether loss and metric are for such targets.
+    ///
+    /// # Errors
+    /// If one is not.
+    pub fn check(&self, target: TargetKind) -> Result<(), Error> {
+        if self.loss.target() != target {
+            return Err(Error::unsuitable_loss(self.loss, target));
+        }
+        if self.metric.target() != target {
+            return Err(Error::unsuitable_metric(self.metric, target));
+        }
+        Ok(())
+    }
+
+    /// The loss of a batch, differentiable in `output`: [B, K] for classes and labels, [B, C, ...] for
+    /// fields.
     pub fn loss(&self, output: &Tensor, targets: Targets) -> Result<Tensor, Error> {
         match (self.loss, targets) {
             (Loss::CrossEntropy, Targets::Class(classes)) => {
@@ -38,18 +79,16 @@ impl Objective {
             (Loss::Focal { gamma }, Targets::Class(classes)) => {
                 Ok(ops::focal(output, indices(&classes)?, gamma)?)
             }
+            (Loss::BinaryCrossEntropy { positive_weight }, Targets::Labels(labels)) => {
+                Ok(ops::binary_cross_entropy(output, labels, positive_weight)?)
+            }
             (Loss::RelativeL2, Targets::Field(field)) => {
                 Ok(ops::relative_l2(output, field, self.scaling.clone())?)
             }
-            (Loss::CrossEntropy, Targets::Field(_)) => {
-                Err(Error::Target("loss `cross-entropy` needs classes, the dataset has fields".to_owned()))
+            (Loss::MeanSquaredError, Targets::Field(field)) => {
+                Ok(ops::mean_squared_error(output, field, self.scaling.clone())?)
             }
-            (Loss::Focal { .. }, Targets::Field(_)) => {
-                Err(Error::Target("loss `focal` needs classes, the dataset has fields".to_owned()))
-            }
-            (Loss::RelativeL2, Targets::Class(_)) => {
-                Err(Error::Target("loss `relative-l2` needs fields, the dataset has classes".to_owned()))
-            }
+            (loss, targets) => Err(Error::unsuitable_loss(loss, targets.kind())),
         }
     }
 
@@ -75,8 +114,25 @@ mod tests {
         let with = |loss| Objective { loss, metric: Metric::ZeroOneError, scaling: None };
         let class = || Targets::Class(vec![1]);
         let field = || Targets::Field(vec![1.0, 1.0]);
-        assert!(matches!(with(Loss::CrossEntropy).loss(&out, field()), Err(Error::Target(_))));
-        assert!(matches!(with(Loss::RelativeL2).loss(&out, class()), Err(Error::Target(_))));
+        let labels = || Targets::Labels(vec![1, 0]);
+        let binary = Loss::BinaryCrossEntropy { positive_weight: 3.0 };
+        for (loss, targets, message) in [
+            (Loss::CrossEntropy, field(), "loss `cross-entropy` needs a class, the dataset has a field"),
+            (Loss::RelativeL2, class(), "loss `relative-l2` needs a field, the dataset has a class"),
+            (
+                Loss::MeanSquaredError,
+                labels(),
+                "loss `mean-squared-error` needs a field, the dataset has labels",
+            ),
+            (binary, class(), "loss `binary-cross-entropy` needs labels, the dataset has a class"),
+        ] {
+            let kind = targets.kind();
+            assert_eq!(with(loss).loss(&out, targets).unwrap_err().to_string(), message);
+            assert_eq!(with(loss).check(kind).unwrap_err().to_string(), message);
+        }
+        with(Loss::CrossEntropy).check(TargetKind::Class).unwrap();
+        let metric = with(binary).check(TargetKind::Labels).unwrap_err();
+        assert_eq!(metric.to_string(), "metric `zero-one-error` needs a class, the dataset has labels");
         assert!(matches!(
             with(Loss::CrossEntropy).loss(&out, Targets::Class(vec![-1])),
             Err(Error::Target(_))
@@ -84,5 +140,7 @@ mod tests {
         let value = |t: Tensor| t.to_scalar::<f32>().unwrap();
         assert_eq!(value(with(Loss::CrossEntropy).loss(&out, class()).unwrap()), 2f32.ln());
         assert_eq!(value(with(Loss::RelativeL2).loss(&out, field()).unwrap()), 1.0);
+        assert_eq!(value(with(Loss::MeanSquaredError).loss(&out, field()).unwrap()), 1.0);
+        assert_eq!(value(with(binary).loss(&out, labels()).unwrap()), 2.0 * 2f32.ln());
     }
 }

@@ -240,7 +240,8 @@ fn steps(
     let input = normal(&[&[batch], task.input].concat(), 0, device)?;
     let targets = if task.dense {
         let spatial = task.input.get(1..).unwrap_or_default();
-        Expected::Field(normal(&[&[batch, task.outputs], spatial].concat(), 1, device)?)
+        let field = normal(&[&[batch, task.outputs], spatial].concat(), 1, device)?;
+        Expected::Field(field.flatten_all()?.to_vec1()?)
     } else {
         Expected::classes(task.outputs, batch)
     };

@@ -41,11 +41,13 @@ fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Erro
             "tune": json(&p.tune)?,
             "retrain": { "backbone": json(&p.retrain.backbone)?, "schedule": json(&p.retrain.schedule)? },
         }),
-        Stage::Retrain(_) => json!({
-            "seed": seed,
-            "task": learned(p)?,
-            "retrain": json(&p.retrain)?,
-        }),
+        Stage::Retrain(_) => {
+            let mut task = learned(p)?;
+            if let (Some(size), Some(task)) = (p.task.batch_average, task.as_object_mut()) {
+                task.insert("batch_average".to_owned(), size.into());
+            }
+            json!({ "seed": seed, "task": task, "retrain": json(&p.retrain)? })
+        }
         // The report shows the whole configuration.
         Stage::Report => json(p)?,
     })

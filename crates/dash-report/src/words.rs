@@ -38,7 +38,23 @@ pub(crate) fn metric(name: &str) -> Option<&'static str> {
             "1 − F1, where F1 is the mean over classes of the harmonic mean of precision and recall; classes that \
              are neither target nor prediction are left out."
         }
-        _ => return None,
+        "auroc" => {
+            "1 − AUROC, where AUROC is the mean over labels of the area under the ROC curve of all samples; labels \
+             that all samples have, or none, are left out."
+        }
+        "average-precision" => {
+            "1 − mAP, where mAP is the mean over labels of the average precision over all samples (precision at each \
+             threshold times the gain in recall, without interpolation); labels that no sample has are left out."
+        }
+        _ => {
+            let (base, batches) = name.strip_suffix(')')?.split_once(" (mean over batches of ")?;
+            let known = metric(base).is_some() && batches.parse::<usize>().is_ok();
+            return known.then_some(
+                "The metric of that name, computed batch by batch over the test samples in their order and averaged: \
+                 how the published experiments report it. For comparison with them only; the value depends on the \
+                 batches.",
+            );
+        }
     })
 }
 

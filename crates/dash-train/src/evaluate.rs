@@ -1,8 +1,9 @@
 //! Evaluation over a whole split.
 
 use crate::{Error, StageContext, trainer::load};
+use candle_core::Tensor;
 use dash_data::SplitData;
-use dash_nn::{Network, Pass};
+use dash_nn::{BatchMean, Network, Pass, Targets};
 
 /// The metric of `network` over all rows of `data`, accumulated over samples: neither their order
 /// nor `batch_size` changes it.
@@ -15,12 +16,37 @@ pub fn evaluate(
     data: &SplitData,
     batch_size: usize,
 ) -> Result<f64, Error> {
-    let card = ctx.data.card();
-    let mut metric = ctx.objective().accumulator(card.target.outputs());
+    let mut metric = ctx.objective()?.accumulator(ctx.data.card().target.outputs());
+    predict(ctx, network, data, batch_size, |output, targets| metric.add(output, targets))?;
+    Ok(metric.value())
+}
+
+/// The mean of the metric over batches of `size` rows in their order, `batch_size` at a time through
+/// the network; `None` if no batch has a value.
+pub(crate) fn batch_average(
+    ctx: &StageContext<'_>,
+    network: &dyn Network,
+    data: &SplitData,
+    (batch_size, size): (usize, usize),
+) -> Result<Option<f64>, Error> {
+    let empty = ctx.objective()?.accumulator(ctx.data.card().target.outputs());
+    let mut mean = BatchMean::new(empty, size);
+    predict(ctx, network, data, batch_size, |output, targets| mean.add(output, targets))?;
+    Ok(mean.value())
+}
+
+/// Hands the outputs of `network` for all rows of `data` to `take`, with their targets.
+fn predict(
+    ctx: &StageContext<'_>,
+    network: &dyn Network,
+    data: &SplitData,
+    batch_size: usize,
+    mut take: impl FnMut(&Tensor, &Targets) -> Result<(), dash_nn::Error>,
+) -> Result<(), Error> {
     let rows: Vec<usize> = (0..data.len()).collect();
     for rows in rows.chunks(batch_size.max(1)) {
-        let (input, targets) = load(data, rows, &card.input.shape, ctx.device)?;
-        metric.add(&network.forward(&input, &Pass::evaluation())?, &targets)?;
+        let (input, targets) = load(data, rows, &ctx.data.card().input.shape, ctx.device)?;
+        take(&network.forward(&input, &Pass::evaluation())?, &targets)?;
     }
-    Ok(metric.value())
+    Ok(())
 }

@@ -1,8 +1,8 @@
 //! Training and test of the final network (DASH, sections 9 and 10).
 
 use crate::{
-    Error, Model, Stage, StageContext, Trainer, evaluate, write_checkpoint, write_history, write_json,
-    write_tensors,
+    Error, Model, Stage, StageContext, Trainer, evaluate, evaluate::batch_average, write_checkpoint,
+    write_history, write_json, write_tensors,
 };
 use dash_core::{
     architecture::{Architecture, Hyperparameters},
@@ -52,6 +52,8 @@ fn at_least(score: f64, best: f64, lower: bool) -> bool {
 ///
 /// Strict protocol: the weights of the best epoch on validation data are tested, once. Paper
 /// protocol: the last weights are tested; the best epoch on test data is reported under that name.
+/// With `task.batch_average` the tested weights also get the mean of the metric over test batches,
+/// unless no batch has a value.
 ///
 /// Writes `model.safetensors`, `model.json`, `history.parquet`, `metrics.json` and `checkpoint/`.
 ///
@@ -66,7 +68,7 @@ pub fn retrain(
 ) -> Result<Metrics, Error> {
     let (settings, card) = (&ctx.pipeline.retrain, ctx.data.card());
     let (network, params) = ctx.retrain_network(architecture, hyperparameters.dropout)?;
-    let objective = ctx.objective();
+    let objective = ctx.objective()?;
     let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)?;
     let sizes = (settings.batch_size, 1.0);
     let mut trainer = Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, sizes)?;
@@ -108,7 +110,7 @@ pub fn retrain(
         split: Split::Test.name().to_owned(),
     };
     let last = settings.epochs.saturating_sub(1);
-    let (epoch, values) = match (ctx.pipeline.protocol, best) {
+    let (epoch, mut values) = match (ctx.pipeline.protocol, best) {
         (Protocol::Strict, Some((epoch, _, state))) => {
             params.load(&state)?;
             (epoch, vec![measured(name.to_owned(), score(test)?)])
@@ -123,6 +125,10 @@ pub fn retrain(
     };
     if let Some(MetricValue { metric, split, value, .. }) = values.iter().find(|v| !v.value.is_finite()) {
         return Err(Error::NoScore { metric: metric.clone(), split: split.clone(), value: *value });
+    }
+    if let Some(size) = ctx.pipeline.task.batch_average {
+        let mean = batch_average(ctx, network.as_ref(), test, (settings.batch_size, size))?;
+        values.extend(mean.map(|mean| measured(format!("{name} (mean over batches of {size})"), mean)));
     }
     write_tensors(out, "model.safetensors", &params.state()?)?;
     let model = Model {

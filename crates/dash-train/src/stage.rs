@@ -48,10 +48,16 @@ const SEARCHED: u64 = 0;
 
 impl StageContext<'_> {
     /// Loss, metric and decoding of the task.
-    pub fn objective(&self) -> Objective {
-        let task = &self.pipeline.task;
-        let scaling = self.data.card().target_scaling.as_ref().filter(|_| task.decode_target);
-        Objective { loss: task.loss, metric: task.metric, scaling: scaling.cloned().map(Arc::new) }
+    ///
+    /// # Errors
+    /// If loss or metric are not for the dataset's targets: better before training than after.
+    pub fn objective(&self) -> Result<Objective, Error> {
+        let (task, card) = (&self.pipeline.task, self.data.card());
+        let scaling = card.target_scaling.as_ref().filter(|_| task.decode_target);
+        let objective =
+            Objective { loss: task.loss, metric: task.metric, scaling: scaling.cloned().map(Arc::new) };
+        objective.check(card.target.kind())?;
+        Ok(objective)
     }
 
     /// A split of the dataset.

@@ -126,6 +126,7 @@ fn to_device(batch: Batch, shape: &[usize], device: &Device) -> Result<(Tensor, 
     let shape = [&[batch.rows], shape].concat();
     let targets = match batch.target {
         BatchTarget::Class(classes) => Targets::Class(classes),
+        BatchTarget::Labels(labels) => Targets::Labels(labels),
         BatchTarget::Field(values) => Targets::Field(values),
     };
     Ok((Tensor::from_vec(batch.input, shape, device)?, targets))

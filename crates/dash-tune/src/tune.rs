@@ -75,7 +75,7 @@ fn trial(
 ) -> Result<Option<f64>, Error> {
     let (settings, schedule) = (&ctx.pipeline.tune, &ctx.pipeline.retrain.schedule);
     let (network, params) = ctx.retrain_network(architecture, hyperparameters.dropout)?;
-    let objective = ctx.objective();
+    let objective = ctx.objective()?;
     let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)
         .map_err(dash_train::Error::from)?;
     let sizes = (settings.batch_size, settings.fraction);

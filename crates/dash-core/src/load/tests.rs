@@ -95,7 +95,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "recipe = \"darcy-flow\"",
             "recipe = \"darci-flow\"",
-            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of darcy-flow, ecg, satellite, ninapro, cifar100, spherical; did you mean `darcy-flow`?",
+            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of darcy-flow, deepsea, ecg, satellite, ninapro, cifar100, spherical; did you mean `darcy-flow`?",
         ),
         (
             "subsample = 2",
@@ -155,12 +155,12 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "loss = { kind = \"relative-l2\" }",
             "loss = { kind = \"cross-entropy\" }",
-            "f.toml:9: task.loss: does not fit: darcy-flow predicts a field; use relative-l2",
+            "f.toml:9: task.loss: cross-entropy does not fit: darcy-flow predicts a field; use relative-l2 or mean-squared-error",
         ),
         (
             "loss = { kind = \"relative-l2\" }",
             "loss = {}",
-            "f.toml:9: task.loss: the key `kind` is missing: one of cross-entropy, focal, relative-l2",
+            "f.toml:9: task.loss: the key `kind` is missing: one of cross-entropy, focal, binary-cross-entropy, relative-l2, mean-squared-error",
         ),
         ("name = \"d\"", "", "f.toml: the key `name` is missing"),
         (
@@ -184,6 +184,42 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         let text = DARCY.replacen(old, new, 1);
         assert_ne!(text, DARCY, "{old}");
         assert_eq!(load(&text, &[]).unwrap_err().to_string(), message, "{new}");
+    }
+}
+
+#[test]
+fn losses_and_metrics_must_suit_the_target() {
+    let deepsea = |loss: &str, metric: &str, sets: &[&str]| {
+        let text = format!(
+            "name = \"s\"\ndataset = {{ recipe = \"deepsea\", raw = \"x\" }}\n[task]\n\
+             loss = {{ kind = \"{loss}\" }}\nmetric = {{ kind = \"{metric}\" }}"
+        );
+        load(&text, sets)
+    };
+    let refusal = |loss, metric, sets: &[&str]| deepsea(loss, metric, sets).unwrap_err().to_string();
+    let p = deepsea("binary-cross-entropy", "average-precision", &[]).unwrap();
+    assert_eq!(p.task.loss, Loss::BinaryCrossEntropy { positive_weight: 1.0 });
+    assert_eq!((p.task_name(), p.task.batch_average), ("deepsea", None));
+    assert_eq!(
+        refusal("mean-squared-error", "auroc", &[]),
+        "f.toml:4: task.loss: mean-squared-error does not fit: deepsea predicts labels; use binary-cross-entropy"
+    );
+    assert_eq!(
+        refusal("binary-cross-entropy", "macro-f1", &[]),
+        "f.toml:5: task.metric: macro-f1 does not fit: deepsea predicts labels; use auroc or average-precision"
+    );
+    for (set, message) in [
+        ("task.loss.positive_weight=0", "task.loss.positive_weight: must be greater than 0, found 0"),
+        ("task.batch_average=0", "task.batch_average: must be from 1 to 100000000, found 0"),
+        ("dataset.labels=['a', 'a']", "dataset.labels[1]: the label \"a\" is given twice"),
+        ("dataset.labels=[]", "dataset.labels: must name at least one label"),
+        (
+            "task.decode_target=true",
+            "task.decode_target: does not fit: deepsea predicts labels: there is no scaling to decode",
+        ),
+    ] {
+        let found = refusal("binary-cross-entropy", "auroc", &[set]);
+        assert_eq!(found, format!("--set {set}: {message}"));
     }
 }
 

@@ -1,8 +1,11 @@
 //! What the types of a pipeline cannot state.
 
 use super::{Found, tree::Node};
-use crate::pipeline::{
-    Augment, Backbone, Cifar100, DarcyFlow, Dataset, Ecg, Loss, Metric, Pipeline, Pull, Schedule, Sweep,
+use crate::{
+    card::TargetKind,
+    pipeline::{
+        Augment, Backbone, Cifar100, DarcyFlow, Dataset, Deepsea, Ecg, Loss, Pipeline, Pull, Schedule, Sweep,
+    },
 };
 use std::fmt::Debug;
 
@@ -16,6 +19,7 @@ pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
     checks.distinct("methods", "method", &p.methods);
     match &p.dataset {
         Dataset::DarcyFlow(darcy) => checks.darcy(darcy),
+        Dataset::Deepsea(deepsea) => checks.deepsea(deepsea),
         Dataset::Ecg(ecg) => checks.ecg(ecg),
         Dataset::Satellite(s) => checks.held_out(s.validation_fraction),
         Dataset::Ninapro(_) => {}
@@ -140,6 +144,12 @@ impl Checks<'_, '_, '_> {
         });
     }
 
+    fn deepsea(&mut self, d: &Deepsea) {
+        if let Some(labels) = &d.labels {
+            self.distinct("dataset.labels", "label", labels);
+        }
+    }
+
     fn ecg(&mut self, e: &Ecg) {
         self.count("dataset.window", e.window);
         self.require(!e.steps.is_empty(), "dataset.steps", || "must name at least one class".into());
@@ -169,23 +179,34 @@ impl Checks<'_, '_, '_> {
     }
 
     fn task(&mut self, p: &Pipeline) {
-        let dense = is_dense(&p.dataset);
-        let recipe = p.dataset.recipe();
-        let target = if dense { "a field" } else { "a class" };
-        let loss_fits = matches!(p.task.loss, Loss::RelativeL2) == dense;
-        self.require(loss_fits, "task.loss", || {
-            let fitting = if dense { "relative-l2" } else { "cross-entropy" };
-            format!("does not fit: {recipe} predicts {target}; use {fitting}")
+        let (recipe, target) = (p.dataset.recipe(), target(&p.dataset));
+        let unfit = |name: &str, fitting: &str| {
+            format!("{name} does not fit: {recipe} predicts {target}; use {fitting}")
+        };
+        self.require(p.task.loss.target() == target, "task.loss", || {
+            let fitting = match target {
+                TargetKind::Class => "cross-entropy",
+                TargetKind::Labels => "binary-cross-entropy",
+                TargetKind::Field => "relative-l2 or mean-squared-error",
+            };
+            unfit(p.task.loss.name(), fitting)
         });
-        let metric_fits = matches!(p.task.metric, Metric::RelativeL2) == dense;
-        self.require(metric_fits, "task.metric", || {
-            let fitting = if dense { "relative-l2" } else { "zero-one-error or macro-f1" };
-            format!("does not fit: {recipe} predicts {target}; use {fitting}")
+        self.require(p.task.metric.target() == target, "task.metric", || {
+            let fitting = match target {
+                TargetKind::Class => "zero-one-error or macro-f1",
+                TargetKind::Labels => "auroc or average-precision",
+                TargetKind::Field => "relative-l2",
+            };
+            unfit(p.task.metric.name(), fitting)
         });
         if let Loss::Focal { gamma } = p.task.loss {
             self.not_negative("task.loss.gamma", gamma);
         }
+        if let Loss::BinaryCrossEntropy { positive_weight } = p.task.loss {
+            self.positive("task.loss.positive_weight", positive_weight);
+        }
         // A target on the grid of the input would have to move with it.
+        let dense = target == TargetKind::Field;
         self.require(!dense || p.task.augment.is_empty(), "task.augment", || {
             format!("does not fit: {recipe} predicts a field, which does not move with the input")
         });
@@ -200,8 +221,11 @@ impl Checks<'_, '_, '_> {
             });
         }
         self.require(dense || !p.task.decode_target, "task.decode_target", || {
-            format!("does not fit: the classes of {recipe} have no scaling to decode")
+            format!("does not fit: {recipe} predicts {target}: there is no scaling to decode")
         });
+        if let Some(size) = p.task.batch_average {
+            self.count("task.batch_average", size);
+        }
         if let Some(name) = &p.task.name {
             self.folder_name("task.name", name);
         }
@@ -290,14 +314,22 @@ impl Checks<'_, '_, '_> {
     }
 }
 
-fn is_dense(dataset: &Dataset) -> bool {
-    matches!(dataset, Dataset::DarcyFlow(_))
+fn target(dataset: &Dataset) -> TargetKind {
+    match dataset {
+        Dataset::DarcyFlow(_) => TargetKind::Field,
+        Dataset::Deepsea(_) => TargetKind::Labels,
+        Dataset::Ecg(_)
+        | Dataset::Satellite(_)
+        | Dataset::Ninapro(_)
+        | Dataset::Cifar100(_)
+        | Dataset::Spherical(_) => TargetKind::Class,
+    }
 }
 
 fn dimensions(dataset: &Dataset) -> usize {
     match dataset {
         Dataset::DarcyFlow(_) => 2,
-        Dataset::Ecg(_) | Dataset::Satellite(_) => 1,
+        Dataset::Deepsea(_) | Dataset::Ecg(_) | Dataset::Satellite(_) => 1,
         Dataset::Ninapro(_) | Dataset::Cifar100(_) | Dataset::Spherical(_) => 2,
     }
 }

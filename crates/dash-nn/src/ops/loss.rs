@@ -132,6 +132,65 @@ impl CustomOp1 for Focal {
     }
 }
 
+struct BinaryCrossEntropy {
+    labels: Vec<u8>,
+    positive_weight: f64,
+}
+
+/// Mean over all elements of -w t ln s(x) - (1 - t) ln(1 - s(x)), with s the sigmoid and w the weight of
+/// positive labels; logits [B, L], one label t, 0 or 1, for each.
+pub(crate) fn binary_cross_entropy(logits: &Tensor, labels: Vec<u8>, positive_weight: f64) -> Result<Tensor> {
+    logits.contiguous()?.apply_op1(BinaryCrossEntropy { labels, positive_weight })
+}
+
+/// ln(1 + e^x), for any x.
+fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+impl BinaryCrossEntropy {
+    fn check(&self, dims: &[usize]) -> Result<()> {
+        let fits = dims.len() == 2 && self.labels.len() == dims.iter().product::<usize>();
+        if !fits || self.labels.is_empty() || self.labels.iter().any(|&label| label > 1) {
+            bail!("{}: {} labels do not fit logits {dims:?}", self.name(), self.labels.len())
+        }
+        Ok(())
+    }
+}
+
+impl CustomOp1 for BinaryCrossEntropy {
+    fn name(&self) -> &'static str {
+        "binary-cross-entropy"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.check(layout.dims())?;
+        let logits = operand(self.name(), x, layout)?;
+        // -ln s(x) = softplus(-x), -ln(1 - s(x)) = softplus(x).
+        let term = |(&x, &label): (&f32, &u8)| match label {
+            0 => softplus(f64::from(x)),
+            _ => self.positive_weight * softplus(-f64::from(x)),
+        };
+        let total: f64 = logits.iter().zip(&self.labels).map(term).sum();
+        Ok((CpuStorage::F32(vec![(total / logits.len() as f64) as f32]), Shape::from(())))
+    }
+
+    fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let values = Values::of(self.name(), logits)?;
+        let scale = f64::from(grad.to_scalar::<f32>()?) / self.labels.len() as f64;
+        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+        let slope = |(&x, &label): (&f32, &u8)| {
+            let slope = match label {
+                0 => sigmoid(f64::from(x)),
+                _ => -self.positive_weight * sigmoid(-f64::from(x)),
+            };
+            (scale * slope) as f32
+        };
+        let out: Vec<f32> = values.as_slice().iter().zip(&self.labels).map(slope).collect();
+        Ok(Some(Tensor::from_vec(out, logits.shape(), logits.device())?))
+    }
+}
+
 struct RelativeL2 {
     target: Vec<f32>,
     scaling: Option<Arc<Scaling>>,
@@ -187,21 +246,15 @@ pub(crate) fn relative_l2_errors(
         .collect()
 }
 
-impl RelativeL2 {
-    /// Elements per sample, if operand and scaling agree.
-    fn len_per_sample(&self, dims: &[usize]) -> Result<usize> {
-        let (b, c, n) = planes(self.name(), dims)?;
-        let len = c * n;
-        let scaled = |s: &Arc<Scaling>| s.mean.len() == len && s.scale.len() == len;
-        if b * len == 0 || self.target.len() != b * len || !self.scaling.as_ref().is_none_or(scaled) {
-            bail!(
-                "{}: output {dims:?}, {} target values, or scaling disagree",
-                self.name(),
-                self.target.len()
-            )
-        }
-        Ok(len)
+/// Elements per sample, if output, target and scaling agree.
+fn len_per_sample(op: &str, dims: &[usize], target: &[f32], scaling: Option<&Scaling>) -> Result<usize> {
+    let (b, c, n) = planes(op, dims)?;
+    let len = c * n;
+    let scaled = |s: &Scaling| s.mean.len() == len && s.scale.len() == len;
+    if b * len == 0 || target.len() != b * len || !scaling.is_none_or(scaled) {
+        bail!("{op}: output {dims:?}, {} target values, or scaling disagree", target.len())
     }
+    Ok(len)
 }
 
 impl CustomOp1 for RelativeL2 {
@@ -210,14 +263,14 @@ impl CustomOp1 for RelativeL2 {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let len = self.len_per_sample(layout.dims())?;
+        let len = len_per_sample(self.name(), layout.dims(), &self.target, self.scaling.as_deref())?;
         let output = operand(self.name(), x, layout)?;
         let errors = relative_l2_errors(output, &self.target, len, self.scaling.as_deref());
         Ok((CpuStorage::F32(vec![errors.iter().sum::<f64>() as f32]), Shape::from(())))
     }
 
     fn bwd(&self, output: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        let len = self.len_per_sample(output.dims())?;
+        let len = len_per_sample(self.name(), output.dims(), &self.target, self.scaling.as_deref())?;
         let grad = f64::from(grad.to_scalar::<f32>()?);
         let values = Values::of(self.name(), output)?;
         let mut out = vec![0f32; output.elem_count()];
@@ -231,6 +284,66 @@ impl CustomOp1 for RelativeL2 {
                 for (i, (out, (&o, &t))) in out.iter_mut().zip(o.iter().zip(t)).enumerate() {
                     let s = scale.map_or(1.0, |s| f64::from(s[i]));
                     *out = (factor * s * s * (f64::from(o) - f64::from(t))) as f32;
+                }
+            });
+        Ok(Some(Tensor::from_vec(out, output.shape(), output.device())?))
+    }
+}
+
+struct MeanSquaredError {
+    target: Vec<f32>,
+    scaling: Option<Arc<Scaling>>,
+}
+
+/// Mean over all elements of (output - target)^2, both decoded by `scaling` first. `output` is
+/// [B, ...], `target` has as many elements in the same order.
+pub(crate) fn mean_squared_error(
+    output: &Tensor,
+    target: Vec<f32>,
+    scaling: Option<Arc<Scaling>>,
+) -> Result<Tensor> {
+    output.contiguous()?.apply_op1(MeanSquaredError { target, scaling })
+}
+
+impl MeanSquaredError {
+    /// Divisor per element of a sample; the means cancel in the difference.
+    fn scale(&self, element: usize) -> f64 {
+        let scale = self.scaling.as_ref().and_then(|s| s.scale.get(element));
+        scale.map_or(1.0, |&s| f64::from(s))
+    }
+}
+
+impl CustomOp1 for MeanSquaredError {
+    fn name(&self) -> &'static str {
+        "mean-squared-error"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let len = len_per_sample(self.name(), layout.dims(), &self.target, self.scaling.as_deref())?;
+        let output = operand(self.name(), x, layout)?;
+        let sums: Vec<f64> = (output.par_chunks(len), self.target.par_chunks(len))
+            .into_par_iter()
+            .map(|(output, target)| {
+                let square = |(i, (&o, &t)): (usize, (&f32, &f32))| {
+                    ((f64::from(o) - f64::from(t)) * self.scale(i)).powi(2)
+                };
+                output.iter().zip(target).enumerate().map(square).sum()
+            })
+            .collect();
+        let mean = sums.iter().sum::<f64>() / output.len() as f64;
+        Ok((CpuStorage::F32(vec![mean as f32]), Shape::from(())))
+    }
+
+    fn bwd(&self, output: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let len = len_per_sample(self.name(), output.dims(), &self.target, self.scaling.as_deref())?;
+        let factor = 2.0 * f64::from(grad.to_scalar::<f32>()?) / output.elem_count() as f64;
+        let values = Values::of(self.name(), output)?;
+        let mut out = vec![0f32; output.elem_count()];
+        (out.par_chunks_mut(len), values.as_slice().par_chunks(len), self.target.par_chunks(len))
+            .into_par_iter()
+            .for_each(|(out, o, t)| {
+                for (i, (out, (&o, &t))) in out.iter_mut().zip(o.iter().zip(t)).enumerate() {
+                    *out = (factor * self.scale(i).powi(2) * (f64::from(o) - f64::from(t))) as f32;
                 }
             });
         Ok(Some(Tensor::from_vec(out, output.shape(), output.device())?))
@@ -288,6 +401,25 @@ mod tests {
     }
 
     #[test]
+    fn binary_cross_entropy_follows_the_definition() {
+        let labels = [1u8, 0, 0, 1, 1, 0, 1, 0];
+        let logits: Vec<f32> = ramp(8, 1).iter().map(|v| 4.0 * v).collect();
+        for weight in [1.0, 4.0] {
+            check_gradients(
+                &[(vec![2, 4], logits.clone())],
+                |t| binary_cross_entropy(&t[0], labels.to_vec(), weight),
+                |v| {
+                    let term = |(&x, &t): (&f64, &u8)| {
+                        let (p, t) = (1.0 / (1.0 + (-x).exp()), f64::from(t));
+                        -(weight * t * p.ln() + (1.0 - t) * (1.0 - p).ln())
+                    };
+                    vec![v[0].iter().zip(&labels).map(term).sum::<f64>() / 8.0]
+                },
+            );
+        }
+    }
+
+    #[test]
     fn focal_is_bounded_where_the_network_is_sure() {
         let device = candle_core::Device::Cpu;
         let loss = |logits: &[f32; 2], gamma| {
@@ -303,6 +435,43 @@ mod tests {
         for gamma in [0.0, 0.5, 2.0] {
             let (value, gradient) = loss(&[1e4, -1e4], gamma);
             assert!(value.abs() < 1e-6 && gradient.iter().all(|g| g.abs() < 1e-6), "{value} {gradient:?}");
+        }
+    }
+
+    #[test]
+    fn binary_cross_entropy_stays_finite_for_huge_logits_and_nan_passes() {
+        let loss = |logit: f32, label: u8| {
+            let t = candle_core::Var::from_vec(vec![logit], (1, 1), &candle_core::Device::Cpu).unwrap();
+            let loss = binary_cross_entropy(t.as_tensor(), vec![label], 4.0).unwrap();
+            let gradient = loss.backward().unwrap().get(&t).unwrap().to_vec2::<f32>().unwrap()[0][0];
+            (loss.to_scalar::<f32>().unwrap(), gradient)
+        };
+        assert_eq!(loss(1e4, 0), (1e4, 1.0));
+        assert_eq!(loss(1e4, 1), (0.0, 0.0));
+        assert_eq!(loss(-1e4, 1), (4e4, -4.0));
+        assert_eq!(loss(-1e4, 0), (0.0, 0.0));
+        assert!(loss(f32::NAN, 0).0.is_nan() && loss(f32::NAN, 1).1.is_nan());
+    }
+
+    #[test]
+    fn mean_squared_error_follows_the_definition_with_and_without_decoding() {
+        let (target, len) = (ramp(24, 2), 12);
+        let scaling = Scaling { mean: ramp(len, 3), scale: ramp(len, 4).iter().map(|v| 1.5 + v).collect() };
+        for scaling in [None, Some(Arc::new(scaling))] {
+            check_gradients(
+                &[(vec![2, 1, 3, 4], ramp(24, 1))],
+                |t| mean_squared_error(&t[0], target.clone(), scaling.clone()),
+                |v| {
+                    let decode = |i: usize, x: f64| match &scaling {
+                        Some(s) => x * f64::from(s.scale[i % len]) + f64::from(s.mean[i % len]),
+                        None => x,
+                    };
+                    let square = |(i, (&o, &t)): (usize, (&f64, &f32))| {
+                        (decode(i, o) - decode(i, f64::from(t))).powi(2)
+                    };
+                    vec![v[0].iter().zip(&target).enumerate().map(square).sum::<f64>() / 24.0]
+                },
+            );
         }
     }
 
@@ -336,7 +505,10 @@ mod tests {
         let t = Tensor::zeros((2, 3), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
         assert!(cross_entropy(&t, vec![0]).is_err());
         assert!(cross_entropy(&t, vec![0, 3]).is_err());
+        assert!(binary_cross_entropy(&t, vec![0; 5], 1.0).is_err());
+        assert!(binary_cross_entropy(&t, vec![2; 6], 1.0).is_err());
         assert!(relative_l2(&t, vec![0.0; 5], None).is_err());
+        assert!(mean_squared_error(&t, vec![0.0; 5], None).is_err());
         let short = Arc::new(Scaling { mean: vec![0.0; 2], scale: vec![1.0; 2] });
         assert!(relative_l2(&t, vec![0.0; 6], Some(short)).is_err());
     }

@@ -13,7 +13,9 @@ pub(crate) mod testing;
 pub(crate) use batch_norm::{Moments, batch_norm, normalise};
 pub(crate) use convolve::convolve;
 pub(crate) use dropout::{Mask, dropout};
-pub(crate) use loss::{cross_entropy, focal, relative_l2, relative_l2_errors};
+pub(crate) use loss::{
+    binary_cross_entropy, cross_entropy, focal, mean_squared_error, relative_l2, relative_l2_errors,
+};
 pub(crate) use pool::mean_over_positions;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
