@@ -98,6 +98,8 @@ pub(crate) fn members<const N: usize>(path: &Path, wanted: [&str; N]) -> Result<
             return Err(damaged(format!("there are several members {:?}", name.display().to_string())));
         }
     }
+    // Past the archive's end, where the checksum of a gzip file is.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(problem(path))?;
     let mut out = [const { vec![] }; N];
     for ((slot, bytes), name) in out.iter_mut().zip(found).zip(wanted) {
         *slot = bytes.ok_or_else(|| damaged(format!("there is no member `{name}`")))?;

@@ -365,10 +365,10 @@ fn bad_cifar_files_are_refused() {
     assert!(message.contains("points out of the archive"), "{message}");
     let message = archive(&gzip(&tar(&[train.clone(), train.clone()])));
     assert!(message.contains("several members \"train\""), "{message}");
-    let message = archive(&gzip(&vec![0; 70 << 20]));
-    assert!(message.contains("there is no member"), "{message}");
-    let message = archive(&gzip(&tar(&[("train", vec![0; 70 << 20])])));
-    assert!(message.contains("unpacks to more than 67108864 bytes"), "{message}");
+    for bomb in [vec![0; 70 << 20], tar(&[("train", vec![0; 70 << 20])])] {
+        let message = archive(&gzip(&bomb));
+        assert!(message.contains("unpacks to more than 67108864 bytes"), "{message}");
+    }
 
     let refusal = |name: &str, bytes: &[u8]| {
         for (other, whole) in [&train, &test, &meta] {
