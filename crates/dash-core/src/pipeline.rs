@@ -1,6 +1,10 @@
 //! The types of a pipeline file. Every key has a documented meaning and a default that is the
 //! published protocol's value where there is one.
 
+mod own;
+
+pub use own::{Channels, OwnData, SPLIT_PLACEHOLDER};
+
 use crate::card::TargetKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,6 +105,10 @@ pub enum Dataset {
     Deepsea(Deepsea),
     /// PhysioNet/CinC 2017 single-lead ECG recordings.
     Ecg(Ecg),
+    /// Your own data in numpy archives.
+    Npz(OwnData),
+    /// Your own data in Parquet files.
+    Parquet(OwnData),
 }
 
 impl Dataset {
@@ -110,6 +118,8 @@ impl Dataset {
             Dataset::DarcyFlow(_) => "darcy-flow",
             Dataset::Deepsea(_) => "deepsea",
             Dataset::Ecg(_) => "ecg",
+            Dataset::Npz(_) => "npz",
+            Dataset::Parquet(_) => "parquet",
         }
     }
 }

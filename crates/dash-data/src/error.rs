@@ -111,6 +111,14 @@ pub enum Error {
         /// The keys of the pipeline file that ask for them.
         keys: &'static str,
     },
+    /// A raw Parquet file is damaged, or of a kind that is not read.
+    #[error("{}: {problem}", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The pipeline file asks for something impossible.
     #[error("`{key}`: {problem}")]
     Configuration {
@@ -223,7 +231,7 @@ impl Classify for Error {
                  path starts at the current directory)"
             }
             Error::Io { .. } => "check that the file exists and may be read",
-            Error::Pickle { .. } | Error::Matlab { .. } | Error::Npy { .. } | Error::Packed { .. } => {
+            Error::Pickle { .. } | Error::Matlab { .. } | Error::Npy { .. } | Error::Packed { .. } | Error::Table { .. } => {
                 "the file may be incomplete: compare its size and checksum with the source, and fetch it \
                  again"
             }

@@ -32,19 +32,26 @@ pub mod pickle;
 
 mod batch;
 mod cache;
+mod catalogue;
 mod darcy;
 mod deepsea;
 mod ecg;
 mod error;
 mod folder;
+mod inspect;
 mod map;
+mod own;
 mod recipe;
 mod table;
+mod verify;
 
 pub use batch::{Batch, BatchTarget, SplitData};
+pub use catalogue::{Present, RawFile, RawTask, catalogue};
 pub use error::Error;
 pub use folder::DatasetFolder;
+pub use inspect::{Histogram, LabelCount, Moments, SplitSummary, TensorSummary};
 pub use recipe::{ingest, sources};
+pub use verify::{Checked, verify, verify_sources};
 
 #[cfg(test)]
 mod testing;

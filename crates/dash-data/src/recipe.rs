@@ -1,7 +1,7 @@
 //! What all recipes share: choosing the recipe, source files, splits, the card.
 
 use crate::{
-    Error, darcy, deepsea, ecg,
+    Error, darcy, deepsea, ecg, own,
     table::{Layout, Row, SplitWriter},
 };
 use dash_core::{
@@ -30,6 +30,8 @@ pub fn ingest(
         Dataset::DarcyFlow(config) => darcy::ingest(config, protocol, staging, listener),
         Dataset::Deepsea(config) => deepsea::ingest(config, protocol, staging, listener),
         Dataset::Ecg(config) => ecg::ingest(config, protocol, staging, listener),
+        Dataset::Npz(config) => own::ingest(config, own::Kind::Npz, protocol, staging, listener),
+        Dataset::Parquet(config) => own::ingest(config, own::Kind::Parquet, protocol, staging, listener),
     }
 }
 
@@ -39,6 +41,7 @@ pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
         Dataset::DarcyFlow(config) => darcy::sources(config),
         Dataset::Deepsea(config) => deepsea::sources(config),
         Dataset::Ecg(config) => ecg::source(config).map(|path| vec![path]),
+        Dataset::Npz(config) | Dataset::Parquet(config) => own::sources(config),
     }
 }
 
