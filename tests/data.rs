@@ -21,19 +21,20 @@ fn the_example_of_own_data_runs_from_file_to_report() {
     put_pipeline(&bench, "your-own-data.toml");
     bench.run(&["data", "inspect", "your-own-data.toml"]).failed(
         4,
-        &["there is no dataset of your-own-data.toml yet", "hint: make it: dash-nas data ingest your-own-data.toml"],
+        &[
+            "there is no dataset of your-own-data.toml yet",
+            "hint: make it: dash-nas data ingest your-own-data.toml",
+        ],
     );
-    bench.run(&["data", "ingest", "your-own-data.toml"]).failed(4, &["runs/quickstart/dataset: there is no such folder"]);
-    let small = [
-        "dataset.simulate.grid=17",
-        "dataset.train=30",
-        "dataset.validation=4",
-        "dataset.test=4",
-    ];
+    bench
+        .run(&["data", "ingest", "your-own-data.toml"])
+        .failed(4, &["runs/quickstart/dataset: there is no such folder"]);
+    let small = ["dataset.simulate.grid=17", "dataset.train=30", "dataset.validation=4", "dataset.test=4"];
     let sets: Vec<&str> = small.iter().flat_map(|set| ["--set", set]).collect();
     bench.run(&[&["data", "ingest", "quickstart.toml"], &sets[..]].concat()).well();
     let quick = ["--profile", "smoke", "--set", "search.backbone={ kind = \"wrn\", depth = 10 }"];
-    let quick = [&quick[..], &["--set", "retrain.backbone.depth=10", "--set", "search.dilations=[1, 3]"]].concat();
+    let quick =
+        [&quick[..], &["--set", "retrain.backbone.depth=10", "--set", "search.dilations=[1, 3]"]].concat();
     bench.run(&[&["run", "your-own-data.toml"], &quick[..]].concat()).well();
     let rows = bench.json("reports/your-own-data/results.json");
     assert!(rows.as_array().unwrap().iter().all(|row| row["value"].as_f64().unwrap() > 0.0));
@@ -47,18 +48,21 @@ fn the_example_of_own_data_runs_from_file_to_report() {
     assert_eq!(own["sources"].as_array().unwrap().len(), 3);
     bench.run(&["data", "verify", "your-own-data.toml"]).well();
     bench.write("runs/quickstart/dataset/test.parquet", b"rotten");
-    bench.run(&["data", "verify", "your-own-data.toml"]).failed(4, &["runs/quickstart/dataset/test.parquet: has 6 bytes"]);
+    bench
+        .run(&["data", "verify", "your-own-data.toml"])
+        .failed(4, &["runs/quickstart/dataset/test.parquet: has 6 bytes"]);
     bench.run(&["data", "verify", "runs/your-own-data"]).well();
 }
 
 /// A pickle with recordings of 60 samples: slow waves and fast ones.
 fn recordings() -> Vec<u8> {
     let mut out = b"\x80\x02}(X\x04\0\0\0data](".to_vec();
-    for record in 0..60u8 {
+    for record in 0..60u32 {
         out.extend(b"](");
-        for sample in 0..60u8 {
+        for sample in 0..60 {
             let period = if record % 2 == 0 { 20 } else { 5 };
-            out.extend([b'K', 10 * ((sample + 7 * record % 60) % period) + record % 7]);
+            // At most 10 * 19 + 6: a byte.
+            out.extend([b'K', (10 * ((sample + 7 * record) % period) + record % 7) as u8]);
         }
         out.push(b'e');
     }
@@ -95,12 +99,21 @@ retrain = { epochs = 8, batch_size = 8 }
     let card = bench.json("runs/own/dataset/dataset.json");
     assert_eq!(card["target"]["labels"], serde_json::json!(["0", "1"]));
     let rows = bench.json("reports/own/results.json");
-    let test = rows.as_array().unwrap().iter().find(|row| row["metric"] == "zero-one-error" && row["split"] == "test");
+    let test = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["metric"] == "zero-one-error" && row["split"] == "test");
     let error = test.unwrap()["value"].as_f64().unwrap();
     assert!(error < 10.0, "{error} percent of two plain classes are wrong");
 
-    let shown = bench.run(&["data", "inspect", "own.toml", "--samples", "out/own.svg", "--count", "3"]).well().stdout;
-    for text in ["input: shape [1, 30], float32; target: one of 2 classes, int64", "validation", "samples: out/own.svg"] {
+    let shown =
+        bench.run(&["data", "inspect", "own.toml", "--samples", "out/own.svg", "--count", "3"]).well().stdout;
+    for text in [
+        "input: shape [1, 30], float32; target: one of 2 classes, int64",
+        "validation",
+        "samples: out/own.svg",
+    ] {
         assert!(shown.contains(text), "{shown}");
     }
     let svg = String::from_utf8(bench.files("out")["own.svg"].clone()).unwrap();
@@ -142,7 +155,8 @@ fn datasets_are_described_and_checked() {
     failed.failed(4, &["runs/tiny/dataset/val.parquet: sha256 is ", "hint: "]);
     assert!(failed.stdout.contains("runs/tiny/dataset/val.parquet: damaged\n"), "{failed:?}");
     bench.write("runs/tiny/dataset/val.parquet", &whole);
-    let card = String::from_utf8(std::fs::read(bench.path("runs/tiny/dataset/dataset.json")).unwrap()).unwrap();
+    let card =
+        String::from_utf8(std::fs::read(bench.path("runs/tiny/dataset/dataset.json")).unwrap()).unwrap();
     bench.write("runs/tiny/dataset/dataset.json", card.replace("built-in", "other").as_bytes());
     bench.run(&["data", "verify", "tiny.toml"]).failed(4, &["dataset.json: sha256 is "]);
     bench.run(&["data", "verify", "runs"]).failed(4, &["runs/dataset.json", "hint: "]);
@@ -155,7 +169,8 @@ fn raw_files_are_listed_with_their_terms() {
     bench.write("data/raw/ecg/challenge2017.pkl", &[0; 1500]);
     bench.write("elsewhere/cifar100/cifar-100-python/train", b"");
     let text = bench.run(&["data", "list"]).well().stdout;
-    for word in ["challenge2017.pkl", "1.5 kB", "150 MB", "Open Data", "https://nb360.ml.cmu.edu", "deepsea"] {
+    for word in ["challenge2017.pkl", "1.5 kB", "150 MB", "Open Data", "https://nb360.ml.cmu.edu", "deepsea"]
+    {
         assert!(text.contains(word), "{word} is missing in {text}");
     }
     let listed = json(&bench, &["data", "list", "--raw", "elsewhere"]);
@@ -165,4 +180,22 @@ fn raw_files_are_listed_with_their_terms() {
     assert_eq!(task("ecg")["readable"], true);
     assert_eq!(task("ecg")["files"][0]["present"], Value::Null);
     assert_eq!(task("cifar100")["files"][0]["present"]["path"], "elsewhere/cifar100/cifar-100-python/");
+}
+
+#[test]
+fn files_that_are_here_are_fetched_into_the_raw_folder() {
+    let bench = bench();
+    bench.write("downloads/x/challenge2017.pkl", &[7; 1500]);
+    let fetch = ["data", "fetch", "ecg", "--from", "downloads"];
+    let first = bench.run(&fetch).well().stdout;
+    assert!(first.contains("data/raw/ecg/challenge2017.pkl: copied, 1.5 kB, hash recorded\n"), "{first}");
+    assert!(first.contains("terms: Open Data Commons"), "{first}");
+    let again = json(&bench, &fetch);
+    assert_eq!((&again["files"][0]["copied"], &again["files"][0]["first"]), (&false.into(), &false.into()));
+    bench.write("data/raw/ecg/challenge2017.pkl", &[8; 1500]);
+    bench.run(&fetch).failed(4, &["data/raw/ecg/challenge2017.pkl: sha256 is ", "hint: "]);
+    bench
+        .run(&["data", "fetch", "satellite", "--from", "downloads"])
+        .failed(4, &["there is no satellite_train.npy"]);
+    bench.run(&["data", "fetch", "moon", "--from", "downloads"]).failed(2, &["satellite"]);
 }

@@ -6,6 +6,7 @@ use clap::{
 };
 use dash_conv::{Planner, Policy};
 use dash_core::card::Split;
+use dash_data::RawTask;
 use dash_pipeline::{
     DeviceChoice,
     bench::{TASKS, TaskShape},
@@ -94,6 +95,9 @@ pub(crate) enum Data {
     /// List the benchmark's raw files: sizes, terms, where they come from, and which are here
     #[command(after_help = "Example:\n  dash-nas data list --raw data/raw")]
     List(DataList),
+    /// Copy a task's raw files from a folder into the raw folder, and record or compare their hashes
+    #[command(after_help = "Example:\n  dash-nas data fetch ecg --from ~/Downloads")]
+    Fetch(Fetch),
     /// Show what a dataset holds: shapes, ranges, histograms, classes, and pictures of samples
     #[command(after_help = "\
 Examples:
@@ -114,6 +118,31 @@ pub(crate) struct DataList {
     /// What is printed on standard output
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub(crate) format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fetch {
+    /// The task
+    #[arg(value_parser = raw_task)]
+    pub(crate) task: RawTask,
+    /// The folder that holds the files, or a folder in it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: PathBuf,
+    /// The folder that holds the raw folders of all tasks
+    #[arg(long, value_name = "DIR", default_value = "data/raw")]
+    pub(crate) raw: PathBuf,
+    /// What is printed on standard output
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+fn raw_task(name: &str) -> Result<RawTask, String> {
+    let tasks = dash_data::catalogue().map_err(|e| e.to_string())?;
+    let names: Vec<String> = tasks.iter().map(|task| task.recipe.clone()).collect();
+    tasks
+        .into_iter()
+        .find(|task| task.recipe == name)
+        .ok_or_else(|| format!("there is no such task; the tasks are {}", names.join(", ")))
 }
 
 #[derive(Debug, clap::Args)]

@@ -37,6 +37,7 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
         }
         Command::Data(Data::Ingest(args)) => ingest(&args),
         Command::Data(Data::List(args)) => data::list(&args),
+        Command::Data(Data::Fetch(args)) => data::fetch(&args),
         Command::Data(Data::Inspect(args)) => data::inspect(&args),
         Command::Data(Data::Verify(args)) => data::verify(&args),
         Command::Bench(args) => time(&args),

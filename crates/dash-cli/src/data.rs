@@ -1,4 +1,4 @@
-//! `dash-nas data list`, `inspect` and `verify`.
+//! `dash-nas data list`, `fetch`, `inspect` and `verify`.
 
 use crate::{
     args::{self, Changes, Format},
@@ -9,6 +9,7 @@ use crate::{
 use comfy_table::CellAlignment;
 use dash_core::{
     card::{Card, Split, Target},
+    event::Silent,
     pipeline::{Dataset, Pipeline},
 };
 use dash_data::{BatchTarget, Checked, DatasetFolder, Histogram, SplitSummary, TensorSummary};
@@ -71,7 +72,26 @@ pub(crate) fn list(args: &args::DataList) -> Result<(), Error> {
     pages.sort_unstable();
     pages.dedup();
     writeln!(out, "from {}; into {}/<task>", pages.join(", "), args.raw.display())?;
-    Ok(writeln!(out, "your own data is read by the recipes parquet and npz: see pipelines/your-own-data.toml")?)
+    Ok(writeln!(
+        out,
+        "your own data is read by the recipes parquet and npz: see pipelines/your-own-data.toml"
+    )?)
+}
+
+/// Copies raw files to their place.
+pub(crate) fn fetch(args: &args::Fetch) -> Result<(), Error> {
+    let raw = args.raw.join(&args.task.folder);
+    let fetched = dash_data::import(&args.task, &args.from, &raw, &Silent)?;
+    if args.format == Format::Json {
+        return document(&json!({ "licence": args.task.licence, "files": fetched }));
+    }
+    let mut out = io::stdout().lock();
+    for file in &fetched {
+        let came = if file.copied { "copied" } else { "was there" };
+        let seen = if file.first { "hash recorded" } else { "hash as recorded" };
+        writeln!(out, "{}: {came}, {}, {seen}", file.path.display(), size(file.bytes))?;
+    }
+    Ok(writeln!(out, "terms: {}", args.task.licence)?)
 }
 
 /// The recipes that this version reads, from the schema of pipeline files.
@@ -108,11 +128,11 @@ pub(crate) fn inspect(args: &args::Inspect) -> Result<(), Error> {
     let splits = args.split.map_or(Split::ALL.to_vec(), |split| vec![split.into()]);
     let mut summaries = vec![];
     for split in splits {
-        summaries.push(folder.summary(split, args.bins.into())?);
+        summaries.push(folder.summary(split, args.bins.get().into())?);
     }
     if let Some(file) = &args.samples {
         let split = args.split.map_or(Split::Train, Split::from);
-        let figure = figure(&folder, split, args.count.into())?;
+        let figure = figure(&folder, split, args.count.get().into())?;
         dash_store::publish_file(file, &figure)?;
     }
     if args.folders.format == Format::Json {
@@ -177,7 +197,11 @@ fn channels(out: &mut impl Write, tensor: &TensorSummary) -> Result<(), Error> {
     for (number, channel) in tensor.channels.iter().enumerate() {
         let [min, max, mean, deviation] =
             [channel.min, channel.max, channel.mean, channel.deviation].map(|v| number::value(v, 4));
-        writeln!(out, "{} channel {number}: {min} to {max}, mean {mean}, deviation {deviation}", tensor.column)?;
+        writeln!(
+            out,
+            "{} channel {number}: {min} to {max}, mean {mean}, deviation {deviation}",
+            tensor.column
+        )?;
     }
     Ok(())
 }
@@ -319,6 +343,9 @@ mod tests {
     #[test]
     fn the_recipes_of_the_schema_are_found() {
         let found = recipes();
-        assert!(["ecg", "darcy-flow", "parquet", "npz"].iter().all(|name| found.iter().any(|r| r == name)), "{found:?}");
+        assert!(
+            ["ecg", "darcy-flow", "parquet", "npz"].iter().all(|name| found.iter().any(|r| r == name)),
+            "{found:?}"
+        );
     }
 }

@@ -79,7 +79,9 @@ impl Classify for Error {
                 Some("pipeline files of the benchmark are in pipelines/".into())
             }
             Error::Nested { .. } => Some("list the pipeline files themselves".into()),
-            Error::NoDataset { file, .. } => Some(format!("make it: dash-nas data ingest {}", file.display())),
+            Error::NoDataset { file, .. } => {
+                Some(format!("make it: dash-nas data ingest {}", file.display()))
+            }
             Error::Damaged { .. } => {
                 Some("remove the dataset folder and make it again from good raw files".into())
             }

@@ -56,9 +56,8 @@ pub fn catalogue() -> Result<Vec<RawTask>, Error> {
     struct Table {
         task: Vec<RawTask>,
     }
-    let table: Table = toml::from_str(TEXT).map_err(|e| {
-        Error::dataset(Path::new("catalogue.toml"), format!("is no table of tasks: {e}"))
-    })?;
+    let table: Table = toml::from_str(TEXT)
+        .map_err(|e| Error::dataset(Path::new("catalogue.toml"), format!("is no table of tasks: {e}")))?;
     Ok(table.task)
 }
 
@@ -99,7 +98,8 @@ mod tests {
         for task in &tasks {
             assert!(!task.licence.is_empty() && task.page.starts_with("https://"), "{task:?}");
             assert!(!task.files.is_empty());
-            let names = task.files.iter().flat_map(|file| std::iter::once(&file.name).chain(&file.alternatives));
+            let names =
+                task.files.iter().flat_map(|file| std::iter::once(&file.name).chain(&file.alternatives));
             for path in names.map(Path::new).chain([task.folder.as_path()]) {
                 assert!(path.components().all(|part| matches!(part, Component::Normal(_))), "{path:?}");
             }
@@ -109,8 +109,11 @@ mod tests {
     #[test]
     fn files_are_found_at_the_root_and_one_level_below() {
         let place = tempfile::tempdir().unwrap();
-        let file =
-            |name: &str, or: &[&str]| RawFile { name: name.into(), bytes: 0, alternatives: or.iter().map(|s| (*s).into()).collect() };
+        let file = |name: &str, or: &[&str]| RawFile {
+            name: name.into(),
+            bytes: 0,
+            alternatives: or.iter().map(|s| (*s).into()).collect(),
+        };
         let packed = file("a.tar", &["unpacked/", "list.txt"]);
         assert_eq!(packed.find(&place.path().join("none")), None);
         assert_eq!(packed.find(place.path()), None);

@@ -73,8 +73,8 @@ impl DatasetFolder {
 pub(crate) fn read_card(path: &Path) -> Result<Card, Error> {
     let card_path = path.join("dataset.json");
     let text = std::fs::read(&card_path).map_err(Error::io(&card_path))?;
-    let value: serde_json::Value = serde_json::from_slice(&text)
-        .map_err(|e| Error::dataset(&card_path, format!("is not JSON: {e}")))?;
+    let value: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|e| Error::dataset(&card_path, format!("is not JSON: {e}")))?;
     // The version first: the card of another version may not even parse.
     let format = value.get("format").and_then(serde_json::Value::as_u64);
     if format != Some(Card::FORMAT.into()) {
@@ -82,8 +82,8 @@ pub(crate) fn read_card(path: &Path) -> Result<Card, Error> {
         let problem = format!("has {found}, this program reads format {}", Card::FORMAT);
         return Err(Error::dataset(&card_path, problem));
     }
-    let card: Card = serde_json::from_value(value)
-        .map_err(|e| Error::dataset(&card_path, format!("is no card: {e}")))?;
+    let card: Card =
+        serde_json::from_value(value).map_err(|e| Error::dataset(&card_path, format!("is no card: {e}")))?;
     check(&card).map_err(|problem| Error::dataset(&card_path, problem))?;
     Ok(card)
 }

@@ -92,7 +92,8 @@ impl DatasetFolder {
         for (tensor, is_target) in tensors {
             summaries.push(summarise(data, tensor, is_target, bins.max(1))?);
         }
-        let counts = labels.iter().zip(counts).map(|(label, samples)| LabelCount { label: label.clone(), samples });
+        let counts =
+            labels.iter().zip(counts).map(|(label, samples)| LabelCount { label: label.clone(), samples });
         Ok(SplitSummary { split, rows: data.len(), counts: counts.collect(), tensors: summaries })
     }
 }
@@ -134,7 +135,12 @@ fn numbers(batch: &crate::Batch, is_target: bool) -> &[f32] {
     }
 }
 
-fn summarise(data: &SplitData, tensor: &TensorField, is_target: bool, bins: usize) -> Result<TensorSummary, Error> {
+fn summarise(
+    data: &SplitData,
+    tensor: &TensorField,
+    is_target: bool,
+    bins: usize,
+) -> Result<TensorSummary, Error> {
     let channels = tensor.shape.first().copied().unwrap_or(1).max(1);
     let length = (tensor.len() / channels).max(1);
     let mut sums = vec![Sums::default(); channels];

@@ -39,9 +39,8 @@ pub fn verify(dataset: &Path) -> Result<Vec<Checked>, Error> {
 
 /// Hashes the raw files that a dataset was made from again, in the raw folder `raw`.
 pub fn verify_sources(card: &Card, raw: &Path) -> Vec<Checked> {
-    let source = |source: &dash_core::card::Source| {
-        check(raw.join(&source.path), &source.sha256, Some(source.bytes))
-    };
+    let source =
+        |source: &dash_core::card::Source| check(raw.join(&source.path), &source.sha256, Some(source.bytes));
     card.sources.iter().map(source).collect()
 }
 

@@ -234,8 +234,14 @@ fn own_data_says_what_it_predicts_and_where_its_samples_are() {
     assert!(load(text, &["dataset.input_shape=[3, 8, 8]", "retrain.backbone={ kind = \"wrn\" }"]).is_ok());
     let refusal = |sets: &[&str]| load(text, sets).unwrap_err().to_string();
     let cases: [(&[&str], &str); 12] = [
-        (&["task.loss.kind=relative-l2"], "task.loss: relative-l2 does not fit: npz predicts a class; use cross-entropy"),
-        (&["dataset.input_shape=[8, 8]", "retrain.backbone={ kind = \"wrn\" }"], "wrn needs 2-D data, npz is 1-D"),
+        (
+            &["task.loss.kind=relative-l2"],
+            "task.loss: relative-l2 does not fit: npz predicts a class; use cross-entropy",
+        ),
+        (
+            &["dataset.input_shape=[8, 8]", "retrain.backbone={ kind = \"wrn\" }"],
+            "wrn needs 2-D data, npz is 1-D",
+        ),
         (&["dataset.input_shape=[1, 2, 3, 4]"], "must have one or two spatial axes beside the channels"),
         (&["dataset.input_shape=[0]"], "dataset.input_shape[0]: must be from 1"),
         (&["dataset.train_file=b"], "`file` and files per split exclude each other"),
@@ -251,7 +257,10 @@ fn own_data_says_what_it_predicts_and_where_its_samples_are() {
         let message = refusal(sets);
         assert!(message.contains(words), "{message}");
     }
-    let field = text.replace("class\"", "field\"").replace("cross-entropy", "relative-l2").replace("macro-f1", "relative-l2");
+    let field = text
+        .replace("class\"", "field\"")
+        .replace("cross-entropy", "relative-l2")
+        .replace("macro-f1", "relative-l2");
     let message = load(&field, &["task.decode_target=true"]).unwrap_err().to_string();
     assert!(message.contains("there is no scaling to decode: set dataset.standardise_target"), "{message}");
     let parts = text.replace("file = \"a.npz\"", "train_file = \"a.npz\"");

@@ -3,7 +3,10 @@
 use super::{Found, tree::Node};
 use crate::{
     card::TargetKind,
-    pipeline::{Backbone, DarcyFlow, Dataset, Deepsea, Ecg, Loss, OwnData, Pipeline, Pull, SPLIT_PLACEHOLDER, Schedule, Sweep},
+    pipeline::{
+        Backbone, DarcyFlow, Dataset, Deepsea, Ecg, Loss, OwnData, Pipeline, Pull, SPLIT_PLACEHOLDER,
+        Schedule, Sweep,
+    },
 };
 use std::fmt::Debug;
 

@@ -92,8 +92,9 @@ fn stored(part: &mut Part, name: &str, key: &str, given: Option<&Vec<usize>>) ->
             Ok(shape.clone())
         }
         Some(shape) => {
-            let problem =
-                format!("rows of shape {found:?} have {elements} numbers, which do not fill {key} = {shape:?}");
+            let problem = format!(
+                "rows of shape {found:?} have {elements} numbers, which do not fill {key} = {shape:?}"
+            );
             Err(Error::field(part.table.path(), name, problem))
         }
     }

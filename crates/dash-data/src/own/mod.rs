@@ -83,37 +83,43 @@ pub(crate) fn ingest(
             let (mut input, mut field, mut labels) = (vec![], vec![], vec![]);
             for (number, part) in parts.iter_mut().enumerate() {
                 let (path, name) = (part.table.path().to_owned(), part.target.clone());
-                part.visit(&forms, |row| takes(protocol, split, row), |sample| {
-                    input.clear();
-                    input.extend_from_slice(sample.input);
-                    if let Some(code) = &codes.input {
-                        code.encode(&mut input);
-                    }
-                    let target = match (config.target_kind, &classes) {
-                        (TargetKind::Labels, _) => {
-                            labels.clear();
-                            labels.extend(sample.target.iter().map(|&value| u8::from(value != 0.0)));
-                            if let Some(value) = sample.target.iter().find(|v| !matches!(v, 0.0 | 1.0)) {
-                                let problem = format!("holds {value}; labels are 0 or 1");
-                                return Err(wrong(&path, &name, sample.row, problem));
-                            }
-                            RowTarget::Labels(&labels)
+                part.visit(
+                    &forms,
+                    |row| takes(protocol, split, row),
+                    |sample| {
+                        input.clear();
+                        input.extend_from_slice(sample.input);
+                        if let Some(code) = &codes.input {
+                            code.encode(&mut input);
                         }
-                        (TargetKind::Class, Some(classes)) => RowTarget::Class(classes.of(number, sample.row)),
-                        _ => {
-                            field.clear();
-                            field.extend_from_slice(sample.target);
-                            if let Some(code) = &codes.target {
-                                code.encode(&mut field);
+                        let target = match (config.target_kind, &classes) {
+                            (TargetKind::Labels, _) => {
+                                labels.clear();
+                                labels.extend(sample.target.iter().map(|&value| u8::from(value != 0.0)));
+                                if let Some(value) = sample.target.iter().find(|v| !matches!(v, 0.0 | 1.0)) {
+                                    let problem = format!("holds {value}; labels are 0 or 1");
+                                    return Err(wrong(&path, &name, sample.row, problem));
+                                }
+                                RowTarget::Labels(&labels)
                             }
-                            RowTarget::Field(&field)
-                        }
-                    };
-                    done += 1;
-                    listener.on(&Event::Progress { what: "samples".to_owned(), done, total });
-                    let ids = &[number as i64, sample.row as i64];
-                    push(Row { input: &input, target, ids, tuning: sample.split == Split::Train })
-                })?;
+                            (TargetKind::Class, Some(classes)) => {
+                                RowTarget::Class(classes.of(number, sample.row))
+                            }
+                            _ => {
+                                field.clear();
+                                field.extend_from_slice(sample.target);
+                                if let Some(code) = &codes.target {
+                                    code.encode(&mut field);
+                                }
+                                RowTarget::Field(&field)
+                            }
+                        };
+                        done += 1;
+                        listener.on(&Event::Progress { what: "samples".to_owned(), done, total });
+                        let ids = &[number as i64, sample.row as i64];
+                        push(Row { input: &input, target, ids, tuning: sample.split == Split::Train })
+                    },
+                )?;
             }
             Ok(())
         })?;

@@ -14,7 +14,8 @@ use parquet::{
     arrow::{
         ProjectionMask,
         arrow_reader::{
-            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+            ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
+            ParquetRecordBatchReaderBuilder,
         },
     },
     errors::ParquetError,
@@ -308,7 +309,8 @@ fn flatten(array: &ArrayRef, span: usize, shape: &[usize]) -> Result<Vec<f32>, (
         (Some(lists), &[wanted, ref inner @ ..]) => {
             match lists.lengths.iter().enumerate().find(|&(_, &found)| found != wanted) {
                 Some((at, found)) => {
-                    let problem = format!("has a list of {found} elements, the first row of the file {wanted}");
+                    let problem =
+                        format!("has a list of {found} elements, the first row of the file {wanted}");
                     Err((row(at), problem))
                 }
                 None => flatten(&lists.values, span * wanted, inner),

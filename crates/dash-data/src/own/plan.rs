@@ -59,7 +59,8 @@ pub(super) fn parts(config: &OwnData, kind: Kind) -> Result<Vec<Part>, Error> {
             let names = names.map(|name| name.replace(SPLIT_PLACEHOLDER, word));
             match open(&config.file, [&names[0], &names[1]], split) {
                 // Without arrays for validation it is drawn from the training samples.
-                Err(Error::MissingField { field, .. }) if split == Split::Validation && field == names[0] => {}
+                Err(Error::MissingField { field, .. }) if split == Split::Validation && field == names[0] => {
+                }
                 part => parts.extend(part?),
             }
         }
@@ -101,7 +102,8 @@ fn by_column(part: &mut Part, column: &str) -> Result<(), Error> {
         };
         if split.is_none() {
             let row = numbers.iter().position(|&other| other == number).unwrap_or(0);
-            let problem = format!("is `{}`; train, validation or test (or 0, 1, 2) is expected", value.name());
+            let problem =
+                format!("is `{}`; train, validation or test (or 0, 1, 2) is expected", value.name());
             return Err(wrong(path, column, row, problem));
         }
         if let Some(slot) = splits.get_mut(number as usize) {

@@ -19,8 +19,7 @@ impl Code {
     /// (value - mean) / scale, channel by channel.
     pub(super) fn encode(&self, tensor: &mut [f32]) {
         let length = tensor.len() / self.mean.len().max(1);
-        for ((values, mean), scale) in
-            tensor.chunks_exact_mut(length.max(1)).zip(&self.mean).zip(&self.scale)
+        for ((values, mean), scale) in tensor.chunks_exact_mut(length.max(1)).zip(&self.mean).zip(&self.scale)
         {
             for value in values {
                 *value = ((f64::from(*value) - mean) / scale) as f32;
@@ -53,14 +52,18 @@ impl Codes {
             return Ok(Codes::default());
         }
         for part in parts {
-            part.visit(forms, |split| takes(protocol, Split::Train, split), |sample| {
-                for (moments, values) in [(&mut input, sample.input), (&mut target, sample.target)] {
-                    if let Some(moments) = moments {
-                        moments.add(values);
+            part.visit(
+                forms,
+                |split| takes(protocol, Split::Train, split),
+                |sample| {
+                    for (moments, values) in [(&mut input, sample.input), (&mut target, sample.target)] {
+                        if let Some(moments) = moments {
+                            moments.add(values);
+                        }
                     }
-                }
-                Ok(())
-            })?;
+                    Ok(())
+                },
+            )?;
         }
         let code = |moments: Option<Moments>, name: &str| moments.map(|moments| moments.code(name, listener));
         Ok(Codes { input: code(input, &config.input), target: code(target, &config.target) })

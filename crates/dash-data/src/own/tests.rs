@@ -7,8 +7,8 @@ use crate::{
 use arrow::{
     array::{
         Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeListArray, Float32Array, Float64Array,
-        Int8Array, Int32Array, Int64Array, LargeListArray, ListArray, RecordBatch, StringArray,
-        StructArray, UInt8Array,
+        Int8Array, Int32Array, Int64Array, LargeListArray, ListArray, RecordBatch, StringArray, StructArray,
+        UInt8Array,
     },
     buffer::{NullBuffer, OffsetBuffer},
     datatypes::{DataType, Field, Int32Type, Schema},
@@ -137,7 +137,9 @@ fn signals_with_text_classes_and_a_split_column() {
     place.put("all.parquet", &bytes);
     let dataset = place.dataset(
         "parquet",
-        &format!(r#""file": "all.parquet", "input": "signal", "target": "rhythm", "target_kind": "class", {SPLIT}"#),
+        &format!(
+            r#""file": "all.parquet", "input": "signal", "target": "rhythm", "target_kind": "class", {SPLIT}"#
+        ),
     );
     let card = place.ingest(&dataset, Protocol::Strict).unwrap();
     assert_eq!(card.input.shape, [1, 3]);
@@ -166,7 +168,9 @@ fn drawn_splits_part_the_rows_and_depend_on_the_seed_alone() {
     let bytes = plain(vec![("input", fixed(1, counted(50, 1))), ("target", classes)]);
     place.put("all.parquet", &bytes);
     let values = |seed: u64| {
-        let more = format!(r#""file": "all.parquet", "target_kind": "class", "test_fraction": 0.2, "split_seed": {seed}"#);
+        let more = format!(
+            r#""file": "all.parquet", "target_kind": "class", "test_fraction": 0.2, "split_seed": {seed}"#
+        );
         let card = place.ingest(&place.dataset("parquet", &more), Protocol::Strict).unwrap();
         let Target::Class { labels, .. } = &card.target else { panic!() };
         assert_eq!(labels.as_slice(), ["3", "7"]);
@@ -272,7 +276,8 @@ fn a_dataset_of_this_program_is_own_data_again() {
 fn label_sets_are_lists_of_zeros_and_ones() {
     let place = Place::new();
     let marks: ArrayRef = Arc::new(BooleanArray::from_iter((0..60).map(|k| Some(k % 4 == 0))));
-    let numbers: ArrayRef = Arc::new(Int8Array::from_iter_values((0..60).map(|k| if k == 17 { 2 } else { 1 })));
+    let numbers: ArrayRef =
+        Arc::new(Int8Array::from_iter_values((0..60).map(|k| if k == 17 { 2 } else { 1 })));
     let bytes = plain(vec![
         ("input", fixed(2, counted(20, 2))),
         ("target", fixed(3, marks)),
@@ -280,14 +285,17 @@ fn label_sets_are_lists_of_zeros_and_ones() {
         ("part", parts()),
     ]);
     place.put("all.parquet", &bytes);
-    let more = format!(r#""file": "all.parquet", "target_kind": "labels", "labels": ["a", "b", "c"], {SPLIT}"#);
+    let more =
+        format!(r#""file": "all.parquet", "target_kind": "labels", "labels": ["a", "b", "c"], {SPLIT}"#);
     let card = place.ingest(&place.dataset("parquet", &more), Protocol::Strict).unwrap();
     let Target::Labels { labels, .. } = &card.target else { panic!() };
     assert_eq!(labels.as_slice(), ["a", "b", "c"]);
     // The first test row is row 4 of the file: numbers 12 to 14.
     assert_eq!(place.rows(Split::Test, &[0]).target, BatchTarget::Labels(vec![1, 0, 0]));
     dash_store::remove(&place.target()).unwrap();
-    let message = place.refusal(&place.dataset("parquet", &more.replace("\"target_kind", "\"target\": \"wrong\", \"target_kind")));
+    let message = place.refusal(
+        &place.dataset("parquet", &more.replace("\"target_kind", "\"target\": \"wrong\", \"target_kind")),
+    );
     assert!(message.contains("all.parquet: field `wrong[5]`: holds 2; labels are 0 or 1"), "{message}");
     let message = place.refusal(&place.dataset("parquet", &more.replace(r#", "c""#, "")));
     assert!(message.contains("field `target`: has 3 labels per row, `dataset.labels` names 2"), "{message}");
@@ -306,7 +314,8 @@ fn what_is_wrong_with_a_column_is_said_with_its_name_and_row() {
     let class = r#""target_kind": "class""#;
     let check = |message: String, words: &str| assert!(message.contains(words), "{message}");
     let input = || ("input", fixed(2, counted(20, 2)));
-    let target = || -> (&str, ArrayRef) { ("target", Arc::new(Int32Array::from_iter_values((0..20).map(|k| k % 2)))) };
+    let target =
+        || -> (&str, ArrayRef) { ("target", Arc::new(Int32Array::from_iter_values((0..20).map(|k| k % 2)))) };
     let part = || ("part", parts());
 
     check(refusal(vec![input(), part()], class), "no field `target`; the file has `input`, `part`");
@@ -321,7 +330,10 @@ fn what_is_wrong_with_a_column_is_said_with_its_name_and_row() {
     let huge: ArrayRef = Arc::new(Float64Array::from_iter_values((0..40).map(|_| 1e300)));
     check(refusal(vec![("input", fixed(2, huge)), target(), part()], class), "field `input[0]`");
     let some_null: ArrayRef = Arc::new(Float32Array::from_iter((0..40).map(|k| (k != 31).then_some(0.0))));
-    check(refusal(vec![("input", fixed(2, some_null)), target(), part()], class), "field `input[15]`: is missing");
+    check(
+        refusal(vec![("input", fixed(2, some_null)), target(), part()], class),
+        "field `input[15]`: is missing",
+    );
     let nulls = NullBuffer::from((0..20).map(|row| row != 6).collect::<Vec<_>>());
     let rows = FixedSizeListArray::new(item(DataType::Float32), 2, counted(20, 2), Some(nulls));
     check(refusal(vec![("input", Arc::new(rows)), target(), part()], class), "field `input[6]`: is missing");
@@ -332,32 +344,60 @@ fn what_is_wrong_with_a_column_is_said_with_its_name_and_row() {
     check(message, "field `input[9]`: has a list of 3 elements, the first row of the file 2");
     let empty = lists(&[0; 20], counted(0, 1));
     check(refusal(vec![("input", empty), target(), part()], class), "field `input[0]`: is an empty list");
-    check(refusal(vec![("input", words(&["x"; 20])), target(), part()], class), "holds Utf8; numbers are expected");
+    check(
+        refusal(vec![("input", words(&["x"; 20])), target(), part()], class),
+        "holds Utf8; numbers are expected",
+    );
     let number = ("input", counted(20, 1));
-    check(refusal(vec![number, target(), part()], class), "rows of shape [] are not channels and one or two axes");
+    check(
+        refusal(vec![number, target(), part()], class),
+        "rows of shape [] are not channels and one or two axes",
+    );
     let structs = StructArray::from(vec![(Arc::new(Field::new("a", DataType::Int32, true)), target().1)]);
     check(refusal(vec![("input", Arc::new(structs)), target(), part()], class), "numbers are expected");
-    check(refusal(vec![input(), target(), part()], r#""target_kind": "class", "input_shape": [3]"#), "which do not fill dataset.input_shape = [3]");
+    check(
+        refusal(vec![input(), target(), part()], r#""target_kind": "class", "input_shape": [3]"#),
+        "which do not fill dataset.input_shape = [3]",
+    );
 
     let missing: ArrayRef = Arc::new(Int64Array::from_iter((0..20).map(|k| (k != 4).then_some(k % 2))));
     check(refusal(vec![input(), ("target", missing), part()], class), "field `target[4]`: is missing (null)");
-    check(refusal(vec![input(), ("target", counted(20, 1)), part()], class), "whole numbers, text or Booleans are expected");
+    check(
+        refusal(vec![input(), ("target", counted(20, 1)), part()], class),
+        "whole numbers, text or Booleans are expected",
+    );
     check(refusal(vec![input(), ("target", words(&["a"; 20])), part()], class), "there is but one class, a");
     let named = r#""target_kind": "class", "labels": ["no", "yes"]"#;
-    let range: ArrayRef = Arc::new(Int64Array::from_iter_values((0..20).map(|k| if k == 11 { 2 } else { k % 2 })));
-    check(refusal(vec![input(), ("target", range), part()], named), "field `target[11]`: is class 2; the 2 names of `dataset.labels` are for 0 to 1");
+    let range: ArrayRef =
+        Arc::new(Int64Array::from_iter_values((0..20).map(|k| if k == 11 { 2 } else { k % 2 })));
+    check(
+        refusal(vec![input(), ("target", range), part()], named),
+        "field `target[11]`: is class 2; the 2 names of `dataset.labels` are for 0 to 1",
+    );
     let negative: ArrayRef = Arc::new(Int64Array::from_iter_values((0..20).map(|k| -(k % 2))));
     check(refusal(vec![input(), ("target", negative), part()], named), "field `target[1]`: is class -1");
     let other: Vec<&str> = (0..20).map(|k| if k == 3 { "maybe" } else { "no" }).collect();
     let other: DictionaryArray<Int32Type> = other.into_iter().collect();
-    check(refusal(vec![input(), ("target", Arc::new(other)), part()], named), "field `target[3]`: is \"maybe\", which is not among");
+    check(
+        refusal(vec![input(), ("target", Arc::new(other)), part()], named),
+        "field `target[3]`: is \"maybe\", which is not among",
+    );
 
     let odd: ArrayRef = Arc::new(Int64Array::from_iter_values((0..20).map(|k| k % 4)));
-    check(refusal(vec![input(), target(), ("part", odd)], class), "field `part[3]`: is `3`; train, validation or test");
+    check(
+        refusal(vec![input(), target(), ("part", odd)], class),
+        "field `part[3]`: is `3`; train, validation or test",
+    );
     let two = words(&["train", "test"].repeat(10));
-    check(refusal(vec![input(), target(), ("part", two)], class), "field `part`: no row is of the validation split");
+    check(
+        refusal(vec![input(), target(), ("part", two)], class),
+        "field `part`: no row is of the validation split",
+    );
     let field = r#""target_kind": "field""#;
-    check(refusal(vec![input(), ("target", fixed(3, counted(20, 3))), part()], field), "rows of shape [3] are no fields on the grid [2] of `input`");
+    check(
+        refusal(vec![input(), ("target", fixed(3, counted(20, 3))), part()], field),
+        "rows of shape [3] are no fields on the grid [2] of `input`",
+    );
 }
 
 #[test]
@@ -370,7 +410,10 @@ fn damaged_files_are_refused() {
         place.put("all.parquet", &whole[..length]);
         assert!(place.refusal(&place.dataset("parquet", more)).contains("all.parquet: "));
     }
-    place.put("all.parquet", &plain(vec![("input", fixed(8, counted(0, 8))), ("target", fixed(8, counted(0, 8)))]));
+    place.put(
+        "all.parquet",
+        &plain(vec![("input", fixed(8, counted(0, 8))), ("target", fixed(8, counted(0, 8)))]),
+    );
     assert!(place.refusal(&place.dataset("parquet", more)).contains("it has no rows"));
     place.put("all.parquet", &whole);
     let error = place
@@ -379,27 +422,35 @@ fn damaged_files_are_refused() {
     assert_eq!(error.kind(), ErrorKind::Configuration);
     assert!(error.to_string().contains("`dataset.test_fraction`: 0 of 30 samples is none"), "{error}");
     let shapes = r#""train_file": "all.parquet", "test_file": "other.parquet", "target_kind": "field""#;
-    place.put("other.parquet", &plain(vec![("input", fixed(4, counted(3, 4))), ("target", fixed(4, counted(3, 4)))]));
+    place.put(
+        "other.parquet",
+        &plain(vec![("input", fixed(4, counted(3, 4))), ("target", fixed(4, counted(3, 4)))]),
+    );
     let message = place.refusal(&place.dataset("parquet", shapes));
-    assert!(message.contains("other.parquet: field `input`: rows have shape [1, 4], those of the first file [1, 8]"), "{message}");
+    assert!(
+        message
+            .contains("other.parquet: field `input`: rows have shape [1, 4], those of the first file [1, 8]"),
+        "{message}"
+    );
 }
 
 fn archive(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
-    let members: Vec<Member<'_>> = members
-        .iter()
-        .map(|(name, bytes)| Member { name, bytes, deflated: name.starts_with('x') })
-        .collect();
+    let members: Vec<Member<'_>> =
+        members.iter().map(|(name, bytes)| Member { name, bytes, deflated: name.starts_with('x') }).collect();
     zip(&members)
 }
 
 #[test]
 fn archives_are_read_by_the_names_of_their_arrays() {
     let place = Place::new();
-    let x = |rows: usize| npy("|u1", false, &[rows, 4, 2], &(0..rows * 8).map(|k| k as u8).collect::<Vec<_>>());
+    let x =
+        |rows: usize| npy("|u1", false, &[rows, 4, 2], &(0..rows * 8).map(|k| k as u8).collect::<Vec<_>>());
     let y = |rows: usize| npy_i64(&[rows], &(0..rows).map(|k| 10 + k as i64 % 3).collect::<Vec<_>>());
     place.put("a.npz", &archive(&[("x.npy", x(20)), ("y.npy", y(20))]));
     let names = r#""input": "x", "target": "y", "target_kind": "class", "channels": "last""#;
-    let card = place.ingest(&place.dataset("npz", &format!(r#""file": "a.npz", {names}"#)), Protocol::Strict).unwrap();
+    let card = place
+        .ingest(&place.dataset("npz", &format!(r#""file": "a.npz", {names}"#)), Protocol::Strict)
+        .unwrap();
     assert_eq!(card.input.shape, [2, 4]);
     let Target::Class { labels, .. } = &card.target else { panic!() };
     assert_eq!(labels.as_slice(), ["10", "11", "12"]);
@@ -407,7 +458,8 @@ fn archives_are_read_by_the_names_of_their_arrays() {
 
     // Arrays for each split, with and without those for validation.
     let split = names.replace("\"x\"", "\"x_{split}\"").replace("\"y\"", "\"y_{split}\"");
-    let mut members = vec![("x_train.npy", x(12)), ("y_train.npy", y(12)), ("x_test.npy", x(3)), ("y_test.npy", y(3))];
+    let mut members =
+        vec![("x_train.npy", x(12)), ("y_train.npy", y(12)), ("x_test.npy", x(3)), ("y_test.npy", y(3))];
     place.put("b.npz", &archive(&members));
     let dataset = place.dataset("npz", &format!(r#""file": "b.npz", {split}"#));
     let card = place.ingest(&dataset, Protocol::Strict).unwrap();
@@ -426,7 +478,9 @@ fn wrong_archives_are_refused() {
     let place = Place::new();
     let refusal = |members: &[(&str, Vec<u8>)], more: &str| {
         place.put("a.npz", &archive(members));
-        place.refusal(&place.dataset("npz", &format!(r#""file": "a.npz", "input": "x", "target": "y", {more}"#)))
+        place.refusal(
+            &place.dataset("npz", &format!(r#""file": "a.npz", "input": "x", "target": "y", {more}"#)),
+        )
     };
     let x = |values: &[f32]| ("x.npy", npy_f32(&[values.len() / 2, 2], values));
     let good: Vec<f32> = (0..40).map(|k| k as f32).collect();

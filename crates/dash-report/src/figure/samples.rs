@@ -30,7 +30,12 @@ pub(crate) fn draw(samples: &[Sample]) -> Drawing {
     let mut drawing = Drawing::new(width, MARGIN + row * samples.len() as f64);
     for (number, sample) in samples.iter().enumerate() {
         let top = MARGIN + row * number as f64;
-        drawing.text("t", Anchor::Start, (MARGIN, top + 12.0), &shorten(&sample.title, (width / 7.0) as usize));
+        drawing.text(
+            "t",
+            Anchor::Start,
+            (MARGIN, top + 12.0),
+            &shorten(&sample.title, (width / 7.0) as usize),
+        );
         let mut left = MARGIN;
         for tensor in &sample.tensors {
             for (at, panel) in panels(tensor).iter().enumerate() {
@@ -284,7 +289,8 @@ mod tests {
         assert_eq!(&file[16..24], [0, 0, 0, 2, 0, 0, 0, 2]);
         let length = u32::from_be_bytes(file[33..37].try_into().unwrap()) as usize;
         let mut pixels = vec![];
-        std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(&file[41..41 + length]), &mut pixels).unwrap();
+        std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(&file[41..41 + length]), &mut pixels)
+            .unwrap();
         assert_eq!(pixels, [0, 68, 1, 84, 253, 231, 37, 0, 253, 231, 37, 255, 255, 255]);
     }
 
