@@ -191,6 +191,26 @@ impl Gemm {
         }
     }
 
+    /// The gradients of a tile's outputs with the distance of their rows: a part of the maps, or gathered
+    /// in `buffer`.
+    fn gradients<'a>(
+        tiling: &Tiling,
+        tile: &Tile,
+        (grad, side): (&'a [f32], Side),
+        buffer: &'a mut [f32],
+    ) -> (&'a [f32], usize) {
+        if let Some(start) = tiling.contiguous(tile, side.size[1]) {
+            return (&grad[side.map(tile.samples.start, 0) + start..], side.plane());
+        }
+        let len = tile.len();
+        for (channel, buffer) in buffer.chunks_exact_mut(len).take(side.count).enumerate() {
+            Self::rows_of(tiling, tile, side, channel, |at, count, _, row| {
+                buffer[row * count..][..count].copy_from_slice(&grad[at..at + count]);
+            });
+        }
+        (buffer, len)
+    }
+
     /// The gradients of the weights of one group.
     fn backward_weights(&self, x: &[f32], grad: &[f32], group: usize, dw: &mut [f32]) {
         let (p, tiling) = (&self.problem, &self.forward);
@@ -200,40 +220,40 @@ impl Gemm {
         let size = to.count * row;
         // The tiles are divided into parts, each summed in order; then the parts.
         let tiles = tiling.tiles.len();
-        let parts = tiles.min((PARTIALS / 4 / size.max(1)).clamp(2, 16));
-        let per_part = tiles.div_ceil(parts);
+        let per_part = tiles.div_ceil((PARTIALS / 4 / size.max(1)).clamp(2, 16));
+        let parts = tiles.div_ceil(per_part);
         let mut partial = Buffer::zeroed(parts * size);
         let local = || (Self::local(tiling, from, to.count), Buffer::stale(size));
-        partial.par_chunks_mut(size.max(1)).enumerate().for_each_init(local, |(local, sub), (part, sums)| {
-            let Local { matrix, results: grads } = local;
-            for tile in tiling.tiles.iter().skip(part * per_part).take(per_part) {
-                let (len, segment) = (tile.len(), tiling.segment(tile));
-                let terms = from.count * segment.taps.len();
-                let (matrix, matrix_row) = Self::matrix(tiling, tile, (x, from), matrix);
-                let (grads, grads_row) = match tiling.contiguous(tile, to.size[1]) {
-                    Some(start) => (&grad[to.map(tile.samples.start, 0) + start..], to.plane()),
-                    None => {
-                        for (channel, grads) in grads.chunks_exact_mut(len).take(to.count).enumerate() {
-                            Self::rows_of(tiling, tile, to, channel, |at, count, _, row| {
-                                grads[row * count..][..count].copy_from_slice(&grad[at..at + count]);
-                            });
-                        }
-                        (&**grads, len)
+        partial.par_chunks_mut(size.max(1)).zip(tiling.tiles.par_chunks(per_part)).for_each_init(
+            local,
+            |(local, sub), (sums, tiles)| {
+                let Local { matrix, results: grads } = local;
+                for tiles in tiles.chunk_by(|a, b| a.segment == b.segment) {
+                    let segment = &tiling.segments[tiles[0].segment];
+                    let terms = from.count * segment.taps.len();
+                    let whole = segment.taps.len() == taps;
+                    for (i, tile) in tiles.iter().enumerate() {
+                        let (matrix, matrix_row) = Self::matrix(tiling, tile, (x, from), matrix);
+                        let (grads, grads_row) = Self::gradients(tiling, tile, (grad, to), grads);
+                        let (buffer, row) = if whole { (&mut *sums, row) } else { (&mut **sub, terms) };
+                        multiply(
+                            [to.count, terms, tile.len()],
+                            Out::Own { buffer, row },
+                            (grads, [grads_row, 1]),
+                            (matrix, [1, matrix_row]),
+                            whole || i > 0,
+                        );
                     }
-                };
-                let (lhs, rhs) = ((grads, [grads_row, 1]), (matrix, [1, matrix_row]));
-                if segment.taps.len() == taps {
-                    multiply([to.count, row, len], Out::Own { buffer: sums, row }, lhs, rhs, true);
-                    continue;
+                    if whole || terms == 0 {
+                        continue;
+                    }
+                    let pairs = sub.chunks_exact(segment.taps.len());
+                    for (sums, pair) in sums.chunks_exact_mut(taps).zip(pairs) {
+                        segment.indices.iter().zip(pair).for_each(|(&index, value)| sums[index] += value);
+                    }
                 }
-                let own = Out::Own { buffer: sub, row: terms };
-                multiply([to.count, terms, len], own, lhs, rhs, false);
-                let pairs = sub.chunks_exact(segment.taps.len().max(1));
-                for (sums, pair) in sums.chunks_exact_mut(taps).zip(pairs) {
-                    segment.indices.iter().zip(pair).for_each(|(&index, value)| sums[index] += value);
-                }
-            }
-        });
+            },
+        );
         let (total, rest) = partial.split_at_mut(size);
         for part in rest.chunks_exact(size.max(1)) {
             total.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);

@@ -75,7 +75,7 @@ fn pieces(grid: &Grid, axis: usize) -> Vec<Range<usize>> {
     let covered: usize = live.iter().map(Range::len).sum();
     let share = covered as f64 / (count * shifts.len().max(1)) as f64;
     if share > WORTH_CUTTING || count < SHORTEST * (cuts.len() - 1) {
-        return vec![0..count];
+        cuts = vec![0, count];
     }
     cuts.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }

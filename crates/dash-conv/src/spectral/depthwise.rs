@@ -7,7 +7,8 @@
 use super::{
     Spectral,
     kernels::Kernels,
-    transform::{Transform, Work, load, place_rows, store, take_rows},
+    transform::{Transform, Work},
+    vectors::{load, place_rows, store, take_rows},
 };
 use crate::{
     buffer::{Buffer, odd},

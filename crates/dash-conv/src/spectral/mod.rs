@@ -2,7 +2,7 @@
 //!
 //! With the kernel's tap `o` at index `o mod N`, spectra obey `Y = X conj(W)`, `dX = G W` and
 //! `dW = conj(G) X` (section 4.3). Maps are cut into pieces ([`geometry`]); planes are transformed
-//! side by side in vector lanes ([`lanes`], [`crate::maps`], [`transform`]); then layers differ:
+//! side by side in vector lanes ([`lanes`], [`crate::maps`], [`transform`], [`vectors`]); then layers differ:
 //! [`depthwise`] or [`dense`].
 
 mod dense;
@@ -13,6 +13,7 @@ mod lanes;
 mod product;
 mod single;
 mod transform;
+mod vectors;
 
 use crate::{
     Error, Problem,

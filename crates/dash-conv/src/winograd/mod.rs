@@ -391,11 +391,11 @@ impl Winograd {
                 });
             });
         }
-        self.from_sums(&mut sums, group, dw);
+        self.taps_of_sums(&mut sums, group, dw);
     }
 
     /// The gradients of weights from those at points, `[point][input][output]`.
-    fn from_sums(&self, sums: &mut Buffer, group: usize, dw: &mut [f32]) {
+    fn taps_of_sums(&self, sums: &mut Buffer, group: usize, dw: &mut [f32]) {
         let (pass, lanes) = (&self.forward, self.lanes);
         let (inputs, outputs) = (self.input(group), self.output(group));
         let per_point = inputs.count * outputs.vectors * lanes;

@@ -36,10 +36,8 @@ pub(crate) fn batch_norm(
     let norm = BatchNorm { dims, moments: statistics.clone(), epsilon, relu };
     let input = x.value().clone();
     let y = norm.forward(&input, weight, bias)?;
-    // The output says only where the ReLU was at work: without one it need not be kept.
-    let output = if relu { y.clone() } else { input.clone() };
-    let y = x.map_with_parameters(OP, y, [weight, bias], move |grad, [weight, _], want_dx| {
-        norm.gradients([&input, &output, grad], weight, want_dx)
+    let y = x.map_with_parameters(OP, y, [weight, bias], move |grad, parameters, want_dx| {
+        norm.gradients([&input, grad], parameters, want_dx)
     })?;
     Ok((y, statistics))
 }
@@ -113,6 +111,17 @@ impl BatchNorm {
         1.0 / (variance + self.epsilon).sqrt()
     }
 
+    /// What is done to a channel.
+    fn affine(&self, channel: usize, weight: &[f32], bias: &[f32]) -> Affine {
+        let scale = f64::from(weight[channel]) * self.inverse_std(self.moments.variance[channel]);
+        Affine {
+            mean: self.moments.mean[channel] as f32,
+            scale: scale as f32,
+            bias: bias[channel],
+            relu: self.relu,
+        }
+    }
+
     fn forward(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let (_, c, n) = self.dims;
         let (values, weight, bias) = (Values::of(OP, x)?, Values::of(OP, weight)?, Values::of(OP, bias)?);
@@ -120,38 +129,35 @@ impl BatchNorm {
         let mut y = zeros(values.len());
         y.par_chunks_mut(n).zip(values.par_chunks(n)).with_min_len(planes_per_task(n)).enumerate().for_each(
             |(plane, (y, x))| {
-                let channel = plane % c;
-                let scale = f64::from(weight[channel]) * self.inverse_std(self.moments.variance[channel]);
-                let affine = Affine {
-                    mean: self.moments.mean[channel] as f32,
-                    scale: scale as f32,
-                    bias: bias[channel],
-                    floor: if self.relu { 0.0 } else { f32::NEG_INFINITY },
-                };
+                let affine = self.affine(plane % c, weight, bias);
                 kernels::run(Normalise { x, out: y, affine });
             },
         );
         Tensor::from_vec(y, x.shape(), x.device())
     }
 
-    /// Gradients in x (if wanted), weight and bias, given input, output (read only with a ReLU) and
-    /// the gradient of the output.
-    fn gradients(&self, [x, y, grad]: [&Tensor; 3], weight: &Tensor, want_dx: bool) -> Result<Gradients> {
+    /// Gradients in x (if wanted), weight and bias, given the input and the gradient of the output.
+    fn gradients(
+        &self,
+        [x, grad]: [&Tensor; 2],
+        [weight, bias]: [&Tensor; 2],
+        want_dx: bool,
+    ) -> Result<Gradients> {
         let moments = &self.moments;
         let (b, c, n) = self.dims;
-        let (x_values, y_values) = (Values::of(OP, x)?, Values::of(OP, y)?);
-        let (grad_values, weight_values) = (Values::of(OP, grad)?, Values::of(OP, weight)?);
-        let (x_, y_, g_) = (x_values.as_slice(), y_values.as_slice(), grad_values.as_slice());
-        let relu = self.relu;
-        let partial: Vec<(f64, f64)> = (x_.par_chunks(n), y_.par_chunks(n), g_.par_chunks(n))
+        let (x_values, grad_values) = (Values::of(OP, x)?, Values::of(OP, grad)?);
+        let (weights, biases) = (Values::of(OP, weight)?, Values::of(OP, bias)?);
+        let (x_, g_) = (x_values.as_slice(), grad_values.as_slice());
+        let (weights, biases) = (weights.as_slice(), biases.as_slice());
+        let partial: Vec<(f64, f64)> = (x_.par_chunks(n), g_.par_chunks(n))
             .into_par_iter()
             .with_min_len(planes_per_task(n))
             .enumerate()
-            .map(|(plane, (x, y, g))| {
+            .map(|(plane, (x, grad))| {
                 let mean = moments.mean[plane % c];
-                let near = mean as f32;
-                let (sum, product) = kernels::run(GradientSums { x, y, grad: g, mean: near, relu });
-                (sum, product + (f64::from(near) - mean) * sum)
+                let affine = self.affine(plane % c, weights, biases);
+                let (sum, product) = kernels::run(GradientSums { x, grad, affine });
+                (sum, product + (f64::from(affine.mean) - mean) * sum)
             })
             .collect();
         let totals: Vec<(f64, f64)> = per_channel(&partial, b, c).collect();
@@ -164,24 +170,21 @@ impl BatchNorm {
         if !want_dx {
             return Ok((None, parameters));
         }
-        let weights = weight_values.as_slice();
         let mut grad_x = zeros(x_.len());
-        (grad_x.par_chunks_mut(n), x_.par_chunks(n), y_.par_chunks(n), g_.par_chunks(n))
+        (grad_x.par_chunks_mut(n), x_.par_chunks(n), g_.par_chunks(n))
             .into_par_iter()
             .with_min_len(planes_per_task(n))
             .enumerate()
-            .for_each(|(plane, (out, x, y, g))| {
+            .for_each(|(plane, (out, x, g))| {
                 let channel = plane % c;
                 let (sum, with_x) = totals[channel];
                 let s = inverse_std[channel];
                 let factors = Factors {
-                    mean: moments.mean[channel] as f32,
-                    scale: (f64::from(weights[channel]) * s) as f32,
+                    affine: self.affine(channel, weights, biases),
                     shift: (sum / moments.count as f64) as f32,
                     slope: (s * s * with_x / moments.count as f64) as f32,
-                    relu,
                 };
-                kernels::run(InputGradient { planes: [x, y, g], out, factors });
+                kernels::run(InputGradient { planes: [x, g], out, factors });
             });
         Ok((Some(Tensor::from_vec(grad_x, x.shape(), device)?), parameters))
     }

@@ -127,29 +127,16 @@ impl WithSimd for Deviations<'_> {
 /// Sums of the gradient that passes the ReLU, and of its products with `x - mean`.
 pub(super) struct GradientSums<'a> {
     pub(super) x: &'a [f32],
-    pub(super) y: &'a [f32],
     pub(super) grad: &'a [f32],
-    pub(super) mean: f32,
-    pub(super) relu: bool,
+    pub(super) affine: Affine,
 }
 
-/// The gradient behind a ReLU whose output is `y`.
-#[inline(always)]
-fn through<S: Simd>(simd: S, relu: bool, y: S::f32s, grad: S::f32s) -> S::f32s {
-    let zero = simd.splat_f32s(0.0);
-    if relu { simd.select_f32s(simd.less_than_or_equal_f32s(y, zero), zero, grad) } else { grad }
-}
-
-struct GradientTerms {
-    mean: f32,
-    relu: bool,
-}
-
-impl Terms<3> for GradientTerms {
+impl Terms<2> for Affine {
     #[inline(always)]
-    fn of<S: Simd>(&self, simd: S, [x, y, grad]: [S::f32s; 3], _: usize) -> [S::f32s; 2] {
-        let grad = through(simd, self.relu, y, grad);
-        [grad, simd.mul_f32s(grad, simd.sub_f32s(x, simd.splat_f32s(self.mean)))]
+    fn of<S: Simd>(&self, simd: S, [x, grad]: [S::f32s; 2], _: usize) -> [S::f32s; 2] {
+        let centred = simd.sub_f32s(x, simd.splat_f32s(self.mean));
+        let grad = self.through(simd, centred, grad);
+        [grad, simd.mul_f32s(grad, centred)]
     }
 }
 
@@ -158,7 +145,7 @@ impl WithSimd for GradientSums<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> (f64, f64) {
-        sums(simd, [self.x, self.y, self.grad], &GradientTerms { mean: self.mean, relu: self.relu })
+        sums(simd, [self.x, self.grad], &self.affine)
     }
 }
 
@@ -179,7 +166,7 @@ fn map<S: Simd, const N: usize>(simd: S, planes: [&[f32]; N], out: &mut [f32], f
     }
 }
 
-/// `(x - mean) scale + bias`, and at least `floor`; NaN passes, so that a diverged network does not
+/// `(x - mean) scale + bias`, with a ReLU not below zero; NaN passes, so that a diverged network does not
 /// look healthy.
 pub(super) struct Normalise<'a> {
     pub(super) x: &'a [f32],
@@ -187,20 +174,43 @@ pub(super) struct Normalise<'a> {
     pub(super) affine: Affine,
 }
 
+#[derive(Clone, Copy)]
 pub(super) struct Affine {
     pub(super) mean: f32,
     pub(super) scale: f32,
     pub(super) bias: f32,
-    pub(super) floor: f32,
+    pub(super) relu: bool,
+}
+
+impl Affine {
+    /// The value before a ReLU, from `x - mean`.
+    #[inline(always)]
+    fn value<S: Simd>(&self, simd: S, centred: S::f32s) -> S::f32s {
+        simd.mul_add_f32s(centred, simd.splat_f32s(self.scale), simd.splat_f32s(self.bias))
+    }
+
+    /// The gradient behind the ReLU, if there is one: the sign of its input is worked out again, as it
+    /// was, which costs less than reading its output from memory.
+    #[inline(always)]
+    fn through<S: Simd>(&self, simd: S, centred: S::f32s, grad: S::f32s) -> S::f32s {
+        if !self.relu {
+            return grad;
+        }
+        let zero = simd.splat_f32s(0.0);
+        let stopped = simd.less_than_or_equal_f32s(self.value(simd, centred), zero);
+        simd.select_f32s(stopped, zero, grad)
+    }
 }
 
 impl Map<1> for Affine {
     #[inline(always)]
     fn of<S: Simd>(&self, simd: S, [x]: [S::f32s; 1]) -> S::f32s {
-        let floor = simd.splat_f32s(self.floor);
-        let centred = simd.sub_f32s(x, simd.splat_f32s(self.mean));
-        let value = simd.mul_add_f32s(centred, simd.splat_f32s(self.scale), simd.splat_f32s(self.bias));
-        simd.select_f32s(simd.less_than_f32s(value, floor), floor, value)
+        let value = self.value(simd, simd.sub_f32s(x, simd.splat_f32s(self.mean)));
+        if !self.relu {
+            return value;
+        }
+        let zero = simd.splat_f32s(0.0);
+        simd.select_f32s(simd.less_than_f32s(value, zero), zero, value)
     }
 }
 
@@ -215,26 +225,25 @@ impl WithSimd for Normalise<'_> {
 
 /// `scale (g - shift - (x - mean) slope)` with g the gradient that passes the ReLU.
 pub(super) struct InputGradient<'a> {
-    pub(super) planes: [&'a [f32]; 3],
+    pub(super) planes: [&'a [f32]; 2],
     pub(super) out: &'a mut [f32],
     pub(super) factors: Factors,
 }
 
 pub(super) struct Factors {
-    pub(super) mean: f32,
-    pub(super) scale: f32,
+    /// What the forward pass did.
+    pub(super) affine: Affine,
     pub(super) shift: f32,
     pub(super) slope: f32,
-    pub(super) relu: bool,
 }
 
-impl Map<3> for Factors {
+impl Map<2> for Factors {
     #[inline(always)]
-    fn of<S: Simd>(&self, simd: S, [x, y, grad]: [S::f32s; 3]) -> S::f32s {
-        let grad = simd.sub_f32s(through(simd, self.relu, y, grad), simd.splat_f32s(self.shift));
-        let centred = simd.sub_f32s(x, simd.splat_f32s(self.mean));
+    fn of<S: Simd>(&self, simd: S, [x, grad]: [S::f32s; 2]) -> S::f32s {
+        let centred = simd.sub_f32s(x, simd.splat_f32s(self.affine.mean));
+        let grad = simd.sub_f32s(self.affine.through(simd, centred, grad), simd.splat_f32s(self.shift));
         let rest = simd.negate_mul_add_f32s(centred, simd.splat_f32s(self.slope), grad);
-        simd.mul_f32s(simd.splat_f32s(self.scale), rest)
+        simd.mul_f32s(simd.splat_f32s(self.affine.scale), rest)
     }
 }
 
