@@ -264,6 +264,56 @@ fn bad_data_is_refused_and_leaves_nothing_half_written() {
         .failed(4, &["challenge2017.pkl", "os.system"]);
 }
 
+/// A pipeline over sets of labels. The archive is made by `tests/fixtures/motifs.py`.
+const MOTIFS: &str = r#"name = "motifs"
+dataset = { recipe = "deepsea", raw = "raw", file = "motifs.npz", labels = ["GATA", "TTT"] }
+task = { loss = { kind = "binary-cross-entropy", positive_weight = 2 }, metric = { kind = "auroc" }, batch_average = 8 }
+search = { backbone = { kind = "resnet1d" }, kernel_sizes = [3, 5], dilations = [1, 2], epochs = 1, batch_size = 16 }
+retrain = { epochs = 6, batch_size = 16 }
+
+[tune]
+epochs = 1
+batch_size = 16
+learning_rates = [0.05]
+dropouts = [0.0]
+weight_decays = [5e-4]
+momenta = [0.9]
+"#;
+
+#[test]
+fn sets_of_labels_go_from_an_archive_to_a_report() {
+    let bench = bench();
+    bench.write("motifs.toml", MOTIFS.as_bytes());
+    bench.write("raw/motifs.npz", include_bytes!("fixtures/motifs.npz"));
+    bench.run(&["run", "motifs.toml"]).well();
+    let card = bench.json("runs/motifs/dataset/dataset.json");
+    assert_eq!(card["input"]["shape"], serde_json::json!([4, 32]));
+    assert_eq!(card["target"]["labels"], serde_json::json!(["GATA", "TTT"]));
+    assert_eq!(card["splits"]["train"]["rows"], 96);
+    // As the script printed.
+    assert_eq!(card["splits"]["test"]["class_counts"], serde_json::json!([18, 13]));
+    let rows = bench.json("reports/motifs/results.json");
+    let metrics: Vec<&str> = rows.as_array().unwrap().iter().map(|r| r["metric"].as_str().unwrap()).collect();
+    assert_eq!(metrics, ["auroc", "auroc (mean over batches of 8)"]);
+    for row in rows.as_array().unwrap() {
+        assert_eq!((&row["lower_is_better"], &row["split"]), (&true.into(), &"test".into()));
+        assert!((0.0..=1.0).contains(&row["value"].as_f64().unwrap()));
+    }
+    let page = std::fs::read_to_string(bench.path("reports/motifs/index.html")).unwrap();
+    for words in ["1 − AUROC", "batch by batch"] {
+        assert!(page.contains(words), "{words}");
+    }
+    // Another number of batches is another result; nothing else is run again.
+    let again = bench.run(&["run", "motifs.toml", "--set", "task.batch_average=10"]).well();
+    assert_eq!(stages(&again, "started"), ["motifs/0 retrain", "motifs report"]);
+
+    let unfit = bench.run(&["run", "motifs.toml", "--set", "task.metric={ kind = 'macro-f1' }"]);
+    unfit.failed(3, &["task.metric: macro-f1 does not fit: deepsea predicts labels; use auroc or"]);
+    bench.write("raw/motifs.npz", &include_bytes!("fixtures/motifs.npz")[..900]);
+    bench.run(&["run", "motifs.toml"]).failed(4, &["motifs.npz", "hint: "]);
+    assert_eq!(bench.json("runs/motifs/dataset/dataset.json"), card);
+}
+
 #[test]
 fn a_second_process_on_the_same_run_is_refused() {
     let bench = tiny();

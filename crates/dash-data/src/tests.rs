@@ -15,6 +15,8 @@ use std::{
     sync::Mutex,
 };
 
+mod deepsea;
+
 /// A folder for one test.
 struct Place(tempfile::TempDir);
 

@@ -143,6 +143,34 @@ mod tests {
         assert_eq!(value(Metric::AveragePrecision, &far, &[0, 0, 1, 1]), 0.0);
     }
 
+    /// scikit-learn 1.9.1:
+    ///
+    ///     i, k = np.mgrid[:60, :5]
+    ///     s = (i * 37 + k * 11) % 17 / 8 - 1
+    ///     y = (i * i * 13 + k * 7 + i) % 5 < 2
+    ///     y[:, 3], y[:, 4] = False, True
+    ///     [roc_auc_score(y[:, c], s[:, c]) for c in range(3)]
+    ///     [average_precision_score(y[:, c], s[:, c]) for c in (0, 1, 2, 4)]
+    #[test]
+    fn values_of_scikit_learn() {
+        let each = || (0..60u32).flat_map(|i| (0..5u32).map(move |k| (i, k)));
+        let logits: Vec<f32> = each().map(|(i, k)| ((i * 37 + k * 11) % 17) as f32 / 8.0 - 1.0).collect();
+        let label = |(i, k)| match k {
+            3 => 0,
+            4 => 1,
+            _ => u8::from((i * i * 13 + k * 7 + i) % 5 < 2),
+        };
+        let labels: Vec<u8> = each().map(label).collect();
+        for (metric, expected) in [
+            (Metric::Auroc, &[0.5613425925925926, 0.5734953703703703, 0.5685763888888888][..]),
+            (Metric::AveragePrecision, &[0.460578022041092, 0.4484389519495739, 0.26154110272612324, 1.0]),
+        ] {
+            let mean = expected.iter().sum::<f64>() / expected.len() as f64;
+            let value = scores(metric, 5, &logits, &labels).value();
+            assert!((value - (1.0 - mean)).abs() < 1e-14, "{metric:?}: {value}");
+        }
+    }
+
     #[test]
     fn labels_without_a_value_are_left_out() {
         // Label 0 is everywhere, label 1 nowhere, label 2 ranks 3 of 4 pairs right.
