@@ -1,6 +1,8 @@
 //! The binary from the outside: results, reuse, bad input, exit codes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod data;
+
 use dash_tests::{Bench, Ran, TINY};
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -5,11 +5,16 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 use dash_conv::{Planner, Policy};
+use dash_core::card::Split;
+use dash_data::RawTask;
 use dash_pipeline::{
     DeviceChoice,
     bench::{TASKS, TaskShape},
 };
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{
+    num::{NonZeroU16, NonZeroUsize},
+    path::PathBuf,
+};
 
 /// Differentiable architecture search for any kind of data: from pipeline files to a report.
 #[derive(Debug, Parser)]
@@ -87,6 +92,109 @@ pub(crate) enum Data {
     /// Convert or simulate the dataset of a pipeline, without any training
     #[command(after_help = "Example:\n  dash-nas data ingest pipelines/ecg.toml")]
     Ingest(Ingest),
+    /// List the benchmark's raw files: sizes, terms, where they come from, and which are here
+    #[command(after_help = "Example:\n  dash-nas data list --raw data/raw")]
+    List(DataList),
+    /// Copy a task's raw files from a folder into the raw folder, and record or compare their hashes
+    #[command(after_help = "Example:\n  dash-nas data fetch ecg --from ~/Downloads")]
+    Fetch(Fetch),
+    /// Show what a dataset holds: shapes, ranges, histograms, classes, and pictures of samples
+    #[command(after_help = "\
+Examples:
+  dash-nas data inspect pipelines/ecg.toml --samples ecg.svg
+  dash-nas data inspect runs/ecg/dataset --split test --format json")]
+    Inspect(Inspect),
+    /// Hash the files of a dataset again and compare them with its card; for a pipeline file also the
+    /// raw files
+    #[command(after_help = "Example:\n  dash-nas data verify runs/ecg/dataset")]
+    Verify(Verify),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DataList {
+    /// The folder that holds the raw folders of all tasks
+    #[arg(long, value_name = "DIR", default_value = "data/raw")]
+    pub(crate) raw: PathBuf,
+    /// What is printed on standard output
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Fetch {
+    /// The task
+    #[arg(value_parser = raw_task)]
+    pub(crate) task: RawTask,
+    /// The folder that holds the files, or a folder in it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: PathBuf,
+    /// The folder that holds the raw folders of all tasks
+    #[arg(long, value_name = "DIR", default_value = "data/raw")]
+    pub(crate) raw: PathBuf,
+    /// What is printed on standard output
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    pub(crate) format: Format,
+}
+
+fn raw_task(name: &str) -> Result<RawTask, String> {
+    let tasks = dash_data::catalogue().map_err(|e| e.to_string())?;
+    let names: Vec<String> = tasks.iter().map(|task| task.recipe.clone()).collect();
+    tasks
+        .into_iter()
+        .find(|task| task.recipe == name)
+        .ok_or_else(|| format!("there is no such task; the tasks are {}", names.join(", ")))
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Inspect {
+    /// Folder of a dataset, or a pipeline file whose dataset was made
+    pub(crate) dataset: PathBuf,
+    /// Only this split
+    #[arg(long, value_enum)]
+    pub(crate) split: Option<DataSplit>,
+    /// Intervals of the histograms
+    #[arg(long, value_name = "N", default_value = "24")]
+    pub(crate) bins: NonZeroU16,
+    /// Draw samples of the training split, or of --split, into this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) samples: Option<PathBuf>,
+    /// How many samples are drawn
+    #[arg(long, value_name = "N", default_value = "6")]
+    pub(crate) count: NonZeroU16,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// Folder of a dataset, or a pipeline file whose dataset was made
+    pub(crate) dataset: PathBuf,
+    #[command(flatten)]
+    pub(crate) changes: Changes,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DataSplit {
+    /// What weights are trained on
+    Train,
+    /// What hyperparameters and checkpoints are chosen on
+    Validation,
+    /// What results are reported on
+    Test,
+}
+
+impl From<DataSplit> for Split {
+    fn from(split: DataSplit) -> Split {
+        match split {
+            DataSplit::Train => Split::Train,
+            DataSplit::Validation => Split::Validation,
+            DataSplit::Test => Split::Test,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

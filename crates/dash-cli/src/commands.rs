@@ -2,6 +2,7 @@
 
 use crate::{
     args::{self, Args, BenchStage, Command, Data, Format, Pattern},
+    data,
     error::Error,
     files, output, progress,
 };
@@ -35,6 +36,10 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
             output::outcome(&outcome, args.folders.format)
         }
         Command::Data(Data::Ingest(args)) => ingest(&args),
+        Command::Data(Data::List(args)) => data::list(&args),
+        Command::Data(Data::Fetch(args)) => data::fetch(&args),
+        Command::Data(Data::Inspect(args)) => data::inspect(&args),
+        Command::Data(Data::Verify(args)) => data::verify(&args),
         Command::Bench(args) => time(&args),
         Command::Schema => Ok(io::stdout().write_all(dash_core::load::schema().as_bytes())?),
         Command::Completions { shell } => {

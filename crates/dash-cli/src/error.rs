@@ -1,6 +1,7 @@
 //! All errors that reach the terminal.
 
 use dash_core::error::{Classify, ErrorKind};
+use dash_data::Checked;
 use std::{io, path::PathBuf};
 
 /// Failures of the program.
@@ -19,12 +20,24 @@ pub(crate) enum Error {
     Report(#[from] dash_report::Error),
     #[error(transparent)]
     Store(#[from] dash_store::Error),
+    #[error(transparent)]
+    Data(#[from] dash_data::Error),
+    /// The dataset of a pipeline was not made yet.
+    #[error("{folder}: there is no dataset of {file} yet", folder = folder.display(), file = file.display())]
+    NoDataset { folder: PathBuf, file: PathBuf },
+    /// Files are not what is written down about them.
+    #[error("{}", .files.iter().map(damage).collect::<Vec<_>>().join("\n"))]
+    Damaged { files: Vec<Checked> },
     #[error("cannot start the worker threads: {reason}")]
     Threads { reason: String },
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+fn damage(file: &Checked) -> String {
+    format!("{}: {}", file.path.display(), file.problem.as_deref().unwrap_or("damaged"))
 }
 
 impl Error {
@@ -34,6 +47,7 @@ impl Error {
             Error::Pipeline(e) => Some(e),
             Error::Report(e) => Some(e),
             Error::Store(e) => Some(e),
+            Error::Data(e) => Some(e),
             _ => None,
         }
     }
@@ -53,6 +67,7 @@ impl Classify for Error {
         match self {
             Error::Read { .. } | Error::Nested { .. } => ErrorKind::Configuration,
             Error::Threads { .. } | Error::Output(_) => ErrorKind::Device,
+            Error::NoDataset { .. } | Error::Damaged { .. } => ErrorKind::Data,
             Error::Json(_) => ErrorKind::Internal,
             other => other.classified().map_or(ErrorKind::Internal, Classify::kind),
         }
@@ -64,6 +79,12 @@ impl Classify for Error {
                 Some("pipeline files of the benchmark are in pipelines/".into())
             }
             Error::Nested { .. } => Some("list the pipeline files themselves".into()),
+            Error::NoDataset { file, .. } => {
+                Some(format!("make it: dash-nas data ingest {}", file.display()))
+            }
+            Error::Damaged { .. } => {
+                Some("remove the dataset folder and make it again from good raw files".into())
+            }
             other => other.classified().and_then(Classify::hint),
         }
     }

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod data;
 mod error;
 mod files;
 mod output;

@@ -217,14 +217,14 @@ fn action(action: Action) -> &'static str {
     }
 }
 
-fn table(heads: &[&str]) -> Table {
+pub(crate) fn table(heads: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(heads.to_vec());
     table
 }
 
-fn document(value: &Value) -> Result<(), Error> {
+pub(crate) fn document(value: &Value) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, value)?;
     Ok(writeln!(out)?)

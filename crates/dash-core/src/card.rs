@@ -1,5 +1,6 @@
 //! The card of a dataset: `dataset.json`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
@@ -142,7 +143,8 @@ pub enum Target {
 }
 
 /// What a dataset asks a network to predict, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum TargetKind {
     /// One class per sample.
     Class,

@@ -1,8 +1,10 @@
 //! The types of a pipeline file. Every key has a documented meaning and a default that is the
 //! published protocol's value where there is one.
 
+mod own;
 mod points;
 
+pub use own::{Channels, OwnData, SPLIT_PLACEHOLDER};
 pub use points::{Cifar100, Ninapro, Satellite, Spherical};
 
 use crate::card::TargetKind;
@@ -113,6 +115,10 @@ pub enum Dataset {
     Cifar100(Cifar100),
     /// CIFAR-100 projected onto the sphere.
     Spherical(Spherical),
+    /// Your own data in numpy archives.
+    Npz(OwnData),
+    /// Your own data in Parquet files.
+    Parquet(OwnData),
 }
 
 impl Dataset {
@@ -126,6 +132,8 @@ impl Dataset {
             Dataset::Ninapro(_) => "ninapro",
             Dataset::Cifar100(_) => "cifar100",
             Dataset::Spherical(_) => "spherical",
+            Dataset::Npz(_) => "npz",
+            Dataset::Parquet(_) => "parquet",
         }
     }
 }

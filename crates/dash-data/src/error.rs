@@ -17,6 +17,16 @@ pub enum Error {
         /// What is missing, and what was found instead.
         problem: String,
     },
+    /// A file is not the one that was seen before under its name.
+    #[error("{}: sha256 is {found}, {recorded} was recorded", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// The hash on record.
+        recorded: String,
+        /// The hash that it has.
+        found: String,
+    },
     /// The system refused to read a file.
     #[error("{}: {source}", path.display())]
     Io {
@@ -110,6 +120,14 @@ pub enum Error {
         available: usize,
         /// The keys of the pipeline file that ask for them.
         keys: &'static str,
+    },
+    /// A raw Parquet file is damaged, or of a kind that is not read.
+    #[error("{}: {problem}", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
     },
     /// The pipeline file asks for something impossible.
     #[error("`{key}`: {problem}")]
@@ -222,8 +240,16 @@ impl Classify for Error {
                 "put the benchmark's files there, or point `dataset.raw` at their folder (a relative \
                  path starts at the current directory)"
             }
+            Error::Changed { .. } => {
+                "get the file again; if the new one is meant, remove its entry from sha256.json in the \
+                 raw folder"
+            }
             Error::Io { .. } => "check that the file exists and may be read",
-            Error::Pickle { .. } | Error::Matlab { .. } | Error::Npy { .. } | Error::Packed { .. } => {
+            Error::Pickle { .. }
+            | Error::Matlab { .. }
+            | Error::Npy { .. }
+            | Error::Packed { .. }
+            | Error::Table { .. } => {
                 "the file may be incomplete: compare its size and checksum with the source, and fetch it \
                  again"
             }

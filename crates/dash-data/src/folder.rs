@@ -18,20 +18,7 @@ pub struct DatasetFolder {
 impl DatasetFolder {
     /// Opens the folder and compares its card with the columns and row counts of its Parquet files.
     pub fn open(path: &Path) -> Result<DatasetFolder, Error> {
-        let card_path = path.join("dataset.json");
-        let text = std::fs::read(&card_path).map_err(Error::io(&card_path))?;
-        let value: serde_json::Value = serde_json::from_slice(&text)
-            .map_err(|e| Error::dataset(&card_path, format!("is not JSON: {e}")))?;
-        // The version first: the card of another version may not even parse.
-        let format = value.get("format").and_then(serde_json::Value::as_u64);
-        if format != Some(Card::FORMAT.into()) {
-            let found = format.map_or("no format number".to_owned(), |f| format!("format {f}"));
-            let problem = format!("has {found}, this program reads format {}", Card::FORMAT);
-            return Err(Error::dataset(&card_path, problem));
-        }
-        let card: Card = serde_json::from_value(value)
-            .map_err(|e| Error::dataset(&card_path, format!("is no card: {e}")))?;
-        check(&card).map_err(|problem| Error::dataset(&card_path, problem))?;
+        let card = read_card(path)?;
         let folder = DatasetFolder { path: path.to_owned(), card, splits: [const { OnceLock::new() }; 3] };
         for split in Split::ALL {
             cache::check_parquet(&folder.parquet(split), &folder.card, folder.info(split)?)?;
@@ -80,6 +67,25 @@ impl DatasetFolder {
             Error::dataset(&self.path.join("dataset.json"), problem)
         })
     }
+}
+
+/// Reads and checks the card of a dataset folder.
+pub(crate) fn read_card(path: &Path) -> Result<Card, Error> {
+    let card_path = path.join("dataset.json");
+    let text = std::fs::read(&card_path).map_err(Error::io(&card_path))?;
+    let value: serde_json::Value =
+        serde_json::from_slice(&text).map_err(|e| Error::dataset(&card_path, format!("is not JSON: {e}")))?;
+    // The version first: the card of another version may not even parse.
+    let format = value.get("format").and_then(serde_json::Value::as_u64);
+    if format != Some(Card::FORMAT.into()) {
+        let found = format.map_or("no format number".to_owned(), |f| format!("format {f}"));
+        let problem = format!("has {found}, this program reads format {}", Card::FORMAT);
+        return Err(Error::dataset(&card_path, problem));
+    }
+    let card: Card =
+        serde_json::from_value(value).map_err(|e| Error::dataset(&card_path, format!("is no card: {e}")))?;
+    check(&card).map_err(|problem| Error::dataset(&card_path, problem))?;
+    Ok(card)
 }
 
 /// What a card must fulfil for its rows to be readable.

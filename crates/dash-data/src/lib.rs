@@ -32,25 +32,34 @@ pub mod pickle;
 
 mod batch;
 mod cache;
+mod catalogue;
 mod cifar;
 mod darcy;
 mod deepsea;
 mod ecg;
 mod error;
+mod fetch;
 mod folder;
+mod inspect;
 mod map;
 mod ninapro;
+mod own;
 mod packed;
 mod points;
 mod recipe;
 mod satellite;
 mod spherical;
 mod table;
+mod verify;
 
 pub use batch::{Batch, BatchTarget, SplitData};
+pub use catalogue::{Present, RawFile, RawTask, catalogue};
 pub use error::Error;
+pub use fetch::{Fetched, HASHES_FILE, import};
 pub use folder::DatasetFolder;
+pub use inspect::{Histogram, LabelCount, Moments, SplitSummary, TensorSummary};
 pub use recipe::{ingest, sources};
+pub use verify::{Checked, verify, verify_sources};
 
 #[cfg(test)]
 mod testing;

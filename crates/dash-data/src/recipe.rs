@@ -1,7 +1,7 @@
 //! What all recipes share: choosing the recipe, source files, splits, the card.
 
 use crate::{
-    Error, cifar, darcy, deepsea, ecg, ninapro, satellite, spherical,
+    Error, cifar, darcy, deepsea, ecg, ninapro, own, satellite, spherical,
     table::{Layout, Row, SplitWriter},
 };
 use dash_core::{
@@ -34,6 +34,8 @@ pub fn ingest(
         Dataset::Ninapro(config) => ninapro::ingest(config, protocol, staging, listener),
         Dataset::Cifar100(config) => cifar::ingest(config, protocol, staging, listener),
         Dataset::Spherical(config) => spherical::ingest(config, protocol, staging, listener),
+        Dataset::Npz(config) => own::ingest(config, own::Kind::Npz, protocol, staging, listener),
+        Dataset::Parquet(config) => own::ingest(config, own::Kind::Parquet, protocol, staging, listener),
     }
 }
 
@@ -47,6 +49,7 @@ pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
         Dataset::Ninapro(config) => ninapro::sources(config),
         Dataset::Cifar100(config) => cifar::sources(config),
         Dataset::Spherical(config) => spherical::source(config).map(|path| vec![path]),
+        Dataset::Npz(config) | Dataset::Parquet(config) => own::sources(config),
     }
 }
 

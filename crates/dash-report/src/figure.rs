@@ -7,6 +7,7 @@ mod axis;
 pub(crate) mod chart;
 pub(crate) mod curves;
 pub(crate) mod pattern;
+pub(crate) mod samples;
 pub(crate) mod softmax;
 pub(crate) mod time;
 
@@ -106,6 +107,21 @@ impl Drawing {
         let dash = if dash.is_empty() { String::new() } else { format!(" stroke-dasharray=\"{dash}\"") };
         self.body += &format!("<path class=\"curve {class}\" d=\"{path}\"{dash}");
         self.close("path", title);
+    }
+
+    /// A PNG file as a picture; its pixels stay sharp.
+    fn image(&mut self, png: &[u8], at: (f64, f64), size: (f64, f64), title: &str) {
+        use base64::Engine;
+        self.body += &format!(
+            "<image x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" preserveAspectRatio=\"none\" \
+             style=\"image-rendering: pixelated\" href=\"data:image/png;base64,{}\"",
+            n(at.0),
+            n(at.1),
+            n(size.0),
+            n(size.1),
+            base64::engine::general_purpose::STANDARD.encode(png)
+        );
+        self.close("image", title);
     }
 
     fn close(&mut self, element: &str, title: &str) {

@@ -37,6 +37,7 @@ mod latex;
 mod markdown;
 pub mod number;
 mod page;
+pub mod samples;
 mod summary;
 mod table;
 mod tidy;

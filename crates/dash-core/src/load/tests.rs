@@ -95,7 +95,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "recipe = \"darcy-flow\"",
             "recipe = \"darci-flow\"",
-            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of darcy-flow, deepsea, ecg, satellite, ninapro, cifar100, spherical; did you mean `darcy-flow`?",
+            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of darcy-flow, deepsea, ecg, satellite, ninapro, cifar100, spherical, npz, parquet; did you mean `darcy-flow`?",
         ),
         (
             "subsample = 2",
@@ -221,6 +221,56 @@ fn losses_and_metrics_must_suit_the_target() {
         let found = refusal("binary-cross-entropy", "auroc", &[set]);
         assert_eq!(found, format!("--set {set}: {message}"));
     }
+}
+
+#[test]
+fn own_data_says_what_it_predicts_and_where_its_samples_are() {
+    let text = "name = \"o\"\ndataset = { recipe = \"npz\", raw = \"x\", file = \"a.npz\", target_kind = \"class\" }\n\
+                [task]\nloss = { kind = \"cross-entropy\" }\nmetric = { kind = \"macro-f1\" }";
+    let p = load(text, &[]).unwrap();
+    assert_eq!(p.dataset.recipe(), "npz");
+    // Only the data says how many axes it has, unless the file does.
+    assert!(load(text, &["retrain.backbone={ kind = \"wrn\" }"]).is_ok());
+    assert!(load(text, &["dataset.input_shape=[3, 8, 8]", "retrain.backbone={ kind = \"wrn\" }"]).is_ok());
+    let refusal = |sets: &[&str]| load(text, sets).unwrap_err().to_string();
+    let cases: [(&[&str], &str); 12] = [
+        (
+            &["task.loss.kind=relative-l2"],
+            "task.loss: relative-l2 does not fit: npz predicts a class; use cross-entropy",
+        ),
+        (
+            &["dataset.input_shape=[8, 8]", "retrain.backbone={ kind = \"wrn\" }"],
+            "wrn needs 2-D data, npz is 1-D",
+        ),
+        (&["dataset.input_shape=[1, 2, 3, 4]"], "must have one or two spatial axes beside the channels"),
+        (&["dataset.input_shape=[0]"], "dataset.input_shape[0]: must be from 1"),
+        (&["dataset.train_file=b"], "`file` and files per split exclude each other"),
+        (&["dataset.target_kind=kind"], "unknown value \"kind\", expected one of class, labels, field"),
+        (&["dataset.test_fraction=0.95"], "leaves no training samples"),
+        (&["dataset.validation_fraction=1"], "must be at least 0 and less than 1, found 1"),
+        (&["dataset.input=x_{split}"], "`{split}` must be in the names of both"),
+        (&["dataset.labels=[\"a\", \"a\"]"], "the name \"a\" is given twice"),
+        (&["dataset.standardise_target=true"], "dataset.standardise_target: has a meaning only for fields"),
+        (&["dataset.target_shape=[3]"], "dataset.target_shape: has a meaning only for fields"),
+    ];
+    for (sets, words) in cases {
+        let message = refusal(sets);
+        assert!(message.contains(words), "{message}");
+    }
+    let field = text
+        .replace("class\"", "field\"")
+        .replace("cross-entropy", "relative-l2")
+        .replace("macro-f1", "relative-l2");
+    let message = load(&field, &["task.decode_target=true"]).unwrap_err().to_string();
+    assert!(message.contains("there is no scaling to decode: set dataset.standardise_target"), "{message}");
+    let parts = text.replace("file = \"a.npz\"", "train_file = \"a.npz\"");
+    let message = load(&parts, &[]).unwrap_err().to_string();
+    assert!(message.contains("both `train_file` and `test_file` must be given"), "{message}");
+    let parquet = text.replace("\"npz\"", "\"parquet\"");
+    let names = ["dataset.input=x_{split}", "dataset.target=y_{split}"];
+    assert!(load(text, &names).is_ok());
+    let message = load(&parquet, &names).unwrap_err().to_string();
+    assert!(message.contains("only for the arrays of an npz archive"), "{message}");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::{Found, tree::Node};
 use crate::{
     card::TargetKind,
     pipeline::{
-        Augment, Backbone, Cifar100, DarcyFlow, Dataset, Deepsea, Ecg, Loss, Pipeline, Pull, Schedule, Sweep,
+        Augment, Backbone, Cifar100, DarcyFlow, Dataset, Deepsea, Ecg, Loss, OwnData, Pipeline, Pull,
+        SPLIT_PLACEHOLDER, Schedule, Sweep,
     },
 };
 use std::fmt::Debug;
@@ -25,6 +26,7 @@ pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
         Dataset::Ninapro(_) => {}
         Dataset::Cifar100(cifar) => checks.cifar(cifar),
         Dataset::Spherical(s) => checks.held_out(s.validation_fraction),
+        Dataset::Npz(own) | Dataset::Parquet(own) => checks.own(own, &p.dataset),
     }
     checks.task(p);
     checks.search(p);
@@ -178,6 +180,57 @@ impl Checks<'_, '_, '_> {
         }
     }
 
+    fn own(&mut self, o: &OwnData, dataset: &Dataset) {
+        let parts = o.train_file.is_some() && o.test_file.is_some();
+        let any_part = o.train_file.is_some() || o.validation_file.is_some() || o.test_file.is_some();
+        self.require(o.file.is_some() != any_part, "dataset", || match o.file {
+            Some(_) => "`file` and files per split exclude each other: remove one kind".into(),
+            None => "either `file` or both `train_file` and `test_file` must be given".into(),
+        });
+        self.require(!any_part || parts, "dataset", || {
+            "both `train_file` and `test_file` must be given".into()
+        });
+        self.require(o.split.is_none() || o.file.is_some(), "dataset.split", || {
+            "has a meaning only with `file`".into()
+        });
+        let named = o.has_split_names();
+        self.require(!named || matches!(dataset, Dataset::Npz(_)), "dataset.input", || {
+            "`{split}` has a meaning only for the arrays of an npz archive".into()
+        });
+        self.require(!named || (o.file.is_some() && o.split.is_none()), "dataset.input", || {
+            "`{split}` in a name needs `file`, and no `split`".into()
+        });
+        self.require(named == o.target.contains(SPLIT_PLACEHOLDER), "dataset.target", || {
+            "`{split}` must be in the names of both `input` and `target`, or in none".into()
+        });
+        self.below_one("dataset.validation_fraction", o.validation_fraction);
+        self.below_one("dataset.test_fraction", o.test_fraction);
+        self.require(o.validation_fraction + o.test_fraction < 1.0, "dataset.test_fraction", || {
+            "leaves no training samples beside `validation_fraction`".into()
+        });
+        let field = o.target_kind == TargetKind::Field;
+        self.require(field || o.target_shape.is_none(), "dataset.target_shape", || {
+            "has a meaning only for fields".into()
+        });
+        self.require(field || !o.standardise_target, "dataset.standardise_target", || {
+            "has a meaning only for fields".into()
+        });
+        if let Some(labels) = &o.labels {
+            self.require(!field, "dataset.labels", || "has no meaning for fields".into());
+            self.distinct("dataset.labels", "name", labels);
+        }
+        for (key, shape) in [("input_shape", &o.input_shape), ("target_shape", &o.target_shape)] {
+            for (i, &axis) in shape.iter().flatten().enumerate() {
+                self.count(&format!("dataset.{key}[{i}]"), axis);
+            }
+        }
+        if let Some(shape) = &o.input_shape {
+            self.require(o.input_shape_of(shape).is_some(), "dataset.input_shape", || {
+                format!("must have one or two spatial axes beside the channels, found {shape:?}")
+            });
+        }
+    }
+
     fn task(&mut self, p: &Pipeline) {
         let (recipe, target) = (p.dataset.recipe(), target(&p.dataset));
         let unfit = |name: &str, fitting: &str| {
@@ -223,6 +276,12 @@ impl Checks<'_, '_, '_> {
         self.require(dense || !p.task.decode_target, "task.decode_target", || {
             format!("does not fit: {recipe} predicts {target}: there is no scaling to decode")
         });
+        if let Dataset::Npz(own) | Dataset::Parquet(own) = &p.dataset {
+            let scaled = own.standardise_target || !p.task.decode_target;
+            self.require(scaled, "task.decode_target", || {
+                "there is no scaling to decode: set dataset.standardise_target".into()
+            });
+        }
         if let Some(size) = p.task.batch_average {
             self.count("task.batch_average", size);
         }
@@ -291,11 +350,11 @@ impl Checks<'_, '_, '_> {
     fn backbone(&mut self, key: &str, backbone: Option<&Backbone>, dataset: &Dataset) {
         let dims = dimensions(dataset);
         let fits = |network: &str, needed: usize| {
-            format!("{network} needs {needed}-D data, {} is {dims}-D", dataset.recipe())
+            format!("{network} needs {needed}-D data, {} is {}-D", dataset.recipe(), dims.unwrap_or(0))
         };
         match backbone {
             Some(&Backbone::Wrn { depth, width }) => {
-                self.require(dims == 2, key, || fits("wrn", 2));
+                self.require(dims.is_none_or(|dims| dims == 2), key, || fits("wrn", 2));
                 let fine = (10..=1000).contains(&depth) && (depth - 4).is_multiple_of(6);
                 self.require(fine, &format!("{key}.depth"), || {
                     format!("must be 6 n + 4 with n >= 1 (10, 16, 22, ...), found {depth}")
@@ -305,7 +364,7 @@ impl Checks<'_, '_, '_> {
                 });
             }
             Some(&Backbone::Resnet1d { channels, .. }) => {
-                self.require(dims == 1, key, || fits("resnet1d", 1));
+                self.require(dims.is_none_or(|dims| dims == 1), key, || fits("resnet1d", 1));
                 let fine = channels.is_none_or(|n| (1..=65_536).contains(&n));
                 self.require(fine, &format!("{key}.channels"), || "must be from 1 to 65536".into());
             }
@@ -323,13 +382,16 @@ fn target(dataset: &Dataset) -> TargetKind {
         | Dataset::Ninapro(_)
         | Dataset::Cifar100(_)
         | Dataset::Spherical(_) => TargetKind::Class,
+        Dataset::Npz(own) | Dataset::Parquet(own) => own.target_kind,
     }
 }
 
-fn dimensions(dataset: &Dataset) -> usize {
+/// Spatial axes of the inputs; `None` if only the data says it.
+fn dimensions(dataset: &Dataset) -> Option<usize> {
     match dataset {
-        Dataset::DarcyFlow(_) => 2,
-        Dataset::Deepsea(_) | Dataset::Ecg(_) | Dataset::Satellite(_) => 1,
-        Dataset::Ninapro(_) | Dataset::Cifar100(_) | Dataset::Spherical(_) => 2,
+        Dataset::DarcyFlow(_) => Some(2),
+        Dataset::Deepsea(_) | Dataset::Ecg(_) | Dataset::Satellite(_) => Some(1),
+        Dataset::Ninapro(_) | Dataset::Cifar100(_) | Dataset::Spherical(_) => Some(2),
+        Dataset::Npz(own) | Dataset::Parquet(own) => own.dimensions(),
     }
 }

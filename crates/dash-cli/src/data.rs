@@ -1,0 +1,351 @@
+//! `dash-nas data list`, `fetch`, `inspect` and `verify`.
+
+use crate::{
+    args::{self, Changes, Format},
+    error::Error,
+    files,
+    output::{document, table},
+};
+use comfy_table::CellAlignment;
+use dash_core::{
+    card::{Card, Split, Target},
+    event::Silent,
+    pipeline::{Dataset, Pipeline},
+};
+use dash_data::{BatchTarget, Checked, DatasetFolder, Histogram, SplitSummary, TensorSummary};
+use dash_report::{
+    number,
+    samples::{self, Sample, Tensor},
+};
+use dash_store::RunsRoot;
+use serde_json::{Value, json};
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// The tasks of the benchmark, and which of their raw files are there.
+pub(crate) fn list(args: &args::DataList) -> Result<(), Error> {
+    let read = recipes();
+    let tasks = dash_data::catalogue()?;
+    if args.format == Format::Json {
+        let tasks = tasks.iter().map(|task| {
+            let folder = args.raw.join(&task.folder);
+            let files = task.files.iter().map(|file| {
+                let found = file.find(&folder);
+                json!({ "name": file.name, "bytes": file.bytes, "or": file.alternatives, "present": found })
+            });
+            json!({
+                "recipe": task.recipe, "title": task.title, "folder": folder, "licence": task.licence,
+                "page": task.page, "readable": read.contains(&task.recipe), "files": files.collect::<Vec<_>>(),
+            })
+        });
+        return document(&json!({ "tasks": tasks.collect::<Vec<_>>() }));
+    }
+    let mut table = table(&["recipe", "file", "size", "here", "terms"]);
+    for task in &tasks {
+        let folder = args.raw.join(&task.folder);
+        for (number, file) in task.files.iter().enumerate() {
+            let name = match read.contains(&task.recipe) {
+                true => task.recipe.clone(),
+                false => format!("{} (not read yet)", task.recipe),
+            };
+            let first = |text: &str| if number == 0 { text.to_owned() } else { String::new() };
+            table.add_row([
+                first(&name),
+                file.name.clone(),
+                if file.bytes == 0 { "-".to_owned() } else { size(file.bytes) },
+                match file.find(&folder) {
+                    Some(found) => match found.bytes {
+                        Some(bytes) => format!("{}, {}", found.path.display(), size(bytes)),
+                        None => found.path.display().to_string(),
+                    },
+                    None => "-".to_owned(),
+                },
+                first(&task.licence),
+            ]);
+        }
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "{table}")?;
+    let mut pages: Vec<&str> = tasks.iter().map(|task| task.page.as_str()).collect();
+    pages.sort_unstable();
+    pages.dedup();
+    writeln!(out, "from {}; into {}/<task>", pages.join(", "), args.raw.display())?;
+    Ok(writeln!(
+        out,
+        "your own data is read by the recipes parquet and npz: see pipelines/your-own-data.toml"
+    )?)
+}
+
+/// Copies raw files to their place.
+pub(crate) fn fetch(args: &args::Fetch) -> Result<(), Error> {
+    let raw = args.raw.join(&args.task.folder);
+    let fetched = dash_data::import(&args.task, &args.from, &raw, &Silent)?;
+    if args.format == Format::Json {
+        return document(&json!({ "licence": args.task.licence, "files": fetched }));
+    }
+    let mut out = io::stdout().lock();
+    for file in &fetched {
+        let came = if file.copied { "copied" } else { "was there" };
+        let seen = if file.first { "hash recorded" } else { "hash as recorded" };
+        writeln!(out, "{}: {came}, {}, {seen}", file.path.display(), size(file.bytes))?;
+    }
+    Ok(writeln!(out, "terms: {}", args.task.licence)?)
+}
+
+/// The recipes that this version reads, from the schema of pipeline files.
+fn recipes() -> Vec<String> {
+    let schema: Value = serde_json::from_str(&dash_core::load::schema()).unwrap_or_default();
+    let variants = schema["$defs"]["Dataset"]["oneOf"].as_array().cloned().unwrap_or_default();
+    let name = |variant: &Value| variant["properties"]["recipe"]["const"].as_str().map(str::to_owned);
+    variants.iter().filter_map(name).collect()
+}
+
+/// The folder of a dataset, given by itself, by its card, or by a pipeline file; with the pipeline.
+fn find(dataset: &Path, changes: &Changes, runs: &Path) -> Result<(PathBuf, Option<Pipeline>), Error> {
+    if dataset.is_dir() {
+        // The folder of a pipeline's runs holds its dataset.
+        let inner = dataset.join("dataset");
+        let is_inner = !dataset.join("dataset.json").exists() && inner.join("dataset.json").exists();
+        return Ok((if is_inner { inner } else { dataset.to_owned() }, None));
+    }
+    if dataset.file_name().is_some_and(|name| name == "dataset.json") {
+        return Ok((dataset.parent().unwrap_or(Path::new("")).to_owned(), None));
+    }
+    let pipeline = files::one(dataset, changes)?;
+    let folder = RunsRoot::new(runs).dataset(&pipeline.name);
+    if !folder.join("dataset.json").exists() {
+        return Err(Error::NoDataset { folder, file: dataset.to_owned() });
+    }
+    Ok((folder, Some(pipeline)))
+}
+
+/// What a dataset holds, in numbers and pictures.
+pub(crate) fn inspect(args: &args::Inspect) -> Result<(), Error> {
+    let (path, _) = find(&args.dataset, &args.changes, &args.folders.runs_dir)?;
+    let folder = DatasetFolder::open(&path)?;
+    let splits = args.split.map_or(Split::ALL.to_vec(), |split| vec![split.into()]);
+    let mut summaries = vec![];
+    for split in splits {
+        summaries.push(folder.summary(split, args.bins.get().into())?);
+    }
+    if let Some(file) = &args.samples {
+        let split = args.split.map_or(Split::Train, Split::from);
+        let figure = figure(&folder, split, args.count.get().into())?;
+        dash_store::publish_file(file, &figure)?;
+    }
+    if args.folders.format == Format::Json {
+        let card = folder.card();
+        return document(&json!({
+            "folder": path, "recipe": card.recipe, "input": card.input, "target": card.target,
+            "sources": card.sources, "licence": card.licence, "notes": card.notes, "splits": summaries,
+        }));
+    }
+    describe(&path, folder.card(), &summaries)?;
+    if let Some(file) = &args.samples {
+        writeln!(io::stdout(), "samples: {}", file.display())?;
+    }
+    Ok(())
+}
+
+fn describe(path: &Path, card: &Card, summaries: &[SplitSummary]) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: recipe {}, {}", path.display(), card.recipe, card.licence)?;
+    let target = match &card.target {
+        Target::Class { labels, .. } => format!("one of {} classes, int64", labels.len()),
+        Target::Labels { labels, .. } => format!("{} labels, uint8", labels.len()),
+        Target::Field { tensor } => format!("a field of shape {:?}, float32", tensor.shape),
+    };
+    writeln!(out, "input: shape {:?}, float32; target: {target}", card.input.shape)?;
+    let mut numbers = table(&["split", "rows", "column", "min", "max", "mean", "deviation", "histogram"]);
+    for summary in summaries {
+        for (at, tensor) in summary.tensors.iter().enumerate() {
+            let first = |text: String| if at == 0 { text } else { String::new() };
+            let mut row = vec![
+                first(summary.split.name().to_owned()),
+                first(summary.rows.to_string()),
+                tensor.column.clone(),
+            ];
+            let all = &tensor.all;
+            row.extend([all.min, all.max, all.mean, all.deviation].map(|v| number::value(v, 4)));
+            row.push(bars(&tensor.histogram));
+            numbers.add_row(row);
+        }
+    }
+    for column in [1, 3, 4, 5, 6] {
+        if let Some(column) = numbers.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    writeln!(out, "{numbers}")?;
+    for tensor in summaries.first().map_or(&[][..], |summary| &summary.tensors) {
+        channels(&mut out, tensor)?;
+    }
+    counts(&mut out, summaries)
+}
+
+/// Channels of a tensor that are told apart in text; JSON has all.
+const CHANNELS: usize = 8;
+/// Classes and labels that are listed in text; JSON has all.
+const LABELS: usize = 40;
+
+fn channels(out: &mut impl Write, tensor: &TensorSummary) -> Result<(), Error> {
+    if !(2..=CHANNELS).contains(&tensor.channels.len()) {
+        return Ok(());
+    }
+    for (number, channel) in tensor.channels.iter().enumerate() {
+        let [min, max, mean, deviation] =
+            [channel.min, channel.max, channel.mean, channel.deviation].map(|v| number::value(v, 4));
+        writeln!(
+            out,
+            "{} channel {number}: {min} to {max}, mean {mean}, deviation {deviation}",
+            tensor.column
+        )?;
+    }
+    Ok(())
+}
+
+/// Samples per class or label and split.
+fn counts(out: &mut impl Write, summaries: &[SplitSummary]) -> Result<(), Error> {
+    let Some(first) = summaries.first().filter(|summary| !summary.counts.is_empty()) else { return Ok(()) };
+    let heads: Vec<&str> = std::iter::once("label").chain(summaries.iter().map(|s| s.split.name())).collect();
+    let mut table = table(&heads);
+    for (number, count) in first.counts.iter().enumerate().take(LABELS) {
+        let samples = summaries.iter().map(|summary| {
+            let count = summary.counts.get(number).map_or(0, |count| count.samples);
+            format!("{count} ({:.1} %)", 100.0 * count as f64 / summary.rows.max(1) as f64)
+        });
+        table.add_row(std::iter::once(count.label.clone()).chain(samples));
+    }
+    writeln!(out, "{table}")?;
+    if first.counts.len() > LABELS {
+        writeln!(out, "and {} more; --format json lists all", first.counts.len() - LABELS)?;
+    }
+    Ok(())
+}
+
+/// A histogram in one line: the tallest interval is a full block, empty ones are spaces.
+fn bars(histogram: &Histogram) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = histogram.counts.iter().copied().max().unwrap_or(0).max(1);
+    let bar = |&count: &u64| match count {
+        0 => ' ',
+        _ => {
+            let height = (count as f64 / most as f64 * BLOCKS.len() as f64).ceil() as usize;
+            BLOCKS.get(height.clamp(1, BLOCKS.len()) - 1).copied().unwrap_or(' ')
+        }
+    };
+    histogram.counts.iter().map(bar).collect()
+}
+
+/// Some samples of a split, equally far apart.
+fn figure(folder: &DatasetFolder, split: Split, count: usize) -> Result<Vec<u8>, Error> {
+    let data = folder.split(split)?;
+    let card = folder.card();
+    let count = count.min(data.len());
+    let mut drawn = vec![];
+    for number in 0..count {
+        let row = number * data.len() / count.max(1);
+        let batch = data.gather(&[row])?;
+        let tensor = |field: &dash_core::card::TensorField, values: Vec<f32>| Tensor {
+            name: field.column.clone(),
+            shape: field.shape.clone(),
+            values,
+        };
+        let mut tensors = vec![tensor(&card.input, batch.input)];
+        let mut title = format!("{} row {row}", split.name());
+        let names: Vec<&str> = match (batch.target, &card.target) {
+            (BatchTarget::Field(values), Target::Field { tensor: field }) => {
+                tensors.push(tensor(field, values));
+                vec![]
+            }
+            (BatchTarget::Class(classes), Target::Class { labels, .. }) => {
+                let class = classes.first().and_then(|&class| usize::try_from(class).ok());
+                class.and_then(|class| labels.get(class)).map(String::as_str).into_iter().collect()
+            }
+            (BatchTarget::Labels(marks), Target::Labels { labels, .. }) => {
+                let marked = labels.iter().zip(marks).filter(|(_, mark)| *mark == 1);
+                marked.map(|(label, _)| label.as_str()).collect()
+            }
+            _ => vec![],
+        };
+        if !names.is_empty() {
+            title = format!("{title}: {}", names.join(", "));
+        }
+        drawn.push(Sample { title, tensors });
+    }
+    let alt = format!("{count} samples of the {} split of {}.", split.name(), card.recipe);
+    Ok(samples::draw(&drawn, &alt))
+}
+
+/// Whether a dataset's files are those of its card.
+pub(crate) fn verify(args: &args::Verify) -> Result<(), Error> {
+    let (path, pipeline) = find(&args.dataset, &args.changes, &args.folders.runs_dir)?;
+    let mut checked = dash_data::verify(&path)?;
+    if let Some(raw) = pipeline.as_ref().and_then(|pipeline| raw(&pipeline.dataset)) {
+        let card = DatasetFolder::open(&path)?;
+        checked.extend(dash_data::verify_sources(card.card(), raw));
+    }
+    match args.folders.format {
+        Format::Json => document(&json!({ "files": checked }))?,
+        Format::Human => {
+            let mut out = io::stdout().lock();
+            for Checked { path, problem } in &checked {
+                let state = if problem.is_some() { "damaged" } else { "fine" };
+                writeln!(out, "{}: {state}", path.display())?;
+            }
+        }
+    }
+    let damaged: Vec<Checked> = checked.into_iter().filter(|file| file.problem.is_some()).collect();
+    if damaged.is_empty() { Ok(()) } else { Err(Error::Damaged { files: damaged }) }
+}
+
+/// The raw folder of a dataset.
+fn raw(dataset: &Dataset) -> Option<&Path> {
+    match dataset {
+        Dataset::DarcyFlow(config) => config.raw.as_deref(),
+        Dataset::Deepsea(config) => Some(&config.raw),
+        Dataset::Ecg(config) => Some(&config.raw),
+        Dataset::Npz(config) | Dataset::Parquet(config) => Some(&config.raw),
+    }
+}
+
+/// Bytes as people say them.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let text = if value < 9.95 && unit > 0 { format!("{value:.1}") } else { format!("{value:.0}") };
+    format!("{text} {}", UNITS.get(unit).copied().unwrap_or(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        let sizes = [0, 999, 1_000, 35_000_000, 999_600_000, 1_600_000_000].map(size);
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "35 MB", "1.0 GB", "1.6 GB"]);
+    }
+
+    #[test]
+    fn a_histogram_is_a_line_of_blocks() {
+        let counts = vec![0, 1, 50, 100];
+        assert_eq!(bars(&Histogram { low: 0.0, high: 1.0, counts }), " ▁▄█");
+    }
+
+    #[test]
+    fn the_recipes_of_the_schema_are_found() {
+        let found = recipes();
+        assert!(
+            ["ecg", "darcy-flow", "parquet", "npz"].iter().all(|name| found.iter().any(|r| r == name)),
+            "{found:?}"
+        );
+    }
+}

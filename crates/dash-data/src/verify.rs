@@ -1,0 +1,61 @@
+//! Whether files still are what a card says.
+
+use crate::{Error, folder::read_card};
+use dash_core::card::{Card, Split};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// A file that was compared with what is written down about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it, if anything.
+    pub problem: Option<String>,
+}
+
+/// Hashes the Parquet files of a dataset folder again and compares them with its card; the card itself
+/// with the record of the stage that made it, where there is one.
+///
+/// # Errors
+/// If there is no readable card.
+pub fn verify(dataset: &Path) -> Result<Vec<Checked>, Error> {
+    let card = read_card(dataset)?;
+    let mut checked = vec![];
+    if let Some(record) = dash_store::StageRecord::read(dataset)?
+        && let Some(hash) = record.outputs.get("dataset.json")
+    {
+        checked.push(check(dataset.join("dataset.json"), hash, None));
+    }
+    for split in Split::ALL {
+        let path = dataset.join(split.file_name());
+        checked.push(match card.splits.get(&split) {
+            Some(info) => check(path, &info.sha256, None),
+            None => Checked { path, problem: Some("the card does not know this split".to_owned()) },
+        });
+    }
+    Ok(checked)
+}
+
+/// Hashes the raw files that a dataset was made from again, in the raw folder `raw`.
+pub fn verify_sources(card: &Card, raw: &Path) -> Vec<Checked> {
+    let source =
+        |source: &dash_core::card::Source| check(raw.join(&source.path), &source.sha256, Some(source.bytes));
+    card.sources.iter().map(source).collect()
+}
+
+fn check(path: PathBuf, sha256: &str, bytes: Option<u64>) -> Checked {
+    let problem = match std::fs::metadata(&path) {
+        Err(error) => Some(error.to_string()),
+        // Sizes are cheap to compare and tell most.
+        Ok(meta) if bytes.is_some_and(|bytes| bytes != meta.len()) => {
+            Some(format!("has {} bytes, {} are recorded", meta.len(), bytes.unwrap_or_default()))
+        }
+        Ok(_) => match dash_store::sha256_file(&path) {
+            Err(error) => Some(error.to_string()),
+            Ok(found) if found != sha256 => Some(format!("sha256 is {found}, {sha256} is recorded")),
+            Ok(_) => None,
+        },
+    };
+    Checked { path, problem }
+}
