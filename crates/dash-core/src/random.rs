@@ -18,7 +18,7 @@ pub enum Purpose {
     Gumbel = 3,
     /// Dropout masks; counter = (step of the stage, layer, block).
     Dropout = 4,
-    /// Data augmentation; counter = (epoch, sample, 0).
+    /// Data augmentation; counter = (stage, epoch, row of the split).
     Augmentation = 5,
     /// Division of a dataset into splits.
     Split = 6,

@@ -32,7 +32,7 @@ fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Erro
         Stage::Dataset => json!({ "dataset": json(&p.dataset)?, "protocol": json(&p.protocol)? }),
         Stage::Search => json!({
             "seed": seed,
-            "task": { "loss": json(&p.task.loss)?, "decode_target": p.task.decode_target },
+            "task": augmented(p, json!({ "loss": json(&p.task.loss)?, "decode_target": p.task.decode_target }))?,
             "search": json(&p.search)?,
         }),
         Stage::Tune(_) => json!({
@@ -55,11 +55,21 @@ fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Erro
 
 /// The task without its name, which only the report shows.
 fn learned(p: &Pipeline) -> Result<Value, Error> {
-    Ok(json!({
+    let task = json!({
         "loss": json(&p.task.loss)?,
         "metric": json(&p.task.metric)?,
         "decode_target": p.task.decode_target,
-    }))
+    });
+    augmented(p, task)
+}
+
+/// With the changes to training inputs, if there are any: stages of tasks without them keep the
+/// fingerprints that they had before there were such changes.
+fn augmented(p: &Pipeline, mut task: Value) -> Result<Value, Error> {
+    if let (false, Some(task)) = (p.task.augment.is_empty(), task.as_object_mut()) {
+        task.insert("augment".to_owned(), json(&p.task.augment)?);
+    }
+    Ok(task)
 }
 
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<Value, Error> {

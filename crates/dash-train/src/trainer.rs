@@ -1,12 +1,12 @@
 //! The epoch loop.
 
-use crate::{Error, Stage, StageContext};
+use crate::{Error, Stage, StageContext, augment::Augmentation};
 use candle_core::{Device, Tensor};
 use dash_core::{
     event::{Event, Listener},
     random::{Purpose, permutation, stream},
 };
-use dash_data::{BatchTarget, SplitData};
+use dash_data::{Batch, BatchTarget, SplitData};
 use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd, Targets};
 
 /// Steps in an epoch of `batches` batches of which the share `fraction` is used:
@@ -27,6 +27,7 @@ pub struct Trainer<'a> {
     pub sgd: Sgd,
     stage: Stage,
     seed: u64,
+    augmentation: Augmentation<'a>,
     shape: &'a [usize],
     device: &'a Device,
     listener: &'a dyn Listener,
@@ -53,6 +54,7 @@ impl<'a> Trainer<'a> {
             sgd,
             stage,
             seed: ctx.seed,
+            augmentation: Augmentation::new(ctx, stage),
             shape: &ctx.data.card().input.shape,
             device: ctx.device,
             listener: ctx.listener,
@@ -61,7 +63,7 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// Trains one epoch on `rows` of `data`, newly shuffled; `adjust` may change the gradients of
+    /// Trains one epoch on `rows` of `data`, newly shuffled and changed by the task's augmentation; `adjust` may change the gradients of
     /// each step before they are used. Returns the mean loss per batch.
     ///
     /// # Errors
@@ -81,7 +83,9 @@ impl<'a> Trainer<'a> {
         let mut total = 0.0;
         for (number, rows) in order.chunks(self.batch_size).take(steps).enumerate() {
             let pass = Pass { training: true, seed: self.seed, epoch, step: (epoch * steps + number) as u64 };
-            let (input, targets) = load(data, rows, self.shape, self.device)?;
+            let mut batch = data.gather(rows)?;
+            self.augmentation.apply(epoch, rows, &mut batch)?;
+            let (input, targets) = tensors(batch, self.shape, self.device)?;
             let output = self.network.forward(&input, &pass)?;
             let loss = self.objective.loss(&output, targets)?;
             let value = f64::from(loss.to_scalar::<f32>()?);
@@ -111,12 +115,17 @@ pub(crate) fn load(
     shape: &[usize],
     device: &Device,
 ) -> Result<(Tensor, Targets), Error> {
-    let batch = data.gather(rows)?;
+    tensors(data.gather(rows)?, shape, device)
+}
+
+/// A batch on a device.
+fn tensors(batch: Batch, shape: &[usize], device: &Device) -> Result<(Tensor, Targets), Error> {
     let shape = [&[batch.rows], shape].concat();
     let targets = match batch.target {
         BatchTarget::Class(classes) => Targets::Class(classes),
         BatchTarget::Labels(labels) => Targets::Labels(labels),
         BatchTarget::Field(values) => Targets::Field(values),
+        BatchTarget::Mask { values, ignore } => Targets::Mask { values, ignore },
     };
     Ok((Tensor::from_vec(batch.input, shape, device)?, targets))
 }

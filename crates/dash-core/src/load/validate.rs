@@ -3,7 +3,9 @@
 use super::{Found, tree::Node};
 use crate::{
     card::TargetKind,
-    pipeline::{Backbone, DarcyFlow, Dataset, Deepsea, Ecg, Loss, Pipeline, Pull, Schedule, Sweep},
+    pipeline::{
+        Augment, Backbone, Cosmic, DarcyFlow, Dataset, Deepsea, Ecg, Loss, Pipeline, Pull, Schedule, Sweep,
+    },
 };
 use std::fmt::Debug;
 
@@ -16,6 +18,7 @@ pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
     checks.distinct("seeds", "seed", &p.seeds);
     checks.distinct("methods", "method", &p.methods);
     match &p.dataset {
+        Dataset::Cosmic(cosmic) => checks.cosmic(cosmic),
         Dataset::DarcyFlow(darcy) => checks.darcy(darcy),
         Dataset::Deepsea(deepsea) => checks.deepsea(deepsea),
         Dataset::Ecg(ecg) => checks.ecg(ecg),
@@ -98,6 +101,17 @@ impl Checks<'_, '_, '_> {
         });
     }
 
+    fn cosmic(&mut self, c: &Cosmic) {
+        self.require(!c.filter.is_empty(), "dataset.filter", || "must name a filter".into());
+        if !c.fields.is_empty() {
+            self.distinct("dataset.fields", "field", &c.fields);
+        }
+        if let Some(crop) = c.crop {
+            self.count("dataset.crop", crop);
+        }
+        self.count("dataset.validation", c.validation);
+    }
+
     fn darcy(&mut self, d: &DarcyFlow) {
         self.require(d.raw.is_some() != d.simulate.is_some(), "dataset", || match d.raw {
             Some(_) => "`raw` and `simulate` exclude each other: remove one".into(),
@@ -162,6 +176,7 @@ impl Checks<'_, '_, '_> {
                 TargetKind::Class => "cross-entropy",
                 TargetKind::Labels => "binary-cross-entropy",
                 TargetKind::Field => "relative-l2 or mean-squared-error",
+                TargetKind::Mask => "masked-binary-cross-entropy",
             };
             unfit(p.task.loss.name(), fitting)
         });
@@ -170,6 +185,7 @@ impl Checks<'_, '_, '_> {
                 TargetKind::Class => "zero-one-error or macro-f1",
                 TargetKind::Labels => "auroc or average-precision",
                 TargetKind::Field => "relative-l2",
+                TargetKind::Mask => "false-negative-rate",
             };
             unfit(p.task.metric.name(), fitting)
         });
@@ -181,6 +197,24 @@ impl Checks<'_, '_, '_> {
         });
         if let Some(size) = p.task.batch_average {
             self.count("task.batch_average", size);
+        }
+        for (i, augment) in p.task.augment.iter().enumerate() {
+            let key = format!("task.augment[{i}]");
+            match *augment {
+                Augment::Background { low, high } => {
+                    self.require(has_background(&p.dataset), &key, || {
+                        format!("does not fit: the samples of {recipe} have no background level")
+                    });
+                    self.require(
+                        low.is_finite() && high.is_finite() && low < high,
+                        &format!("{key}.high"),
+                        || format!("must be greater than low = {low}, found {high}"),
+                    );
+                }
+            }
+            self.require(!p.task.augment.iter().take(i).any(|other| other == augment), &key, || {
+                "is given twice".into()
+            });
         }
         if let Some(name) = &p.task.name {
             self.folder_name("task.name", name);
@@ -272,15 +306,20 @@ impl Checks<'_, '_, '_> {
 
 fn target(dataset: &Dataset) -> TargetKind {
     match dataset {
+        Dataset::Cosmic(_) => TargetKind::Mask,
         Dataset::DarcyFlow(_) => TargetKind::Field,
         Dataset::Deepsea(_) => TargetKind::Labels,
         Dataset::Ecg(_) => TargetKind::Class,
     }
 }
 
+fn has_background(dataset: &Dataset) -> bool {
+    matches!(dataset, Dataset::Cosmic(_))
+}
+
 fn dimensions(dataset: &Dataset) -> usize {
     match dataset {
-        Dataset::DarcyFlow(_) => 2,
+        Dataset::Cosmic(_) | Dataset::DarcyFlow(_) => 2,
         Dataset::Deepsea(_) | Dataset::Ecg(_) => 1,
     }
 }
