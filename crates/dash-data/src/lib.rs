@@ -32,6 +32,7 @@ pub mod pickle;
 
 mod batch;
 mod cache;
+mod cosmic;
 mod darcy;
 mod deepsea;
 mod ecg;
