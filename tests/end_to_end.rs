@@ -552,6 +552,98 @@ fn the_sweep_times_three_methods_at_every_point_and_draws_them() {
     bench.run(&["bench", "--sweep", "--task", "ecg"]).failed(2, &["--sweep"]);
 }
 
+/// A `.npy` file of singles.
+fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
+    let axes: String = shape.iter().map(|axis| format!("{axis}, ")).collect();
+    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({axes}), }}\n");
+    let length = u16::try_from(header.len()).unwrap();
+    let elements = values.iter().flat_map(|v| v.to_le_bytes());
+    [b"\x93NUMPY\x01\0", &length.to_le_bytes()[..], header.as_bytes()]
+        .concat()
+        .into_iter()
+        .chain(elements)
+        .collect()
+}
+
+/// Ten small images of a sky of level 50 with a bright cosmic ray each, in the benchmark's tree, and a
+/// pipeline that searches and retrains the smallest network on them.
+fn cosmic() -> Bench {
+    let bench = bench();
+    for number in 1..=10usize {
+        let mut image: Vec<f32> = (0..256).map(|at| 50.0 + ((at * 7 + number * 3) % 5) as f32).collect();
+        let (mut mask, mut ignore) = (vec![0f32; 256], vec![0f32; 256]);
+        for step in 0..5 {
+            let at = (5 + (number + step) % 6) * 16 + 5 + step;
+            image[at] = 400.0 + number as f32;
+            mask[at] = 1.0;
+        }
+        ignore[6 * 16 + 10] = 1.0;
+        let part = if number <= 8 { "train" } else { "test" };
+        let name = format!("raw/npy_{part}/f435w/10760/2/{number}_1.npy");
+        bench.write(&name, &npy(&[3, 16, 16], &[image, mask, ignore].concat()));
+        bench.write(&format!("raw/npy_{part}/f435w/10760/2/sky.npy"), &npy(&[10], &[50.0; 10]));
+    }
+    bench.write(
+        "cosmic.toml",
+        br#"
+name = "cosmic"
+methods = ["dash"]
+[dataset]
+recipe = "cosmic"
+raw = "raw"
+validation = 2
+[task]
+loss = { kind = "masked-binary-cross-entropy" }
+metric = { kind = "false-negative-rate" }
+batch_average = 1
+augment = [{ kind = "background", low = -0.9, high = 3.0 }]
+[search]
+backbone = { kind = "wrn", depth = 10 }
+kernel_sizes = [3]
+dilations = [1, 2]
+epochs = 2
+fraction = 1.0
+batch_size = 3
+learning_rate = 0.05
+[tune]
+epochs = 1
+fraction = 1.0
+batch_size = 3
+learning_rates = [0.1]
+dropouts = [0.0]
+weight_decays = [5e-4]
+momenta = [0.9]
+[retrain]
+backbone = { kind = "wrn", depth = 10 }
+epochs = 10
+batch_size = 3
+"#,
+    );
+    bench
+}
+
+#[test]
+fn masks_are_learned_from_a_tree_of_images_and_augmentation_is_part_of_what_is_trained() {
+    let bench = cosmic();
+    bench.run(&["run", "cosmic.toml"]).well();
+    let rows = bench.json("reports/cosmic/results.json");
+    let value = |metric: &str| {
+        let row = rows.as_array().unwrap().iter().find(|row| row["metric"] == metric);
+        row.unwrap_or_else(|| panic!("{metric}: {rows}"))["value"].as_f64().unwrap()
+    };
+    let rate = value("false-negative-rate");
+    // Two images with five hit pixels each.
+    assert!((0.0..=0.5).contains(&rate), "{rate}");
+    assert!((value("false-negative-rate (mean over batches of 1)") - rate).abs() < 1e-12);
+    // Another range of the background is another training, of the same data.
+    let change = "task.augment=[{ kind = 'background', low = -0.5, high = 3.0 }]";
+    let again = bench.run(&["run", "cosmic.toml", "--set", change, "--dry-run"]).well();
+    let text = format!("{}{}", again.stdout, again.stderr);
+    assert!(text.contains("augment"), "{text}");
+    bench.write("raw/npy_train/f435w/10760/2/1_1.npy", b"x");
+    bench.run(&["run", "cosmic.toml"]).failed(4, &["1_1.npy", "file ends early"]);
+}
+
 #[test]
 fn the_committed_pipelines_state_the_published_protocol() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines");
@@ -575,7 +667,7 @@ fn the_committed_pipelines_state_the_published_protocol() {
         assert_eq!(pipeline.name, name);
         loaded.insert(name, serde_json::to_value(pipeline).unwrap());
     }
-    // As the authors' released code sets them for the two tasks.
+    // As the authors' released code sets them; a task's own values replace shared ones.
     let shared = [
         ("/search/epochs", "100"),
         ("/search/fraction", "0.2"),
@@ -624,8 +716,31 @@ fn the_committed_pipelines_state_the_published_protocol() {
         ("/dataset/train", "900"),
         ("/dataset/validation", "100"),
     ];
-    for (name, own) in [("ecg", &ecg[..]), ("darcy-flow", &darcy[..])] {
-        for (key, expected) in shared.iter().chain(own) {
+    let cosmic = [
+        ("/search/kernel_sizes", "[3,5,7,9]"),
+        ("/search/learning_rate", "0.01"),
+        ("/search/arch_learning_rate", "0.005"),
+        ("/search/grad_scale", "1000.0"),
+        ("/search/batch_size", "4"),
+        ("/tune/batch_size", "4"),
+        ("/tune/fraction", "0.01"),
+        ("/tune/learning_rates", "[0.01,0.001,0.0001]"),
+        ("/tune/dropouts", "[0.0]"),
+        ("/tune/weight_decays", "[0.00005]"),
+        ("/tune/momenta", "[0.99]"),
+        ("/retrain/batch_size", "4"),
+        ("/search/schedule/milestones", "[60,120,160]"),
+        ("/retrain/schedule/milestones", "[60,120,160]"),
+        ("/search/pull/kind", "\"kernel-size\""),
+        ("/search/backbone/width", "1"),
+        ("/retrain/backbone/width", "4"),
+        ("/task/augment", "[{\"kind\":\"background\",\"low\":-0.9,\"high\":3.0}]"),
+        ("/dataset/crop", "128"),
+        ("/dataset/validation", "420"),
+    ];
+    for (name, own) in [("ecg", &ecg[..]), ("darcy-flow", &darcy[..]), ("cosmic", &cosmic[..])] {
+        let shared = shared.iter().filter(|(key, _)| !own.iter().any(|(other, _)| other == key));
+        for (key, expected) in shared.chain(own) {
             let expected: Value = serde_json::from_str(expected).unwrap();
             assert_eq!(loaded[name].pointer(key), Some(&expected), "{name} {key}");
         }

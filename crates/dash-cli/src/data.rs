@@ -307,6 +307,7 @@ fn raw(dataset: &Dataset) -> Option<&Path> {
         Dataset::DarcyFlow(config) => config.raw.as_deref(),
         Dataset::Deepsea(config) => Some(&config.raw),
         Dataset::Ecg(config) => Some(&config.raw),
+        Dataset::Cosmic(config) => Some(&config.raw),
         Dataset::Satellite(config) => Some(&config.raw),
         Dataset::Ninapro(config) => Some(&config.raw),
         Dataset::Cifar100(config) => Some(&config.raw),

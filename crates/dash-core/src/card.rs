@@ -52,6 +52,10 @@ pub struct Card {
     pub input: TensorField,
     /// What is predicted.
     pub target: Target,
+    /// Name of a Float32 column with the background level of each sample, which augmentation in
+    /// training may change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<String>,
     /// Rows and file per split.
     pub splits: BTreeMap<Split, SplitInfo>,
     /// Constants that the target was encoded with, so that predictions can be decoded.
@@ -140,6 +144,15 @@ pub enum Target {
         #[serde(flatten)]
         tensor: TensorField,
     },
+    /// A field of 0 and 1 on the grid of the input: dense prediction of what is there and what is not.
+    Mask {
+        /// The column, of unsigned bytes; shape = (channels, spatial axes of the input).
+        #[serde(flatten)]
+        tensor: TensorField,
+        /// A column of the same shape: 1 where neither loss nor metric look.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ignore: Option<TensorField>,
+    },
 }
 
 /// What a dataset asks a network to predict, in one word.
@@ -152,6 +165,8 @@ pub enum TargetKind {
     Labels,
     /// A field per sample.
     Field,
+    /// A field of 0 and 1 per sample.
+    Mask,
 }
 
 impl fmt::Display for TargetKind {
@@ -160,6 +175,7 @@ impl fmt::Display for TargetKind {
             TargetKind::Class => "a class",
             TargetKind::Labels => "labels",
             TargetKind::Field => "a field",
+            TargetKind::Mask => "a mask",
         })
     }
 }
@@ -171,20 +187,23 @@ impl Target {
             Target::Class { .. } => TargetKind::Class,
             Target::Labels { .. } => TargetKind::Labels,
             Target::Field { .. } => TargetKind::Field,
+            Target::Mask { .. } => TargetKind::Mask,
         }
     }
 
-    /// Channels that a network must put out: classes, labels, or channels of the field.
+    /// Channels that a network must put out: classes, labels, or channels of the field or mask.
     pub fn outputs(&self) -> usize {
         match self {
             Target::Class { labels, .. } | Target::Labels { labels, .. } => labels.len(),
-            Target::Field { tensor } => tensor.shape.first().copied().unwrap_or(1),
+            Target::Field { tensor } | Target::Mask { tensor, .. } => {
+                tensor.shape.first().copied().unwrap_or(1)
+            }
         }
     }
 
     /// Whether there is one prediction per position of the input.
     pub fn is_dense(&self) -> bool {
-        matches!(self, Target::Field { .. })
+        matches!(self, Target::Field { .. } | Target::Mask { .. })
     }
 }
 

@@ -1,9 +1,11 @@
 //! The types of a pipeline file. Every key has a documented meaning and a default that is the
 //! published protocol's value where there is one.
 
+mod dense;
 mod own;
 mod points;
 
+pub use dense::Cosmic;
 pub use own::{Channels, OwnData, SPLIT_PLACEHOLDER};
 pub use points::{Cifar100, Ninapro, Satellite, Spherical};
 
@@ -101,6 +103,8 @@ impl fmt::Display for Method {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "recipe", rename_all = "kebab-case")]
 pub enum Dataset {
+    /// Cosmic rays in Hubble images: from an image to the mask of the hit pixels.
+    Cosmic(Cosmic),
     /// Darcy Flow: from the permeability to the pressure of a porous medium.
     DarcyFlow(DarcyFlow),
     /// DeepSEA: from a DNA sequence to the features of its chromatin.
@@ -125,6 +129,7 @@ impl Dataset {
     /// Name of the recipe, which is also the default name of the task.
     pub fn recipe(&self) -> &'static str {
         match self {
+            Dataset::Cosmic(_) => "cosmic",
             Dataset::DarcyFlow(_) => "darcy-flow",
             Dataset::Deepsea(_) => "deepsea",
             Dataset::Ecg(_) => "ecg",
@@ -251,14 +256,14 @@ pub struct Task {
     /// metric.
     #[serde(default)]
     pub decode_target: bool,
-    /// Random changes to the inputs of training batches, one after the other. Evaluation sees the
-    /// inputs as they are.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub augment: Vec<Augment>,
     /// Also report the mean of the metric over test batches of this many samples, as the published
     /// experiments do. Selection never sees it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_average: Option<usize>,
+    /// Random changes to the inputs of training batches, one after the other. Evaluation sees the
+    /// inputs as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub augment: Vec<Augment>,
 }
 
 /// A random change to an input, drawn anew for each sample and epoch.
@@ -274,6 +279,14 @@ pub enum Augment {
     },
     /// The last axis is reversed with probability 1/2.
     Flip,
+    /// Adds the sample's background level, which the dataset must have, times a number between `low`
+    /// and `high` to all elements of the input.
+    Background {
+        /// The least factor.
+        low: f64,
+        /// What all factors are below.
+        high: f64,
+    },
 }
 
 /// What training minimises.
@@ -299,6 +312,10 @@ pub enum Loss {
     RelativeL2,
     /// Mean over the batch and all elements of (output - target)^2.
     MeanSquaredError,
+    /// Mean over the batch and all positions of the negative log-probability, at most 100, that a
+    /// position is in the mask, or that it is not; outputs are logits. Ignored positions count as
+    /// predicted with certainty.
+    MaskedBinaryCrossEntropy,
 }
 
 impl Loss {
@@ -310,6 +327,7 @@ impl Loss {
             Loss::BinaryCrossEntropy { .. } => "binary-cross-entropy",
             Loss::RelativeL2 => "relative-l2",
             Loss::MeanSquaredError => "mean-squared-error",
+            Loss::MaskedBinaryCrossEntropy => "masked-binary-cross-entropy",
         }
     }
 
@@ -319,6 +337,7 @@ impl Loss {
             Loss::CrossEntropy | Loss::Focal { .. } => TargetKind::Class,
             Loss::BinaryCrossEntropy { .. } => TargetKind::Labels,
             Loss::RelativeL2 | Loss::MeanSquaredError => TargetKind::Field,
+            Loss::MaskedBinaryCrossEntropy => TargetKind::Mask,
         }
     }
 }
@@ -339,6 +358,9 @@ pub enum Metric {
     AveragePrecision,
     /// Mean over samples of ||output - target||_2 / ||target||_2; lower is better.
     RelativeL2,
+    /// Share of the positions in the masks of all samples that have a probability of at most one half,
+    /// ignored positions left out; lower is better.
+    FalseNegativeRate,
 }
 
 impl Metric {
@@ -350,6 +372,7 @@ impl Metric {
             Metric::Auroc => "auroc",
             Metric::AveragePrecision => "average-precision",
             Metric::RelativeL2 => "relative-l2",
+            Metric::FalseNegativeRate => "false-negative-rate",
         }
     }
 
@@ -359,6 +382,7 @@ impl Metric {
             Metric::ZeroOneError | Metric::MacroF1 => TargetKind::Class,
             Metric::Auroc | Metric::AveragePrecision => TargetKind::Labels,
             Metric::RelativeL2 => TargetKind::Field,
+            Metric::FalseNegativeRate => TargetKind::Mask,
         }
     }
 }

@@ -13,6 +13,8 @@ pub struct Batch {
     pub input: Vec<f32>,
     /// Targets.
     pub target: BatchTarget,
+    /// Background levels, (rows); empty if the dataset has none.
+    pub background: Vec<f32>,
 }
 
 /// Targets of a batch.
@@ -24,6 +26,13 @@ pub enum BatchTarget {
     Labels(Vec<u8>),
     /// Fields, (rows, shape of one target), encoded if the card has a target scaling.
     Field(Vec<f32>),
+    /// 0 or 1 for each position, both (rows, shape of one target).
+    Mask {
+        /// What is there.
+        values: Vec<u8>,
+        /// 1 where neither loss nor metric look.
+        ignore: Vec<u8>,
+    },
 }
 
 /// Consecutive rows in the memory-mapped cache.
@@ -35,6 +44,7 @@ pub(crate) struct Block {
     pub(crate) rows: usize,
     pub(crate) input: ScalarBuffer<f32>,
     pub(crate) target: BlockTarget,
+    pub(crate) background: Option<ScalarBuffer<f32>>,
 }
 
 #[derive(Debug)]
@@ -42,6 +52,7 @@ pub(crate) enum BlockTarget {
     Class(ScalarBuffer<i64>),
     Labels(ScalarBuffer<u8>),
     Field(ScalarBuffer<f32>),
+    Mask(ScalarBuffer<u8>, Option<ScalarBuffer<u8>>),
 }
 
 /// What the targets of all blocks are.
@@ -52,6 +63,8 @@ pub(crate) enum TargetShape {
     Labels(usize),
     /// Fields of so many elements.
     Field(usize),
+    /// Masks of so many positions.
+    Mask(usize),
 }
 
 impl TargetShape {
@@ -60,6 +73,7 @@ impl TargetShape {
             Target::Class { .. } => TargetShape::Class,
             Target::Labels { labels, .. } => TargetShape::Labels(labels.len()),
             Target::Field { tensor } => TargetShape::Field(tensor.len()),
+            Target::Mask { tensor, .. } => TargetShape::Mask(tensor.len()),
         }
     }
 
@@ -69,6 +83,10 @@ impl TargetShape {
             TargetShape::Class => BatchTarget::Class(Vec::with_capacity(rows)),
             TargetShape::Labels(labels) => BatchTarget::Labels(Vec::with_capacity(rows * labels)),
             TargetShape::Field(elements) => BatchTarget::Field(Vec::with_capacity(rows * elements)),
+            TargetShape::Mask(positions) => BatchTarget::Mask {
+                values: Vec::with_capacity(rows * positions),
+                ignore: Vec::with_capacity(rows * positions),
+            },
         }
     }
 }
@@ -105,6 +123,7 @@ impl SplitData {
     pub fn gather(&self, rows: &[usize]) -> Result<Batch, Error> {
         let mut input = Vec::with_capacity(rows.len() * self.input_len);
         let mut target = self.target.batch(rows.len());
+        let mut background = vec![];
         for &row in rows {
             let missing = Error::Row { row, rows: self.rows };
             let index = self.blocks.partition_point(|block| block.start <= row);
@@ -124,14 +143,29 @@ impl SplitData {
                     (BlockTarget::Field(values), BatchTarget::Field(out), TargetShape::Field(length)) => {
                         append(values, at, length, out)
                     }
+                    (
+                        BlockTarget::Mask(masks, ignored),
+                        BatchTarget::Mask { values, ignore },
+                        TargetShape::Mask(length),
+                    ) => {
+                        match ignored {
+                            Some(ignored) => append(ignored, at, length, ignore)?,
+                            None => ignore.resize(ignore.len() + length, 0),
+                        }
+                        append(masks, at, length, values)
+                    }
                     _ => None,
                 }
+            });
+            let copied = copied.and_then(|()| match &block.background {
+                Some(levels) => append(levels, at, 1, &mut background),
+                None => Some(()),
             });
             if copied.is_none() {
                 return Err(missing);
             }
         }
-        Ok(Batch { rows: rows.len(), input, target })
+        Ok(Batch { rows: rows.len(), input, target, background })
     }
 }
 

@@ -55,6 +55,7 @@ fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, boo
     wanted.push(match &card.target {
         Target::Field { tensor: field } => tensor(field)?,
         Target::Labels { column, labels } => list(column, &[labels.len()], DataType::UInt8)?,
+        Target::Mask { tensor, .. } => list(&tensor.column, &tensor.shape, DataType::UInt8)?,
         Target::Class { column, .. } => {
             let index = find(column)?;
             match schema.field(index).data_type() {
@@ -65,6 +66,17 @@ fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, boo
             }
         }
     });
+    if let Target::Mask { ignore: Some(tensor), .. } = &card.target {
+        wanted.push(list(&tensor.column, &tensor.shape, DataType::UInt8)?);
+    }
+    if let Some(column) = &card.background {
+        let index = find(column)?;
+        let found = schema.field(index).data_type();
+        if found != &DataType::Float32 {
+            return Err(Error::dataset(path, format!("column `{column}` is {found}, not Float32")));
+        }
+        wanted.push(index);
+    }
     let tuning = schema.index_of(TUNING_COLUMN).ok();
     if let Some(index) = tuning {
         if schema.field(index).data_type() != &DataType::Boolean {
@@ -104,8 +116,13 @@ pub(crate) fn make(cache: &Path, parquet: &Path, card: &Card, info: &SplitInfo) 
     }
     let (builder, wanted) = reader(parquet, card, info)?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-    let layout =
-        Layout { input: card.input.clone(), target: card.target.clone(), ids: vec![], tuning: false };
+    let layout = Layout {
+        input: card.input.clone(),
+        target: card.target.clone(),
+        background: None,
+        ids: vec![],
+        tuning: false,
+    };
     let batches = builder
         .with_projection(mask)
         .with_batch_size(layout.rows_per_group())
@@ -151,7 +168,8 @@ fn batches_schema(
     Arc::new(Schema::new_with_metadata(fields, [(SOURCE_KEY, info.sha256.clone())]))
 }
 
-/// Numbers must be finite, classes must have a label, labels must be 0 or 1, nothing may be null.
+/// Numbers must be finite, classes must have a label, labels and masks must be 0 or 1, nothing may be
+/// null.
 fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> Result<(), Error> {
     let tensor = |column: &TensorField| -> Result<(), Error> {
         let values = list_values::<Float32Type>(batch, &column.column)
@@ -164,23 +182,33 @@ fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> 
             )),
         }
     };
+    let zero_or_one = |column: &str, length: usize, what: &str| -> Result<(), Error> {
+        let values = list_values::<UInt8Type>(batch, column)
+            .ok_or_else(|| Error::dataset(path, format!("column `{column}` has missing values")))?;
+        match values.iter().position(|&value| value > 1) {
+            None => Ok(()),
+            Some(at) => Err(Error::dataset(
+                path,
+                format!("column `{column}`, row {}: {what} is neither 0 nor 1", first + at / length.max(1)),
+            )),
+        }
+    };
     tensor(&card.input)?;
+    if let Some(column) = &card.background {
+        let levels = numbers(batch, column)
+            .ok_or_else(|| Error::dataset(path, format!("column `{column}` has missing values")))?;
+        if let Some(at) = levels.iter().position(|value| !value.is_finite()) {
+            let problem = format!("column `{column}`, row {}: not a finite number", first + at);
+            return Err(Error::dataset(path, problem));
+        }
+    }
     match &card.target {
         Target::Field { tensor: field } => tensor(field),
-        Target::Labels { column, labels } => {
-            let values = list_values::<UInt8Type>(batch, column)
-                .ok_or_else(|| Error::dataset(path, format!("column `{column}` has missing values")))?;
-            match values.iter().position(|&value| value > 1) {
-                None => Ok(()),
-                Some(at) => Err(Error::dataset(
-                    path,
-                    format!(
-                        "column `{column}`, row {}: a label is neither 0 nor 1",
-                        first + at / labels.len().max(1)
-                    ),
-                )),
-            }
-        }
+        Target::Labels { column, labels } => zero_or_one(column, labels.len(), "a label"),
+        Target::Mask { tensor, ignore } => [tensor]
+            .into_iter()
+            .chain(ignore)
+            .try_for_each(|mask| zero_or_one(&mask.column, mask.len(), "a position")),
         Target::Class { column, labels } => {
             let classes = class_values(batch, column)
                 .ok_or_else(|| Error::dataset(path, format!("column `{column}` has missing values")))?;
@@ -194,6 +222,12 @@ fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> 
             }
         }
     }
+}
+
+/// The numbers of a Float32 column; `None` if there is no such column or something is null.
+fn numbers(batch: &RecordBatch, column: &str) -> Option<ScalarBuffer<f32>> {
+    let numbers = batch.column_by_name(column)?.as_primitive_opt::<Float32Type>()?;
+    (numbers.null_count() == 0).then(|| numbers.values().clone())
 }
 
 /// The elements of a column of lists; `None` if there is no such column or something is null.
@@ -235,6 +269,12 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
                 }
                 BlockTarget::Labels(values)
             }
+            // Any byte but 0 counts as 1: checking all of them would read the whole file.
+            Target::Mask { tensor, ignore } => {
+                let values = |mask: &TensorField| list_values::<UInt8Type>(&batch, &mask.column);
+                let ignore = ignore.as_ref().map(|mask| values(mask).ok_or_else(damaged)).transpose()?;
+                BlockTarget::Mask(values(tensor).ok_or_else(damaged)?, ignore)
+            }
             Target::Class { column, labels } => {
                 let classes = class_values(&batch, column).ok_or_else(damaged)?;
                 if !classes.iter().all(|&c| usize::try_from(c).is_ok_and(|c| c < labels.len())) {
@@ -243,12 +283,14 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
                 BlockTarget::Class(classes)
             }
         };
+        let background = card.background.as_ref().map(|column| numbers(&batch, column).ok_or_else(damaged));
+        let background = background.transpose()?;
         if let Some(tuning) = &mut data.tuning {
             let marks = batch.column_by_name(TUNING_COLUMN).and_then(|c| c.as_boolean_opt());
             let marks = marks.filter(|marks| marks.null_count() == 0).ok_or_else(damaged)?;
             tuning.extend((0..rows).filter(|&row| marks.value(row)).map(|row| data.rows + row));
         }
-        data.blocks.push(Block { start: data.rows, rows, input, target });
+        data.blocks.push(Block { start: data.rows, rows, input, target, background });
         data.rows += rows;
     }
     if data.rows == info.rows { Ok(data) } else { Err(damaged()) }

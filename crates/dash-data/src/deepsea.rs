@@ -54,6 +54,7 @@ pub(crate) fn ingest(
             element: ElementType::F32,
         },
         target: Target::Labels { column: "target".to_owned(), labels },
+        background: None,
         ids: vec!["row"],
         tuning: false,
     };
@@ -196,7 +197,13 @@ impl Part {
             let samples = sequences.chunks(input.len()).zip(labels.chunks(self.labels));
             for (row, (sequence, labels)) in (first..).zip(samples) {
                 self.transpose(path, row, sequence, &mut input)?;
-                push(Row { input: &input, target: RowTarget::Labels(labels), ids: &[row as i64], tuning })?;
+                push(Row {
+                    input: &input,
+                    target: RowTarget::Labels(labels),
+                    background: 0.0,
+                    ids: &[row as i64],
+                    tuning,
+                })?;
             }
             progress.done += count;
             let Progress { listener, done, total } = *progress;

@@ -61,6 +61,7 @@ pub(crate) fn ingest(
             element: ElementType::F32,
         },
         target: Target::Class { column: "target".to_owned(), labels: LABELS.map(str::to_owned).to_vec() },
+        background: None,
         ids: vec!["record", "start"],
         tuning: false,
     };
@@ -80,6 +81,7 @@ pub(crate) fn ingest(
                     push(Row {
                         input: signal.get(start..start + config.window).unwrap_or_default(),
                         target: RowTarget::Class(class),
+                        background: 0.0,
                         ids: &[record as i64, start as i64],
                         tuning: tuning.get(record).copied().unwrap_or(false),
                     })?;

@@ -90,6 +90,7 @@ pub(crate) fn read_card(path: &Path) -> Result<Card, Error> {
 
 /// What a card must fulfil for its rows to be readable.
 fn check(card: &Card) -> Result<(), String> {
+    let tensor = |field: &TensorField| tensor(field, ElementType::F32);
     tensor(&card.input)?;
     match &card.target {
         Target::Class { labels, .. } if labels.is_empty() => return Err("has no class labels".to_owned()),
@@ -99,11 +100,23 @@ fn check(card: &Card) -> Result<(), String> {
         }
         Target::Labels { .. } => {}
         Target::Field { tensor: field } => tensor(field)?,
+        Target::Mask { tensor: field, ignore } => {
+            self::tensor(field, ElementType::U8)?;
+            if let Some(ignore) = ignore {
+                self::tensor(ignore, ElementType::U8)?;
+                if ignore.shape != field.shape {
+                    return Err(format!(
+                        "column `{}` has shape {:?}, column `{}` has {:?}",
+                        ignore.column, ignore.shape, field.column, field.shape
+                    ));
+                }
+            }
+        }
     }
     if let Some(scaling) = &card.target_scaling {
         let elements = match &card.target {
             Target::Field { tensor } => tensor.len(),
-            Target::Class { .. } | Target::Labels { .. } => {
+            Target::Class { .. } | Target::Labels { .. } | Target::Mask { .. } => {
                 return Err("scales a target that is no field".to_owned());
             }
         };
@@ -127,14 +140,14 @@ fn check(card: &Card) -> Result<(), String> {
     Ok(())
 }
 
-fn tensor(field: &TensorField) -> Result<(), String> {
+fn tensor(field: &TensorField, element: ElementType) -> Result<(), String> {
     let elements = field.shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
     if elements.is_none_or(|n| n == 0 || i32::try_from(n).is_err()) {
         return Err(format!("column `{}` has the impossible shape {:?}", field.column, field.shape));
     }
-    if field.element != ElementType::F32 {
+    if field.element != element {
         return Err(format!(
-            "column `{}` has elements of type {:?}; this version reads F32",
+            "column `{}` has elements of type {:?}; this version reads {element:?}",
             field.column, field.element
         ));
     }

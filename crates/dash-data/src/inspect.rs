@@ -3,6 +3,7 @@
 use crate::{BatchTarget, DatasetFolder, Error, SplitData};
 use dash_core::card::{Split, Target, TensorField};
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// Rows that are looked at together.
 const ROWS: usize = 256;
@@ -80,7 +81,7 @@ impl DatasetFolder {
         let card = self.card();
         let mut tensors = vec![(&card.input, false)];
         let labels: &[String] = match &card.target {
-            Target::Field { tensor } => {
+            Target::Field { tensor } | Target::Mask { tensor, .. } => {
                 tensors.push((tensor, true));
                 &[]
             }
@@ -122,16 +123,17 @@ fn count(target: &BatchTarget, counts: &mut [usize]) {
                 }
             }
         }
-        BatchTarget::Field(_) => {}
+        BatchTarget::Field(_) | BatchTarget::Mask { .. } => {}
     }
 }
 
 /// The numbers of a batch that belong to a tensor.
-fn numbers(batch: &crate::Batch, is_target: bool) -> &[f32] {
+fn numbers(batch: &crate::Batch, is_target: bool) -> Cow<'_, [f32]> {
     match (&batch.target, is_target) {
-        (BatchTarget::Field(values), true) => values,
-        (_, true) => &[],
-        (_, false) => &batch.input,
+        (BatchTarget::Field(values), true) => values.into(),
+        (BatchTarget::Mask { values, .. }, true) => values.iter().map(|&v| f32::from(v)).collect(),
+        (_, true) => (&[]).into(),
+        (_, false) => (&batch.input).into(),
     }
 }
 
@@ -153,7 +155,7 @@ fn summarise(
     })?;
     let all = sums.iter().fold(Sums::default(), |all, channel| all.with(channel)).moments();
     let mut histogram = Histogram { low: all.min, high: all.max, counts: vec![0; bins] };
-    visit(data, &mut |batch| histogram.add(numbers(batch, is_target)))?;
+    visit(data, &mut |batch| histogram.add(&numbers(batch, is_target)))?;
     Ok(TensorSummary {
         column: tensor.column.clone(),
         shape: tensor.shape.clone(),

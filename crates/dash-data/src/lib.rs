@@ -34,6 +34,7 @@ mod batch;
 mod cache;
 mod catalogue;
 mod cifar;
+mod cosmic;
 mod darcy;
 mod deepsea;
 mod ecg;

@@ -155,6 +155,7 @@ pub(crate) fn layout(shape: Vec<usize>, labels: &[String], ids: Vec<&'static str
         input: TensorField { column: "input".to_owned(), shape, element: ElementType::F32 },
         target: Target::Class { column: "target".to_owned(), labels: labels.to_vec() },
         ids,
+        background: None,
         tuning: false,
     }
 }
@@ -203,6 +204,7 @@ pub(crate) fn write(
                         input,
                         target: RowTarget::Class(part.classes.get(row).copied().unwrap_or(usize::MAX)),
                         ids: if with_file { &ids } else { &ids[1..] },
+                        background: 0.0,
                         tuning: !held_out,
                     })?;
                 }

@@ -1,7 +1,7 @@
 //! What all recipes share: choosing the recipe, source files, splits, the card.
 
 use crate::{
-    Error, cifar, darcy, deepsea, ecg, ninapro, own, satellite, spherical,
+    Error, cifar, cosmic, darcy, deepsea, ecg, ninapro, own, satellite, spherical,
     table::{Layout, Row, SplitWriter},
 };
 use dash_core::{
@@ -27,6 +27,7 @@ pub fn ingest(
     listener: &dyn Listener,
 ) -> Result<Card, Error> {
     match dataset {
+        Dataset::Cosmic(config) => cosmic::ingest(config, protocol, staging, listener),
         Dataset::DarcyFlow(config) => darcy::ingest(config, protocol, staging, listener),
         Dataset::Deepsea(config) => deepsea::ingest(config, protocol, staging, listener),
         Dataset::Ecg(config) => ecg::ingest(config, protocol, staging, listener),
@@ -42,6 +43,7 @@ pub fn ingest(
 /// The raw files that [`ingest`] will read; none if the data is simulated.
 pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
     match dataset {
+        Dataset::Cosmic(config) => cosmic::sources(config),
         Dataset::DarcyFlow(config) => darcy::sources(config),
         Dataset::Deepsea(config) => deepsea::sources(config),
         Dataset::Ecg(config) => ecg::source(config).map(|path| vec![path]),
@@ -102,6 +104,7 @@ impl<'a> Ingest<'a> {
             sources: about.sources,
             input: self.layout.input,
             target: self.layout.target,
+            background: self.layout.background.map(str::to_owned),
             splits: self.splits,
             target_scaling: about.target_scaling,
             notes,

@@ -32,6 +32,8 @@ const GROUP_BYTES: usize = 16 << 20;
 pub(crate) struct Layout {
     pub(crate) input: TensorField,
     pub(crate) target: Target,
+    /// Name of the column with the background level of each sample.
+    pub(crate) background: Option<&'static str>,
     /// Names of integer columns that identify a row.
     pub(crate) ids: Vec<&'static str>,
     /// Whether there is a tuning column.
@@ -43,6 +45,8 @@ pub(crate) struct Layout {
 pub(crate) struct Row<'a> {
     pub(crate) input: &'a [f32],
     pub(crate) target: RowTarget<'a>,
+    /// Has a meaning only where the layout has a background column.
+    pub(crate) background: f32,
     pub(crate) ids: &'a [i64],
     pub(crate) tuning: bool,
 }
@@ -54,6 +58,11 @@ pub(crate) enum RowTarget<'a> {
     /// 0 or 1 for each label.
     Labels(&'a [u8]),
     Field(&'a [f32]),
+    /// 0 or 1 for each position; `ignore` is empty where the layout has no such column.
+    Mask {
+        values: &'a [u8],
+        ignore: &'a [u8],
+    },
 }
 
 impl Layout {
@@ -63,6 +72,9 @@ impl Layout {
             Target::Class { .. } => 2,
             Target::Labels { labels, .. } => labels.len().div_ceil(4),
             Target::Field { tensor } => tensor.len(),
+            Target::Mask { tensor, ignore } => {
+                (tensor.len() * (1 + usize::from(ignore.is_some()))).div_ceil(4)
+            }
         };
         (GROUP_BYTES / (4 * (self.input.len() + target)).max(1)).clamp(1, 1 << 16)
     }
@@ -84,6 +96,16 @@ impl Layout {
                 fields.push(tensor_column(tensor)?);
                 features.insert(tensor.column.clone(), tensor_feature(tensor));
             }
+            Target::Mask { tensor, ignore } => {
+                for mask in [tensor].into_iter().chain(ignore) {
+                    fields.push(list_column(&mask.column, &mask.shape, DataType::UInt8)?);
+                    features.insert(mask.column.clone(), list_feature("uint8", mask.len()));
+                }
+            }
+        }
+        if let Some(column) = self.background {
+            fields.push(Field::new(column, DataType::Float32, false));
+            features.insert(column.to_owned(), json!({"dtype": "float32", "_type": "Value"}));
         }
         for &id in &self.ids {
             fields.push(Field::new(id, DataType::Int64, false));
@@ -145,6 +167,9 @@ pub(crate) struct SplitWriter {
     class: Vec<i64>,
     labels: Vec<u8>,
     field: Vec<f32>,
+    mask: Vec<u8>,
+    ignore: Vec<u8>,
+    background: Vec<f32>,
     ids: Vec<Vec<i64>>,
     tuning: Vec<bool>,
 }
@@ -166,7 +191,7 @@ impl SplitWriter {
             ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(Error::parquet(&path))?;
         let classes = match &layout.target {
             Target::Class { labels, .. } | Target::Labels { labels, .. } => labels.len(),
-            Target::Field { .. } => 0,
+            Target::Field { .. } | Target::Mask { .. } => 0,
         };
         Ok(SplitWriter {
             writer,
@@ -180,6 +205,9 @@ impl SplitWriter {
             class: vec![],
             labels: vec![],
             field: vec![],
+            mask: vec![],
+            ignore: vec![],
+            background: vec![],
             ids: vec![vec![]; layout.ids.len()],
             tuning: vec![],
             layout,
@@ -204,6 +232,13 @@ impl SplitWriter {
                 self.labels.extend_from_slice(labels);
             }
             RowTarget::Field(values) => self.field.extend_from_slice(values),
+            RowTarget::Mask { values, ignore } => {
+                self.mask.extend_from_slice(values);
+                self.ignore.extend_from_slice(ignore);
+            }
+        }
+        if self.layout.background.is_some() {
+            self.background.push(row.background);
         }
         for (column, id) in self.ids.iter_mut().zip(row.ids) {
             column.push(*id);
@@ -237,6 +272,17 @@ impl SplitWriter {
                 columns.push(self.list(DataType::UInt8, labels.len(), Arc::new(values))?);
             }
             Target::Field { tensor } => columns.push(self.tensor(tensor, self.field.clone())?),
+            Target::Mask { tensor, ignore } => {
+                let values = UInt8Array::from(std::mem::take(&mut self.mask));
+                columns.push(self.list(DataType::UInt8, tensor.len(), Arc::new(values))?);
+                if let Some(tensor) = ignore {
+                    let values = UInt8Array::from(std::mem::take(&mut self.ignore));
+                    columns.push(self.list(DataType::UInt8, tensor.len(), Arc::new(values))?);
+                }
+            }
+        }
+        if self.layout.background.is_some() {
+            columns.push(Arc::new(Float32Array::from(std::mem::take(&mut self.background))));
         }
         self.input.clear();
         self.field.clear();
@@ -273,6 +319,7 @@ mod tests {
         let layout = Layout {
             input: TensorField { column: "input".into(), shape: vec![3, 2, 2], element: ElementType::F32 },
             target: Target::Class { column: "target".into(), labels: vec!["N".into(), "~".into()] },
+            background: None,
             ids: vec!["record"],
             tuning: true,
         };
@@ -297,6 +344,7 @@ mod tests {
         let layout = Layout {
             input: TensorField { column: "input".into(), shape: vec![4, 8], element: ElementType::F32 },
             target: Target::Labels { column: "target".into(), labels: vec!["a".into(), "b".into()] },
+            background: None,
             ids: vec![],
             tuning: false,
         };
@@ -317,6 +365,7 @@ mod tests {
             Layout {
                 input: field(side),
                 target: Target::Field { tensor: field(side) },
+                background: None,
                 ids: vec![],
                 tuning: false,
             }

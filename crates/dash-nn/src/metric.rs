@@ -1,6 +1,7 @@
 //! Metrics as accumulators over samples: neither order nor batch size changes a value.
 
 mod batches;
+mod masks;
 mod scores;
 
 pub use batches::BatchMean;
@@ -8,6 +9,7 @@ pub use batches::BatchMean;
 use crate::{Error, Targets, ops};
 use candle_core::Tensor;
 use dash_core::{card::Scaling, pipeline::Metric};
+use masks::Masks;
 use scores::Scores;
 use std::sync::Arc;
 
@@ -23,7 +25,8 @@ pub fn lower_is_better(metric: Metric) -> bool {
         | Metric::MacroF1
         | Metric::Auroc
         | Metric::AveragePrecision
-        | Metric::RelativeL2 => true,
+        | Metric::RelativeL2
+        | Metric::FalseNegativeRate => true,
     }
 }
 
@@ -36,6 +39,8 @@ pub enum Accumulator {
     Scores(Scores),
     /// Errors of samples for [`Metric::RelativeL2`].
     Errors(Errors),
+    /// Counts of positions for [`Metric::FalseNegativeRate`].
+    Masks(Masks),
 }
 
 /// Predictions counted by class.
@@ -63,6 +68,7 @@ impl Accumulator {
             }
             Metric::Auroc | Metric::AveragePrecision => Accumulator::Scores(Scores::new(metric, outputs)),
             Metric::RelativeL2 => Accumulator::Errors(Errors { scaling, errors: Vec::new() }),
+            Metric::FalseNegativeRate => Accumulator::Masks(Masks::default()),
         }
     }
 
@@ -72,10 +78,12 @@ impl Accumulator {
             Accumulator::Counts(counts) => counts.metric,
             Accumulator::Scores(scores) => scores.metric(),
             Accumulator::Errors(_) => Metric::RelativeL2,
+            Accumulator::Masks(_) => Metric::FalseNegativeRate,
         }
     }
 
-    /// Adds the outputs of a batch: [B, K] for classes and labels, [B, C, ...] for fields.
+    /// Adds the outputs of a batch: [B, K] for classes and labels, [B, C, ...] for fields and
+    /// masks.
     pub fn add(&mut self, output: &Tensor, targets: &Targets) -> Result<(), Error> {
         let output = output.contiguous()?;
         let values = ops::Values::of("metric", &output)?;
@@ -125,6 +133,18 @@ impl Accumulator {
                 ));
                 Ok(())
             }
+            (Accumulator::Masks(masks), Targets::Mask { values: mask, ignore }) => {
+                if output.elem_count() != mask.len() || ignore.len() != mask.len() {
+                    return Err(Error::Target(format!(
+                        "output {:?} for a mask of {} and {} ignored positions",
+                        output.dims(),
+                        mask.len(),
+                        ignore.len()
+                    )));
+                }
+                masks.add(values.as_slice(), mask, ignore);
+                Ok(())
+            }
             (accumulator, _) => Err(Error::unsuitable_metric(accumulator.metric(), targets.kind())),
         }
     }
@@ -138,6 +158,7 @@ impl Accumulator {
                 _ => counts.error_percent(),
             },
             Accumulator::Scores(scores) => scores.value(),
+            Accumulator::Masks(masks) => masks.false_negative_rate(),
             Accumulator::Errors(Errors { errors, .. }) => {
                 // Sorted, so that the sum does not depend on the order of the samples.
                 let mut sorted = errors.clone();
@@ -224,7 +245,13 @@ mod tests {
 
     #[test]
     fn nothing_and_nan_are_no_number() {
-        for metric in [Metric::ZeroOneError, Metric::MacroF1, Metric::Auroc, Metric::RelativeL2] {
+        for metric in [
+            Metric::ZeroOneError,
+            Metric::MacroF1,
+            Metric::Auroc,
+            Metric::RelativeL2,
+            Metric::FalseNegativeRate,
+        ] {
             assert!(Accumulator::new(metric, 2, None).value().is_nan());
         }
         let mut acc = Accumulator::new(Metric::ZeroOneError, 2, None);
@@ -244,6 +271,8 @@ mod tests {
             (Metric::MacroF1, Targets::Class(vec![0, 2])),
             (Metric::Auroc, Targets::Labels(vec![0; 3])),
             (Metric::RelativeL2, Targets::Field(vec![0.0; 3])),
+            (Metric::FalseNegativeRate, Targets::Mask { values: vec![0; 3], ignore: vec![0; 3] }),
+            (Metric::FalseNegativeRate, Targets::Mask { values: vec![0; 4], ignore: vec![0; 3] }),
         ] {
             assert!(matches!(refused(metric, targets), Error::Target(_)));
         }

@@ -17,6 +17,13 @@ pub enum Targets {
     Labels(Vec<u8>),
     /// The values of one field per sample, sample after sample, in the order of the output.
     Field(Vec<f32>),
+    /// 0 or 1 for each position, sample after sample, in the order of the output.
+    Mask {
+        /// What is there.
+        values: Vec<u8>,
+        /// 1 where neither loss nor metric look.
+        ignore: Vec<u8>,
+    },
 }
 
 impl Targets {
@@ -26,6 +33,7 @@ impl Targets {
             Targets::Class(_) => TargetKind::Class,
             Targets::Labels(_) => TargetKind::Labels,
             Targets::Field(_) => TargetKind::Field,
+            Targets::Mask { .. } => TargetKind::Mask,
         }
     }
 
@@ -39,6 +47,10 @@ impl Targets {
             Targets::Class(classes) => Targets::Class(cut(classes, first, count, rows)),
             Targets::Labels(labels) => Targets::Labels(cut(labels, first, count, rows)),
             Targets::Field(field) => Targets::Field(cut(field, first, count, rows)),
+            Targets::Mask { values, ignore } => Targets::Mask {
+                values: cut(values, first, count, rows),
+                ignore: cut(ignore, first, count, rows),
+            },
         }
     }
 }
@@ -70,7 +82,7 @@ impl Objective {
     }
 
     /// The loss of a batch, differentiable in `output`: [B, K] for classes and labels, [B, C, ...] for
-    /// fields.
+    /// fields and masks.
     pub fn loss(&self, output: &Tensor, targets: Targets) -> Result<Tensor, Error> {
         match (self.loss, targets) {
             (Loss::CrossEntropy, Targets::Class(classes)) => {
@@ -87,6 +99,9 @@ impl Objective {
             }
             (Loss::MeanSquaredError, Targets::Field(field)) => {
                 Ok(ops::mean_squared_error(output, field, self.scaling.clone())?)
+            }
+            (Loss::MaskedBinaryCrossEntropy, Targets::Mask { values, ignore }) => {
+                Ok(ops::masked_binary_cross_entropy(output, values, ignore)?)
             }
             (loss, targets) => Err(Error::unsuitable_loss(loss, targets.kind())),
         }
@@ -115,6 +130,7 @@ mod tests {
         let class = || Targets::Class(vec![1]);
         let field = || Targets::Field(vec![1.0, 1.0]);
         let labels = || Targets::Labels(vec![1, 0]);
+        let mask = || Targets::Mask { values: vec![1, 0], ignore: vec![0, 1] };
         let binary = Loss::BinaryCrossEntropy { positive_weight: 3.0 };
         for (loss, targets, message) in [
             (Loss::CrossEntropy, field(), "loss `cross-entropy` needs a class, the dataset has a field"),
@@ -125,6 +141,12 @@ mod tests {
                 "loss `mean-squared-error` needs a field, the dataset has labels",
             ),
             (binary, class(), "loss `binary-cross-entropy` needs labels, the dataset has a class"),
+            (
+                Loss::MaskedBinaryCrossEntropy,
+                field(),
+                "loss `masked-binary-cross-entropy` needs a mask, the dataset has a field",
+            ),
+            (binary, mask(), "loss `binary-cross-entropy` needs labels, the dataset has a mask"),
         ] {
             let kind = targets.kind();
             assert_eq!(with(loss).loss(&out, targets).unwrap_err().to_string(), message);
@@ -142,5 +164,7 @@ mod tests {
         assert_eq!(value(with(Loss::RelativeL2).loss(&out, field()).unwrap()), 1.0);
         assert_eq!(value(with(Loss::MeanSquaredError).loss(&out, field()).unwrap()), 1.0);
         assert_eq!(value(with(binary).loss(&out, labels()).unwrap()), 2.0 * 2f32.ln());
+        let masked = with(Loss::MaskedBinaryCrossEntropy).loss(&out, mask()).unwrap();
+        assert_eq!(value(masked), 0.5 * 2f32.ln());
     }
 }

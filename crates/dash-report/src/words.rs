@@ -34,6 +34,10 @@ pub(crate) fn metric(name: &str) -> Option<&'static str> {
     Some(match name {
         "relative-l2" => "Mean over samples of ‖prediction − target‖₂ / ‖target‖₂.",
         "zero-one-error" => "Share of samples with a wrong class, in percent.",
+        "false-negative-rate" => {
+            "Share of the positions that are in the masks of all samples, ignored ones left out, which the network \
+             does not predict: their probability is at most one half."
+        }
         "macro-f1" => {
             "1 − F1, where F1 is the mean over classes of the harmonic mean of precision and recall; classes that \
              are neither target nor prediction are left out."

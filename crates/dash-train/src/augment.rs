@@ -50,21 +50,38 @@ impl Augmentation {
     }
 
     /// Changes the inputs of `batch`, which are those of `rows` of the training split.
-    pub(crate) fn apply(&self, batch: &mut Batch, rows: &[usize], seed: u64, stage: Stage, epoch: usize) {
+    ///
+    /// # Errors
+    /// If the dataset lacks what a change needs.
+    pub(crate) fn apply(
+        &self,
+        batch: &mut Batch,
+        rows: &[usize],
+        seed: u64,
+        stage: Stage,
+        epoch: usize,
+    ) -> Result<(), Error> {
         if self.kinds.is_empty() {
-            return;
+            return Ok(());
         }
         let length = self.channels * self.rows * self.columns;
-        for (input, &row) in batch.input.chunks_exact_mut(length.max(1)).zip(rows) {
+        for (at, (input, &row)) in batch.input.chunks_exact_mut(length.max(1)).zip(rows).enumerate() {
             let counter = [stage as u64, epoch as u64, row as u64];
             let mut rng = stream(seed, Purpose::Augmentation, counter);
             for kind in &self.kinds {
-                self.change(input, *kind, &mut rng);
+                self.change(input, batch.background.get(at).copied(), *kind, &mut rng)?;
             }
         }
+        Ok(())
     }
 
-    fn change(&self, input: &mut [f32], kind: Augment, rng: &mut ChaCha8Rng) {
+    fn change(
+        &self,
+        input: &mut [f32],
+        level: Option<f32>,
+        kind: Augment,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<(), Error> {
         match kind {
             Augment::Crop { padding } => {
                 // Drawn as u64: the width of usize must not change the offsets.
@@ -78,7 +95,14 @@ impl Augmentation {
                     input.chunks_exact_mut(self.columns.max(1)).for_each(<[f32]>::reverse);
                 }
             }
+            Augment::Background { low, high } => {
+                // One draw whatever the range: what follows in the stream does not depend on it.
+                let factor = low + (high - low) * rng.random::<f64>();
+                let added = (factor * f64::from(level.ok_or(Error::NoBackground)?)) as f32;
+                input.iter_mut().for_each(|value| *value += added);
+            }
         }
+        Ok(())
     }
 
     /// Puts at each position what is `down` rows and `right` columns further on, or padding.
@@ -116,6 +140,7 @@ mod tests {
             input: TensorField { column: "input".into(), shape: shape.to_vec(), element: ElementType::F32 },
             target: Target::Class { column: "target".into(), labels: vec!["a".into(), "b".into()] },
             splits: Default::default(),
+            background: None,
             target_scaling: None,
             notes: notes.into_iter().collect(),
             licence: String::new(),
@@ -123,7 +148,7 @@ mod tests {
     }
 
     fn batch(input: Vec<f32>, rows: usize) -> Batch {
-        Batch { rows, input, target: BatchTarget::Class(vec![0; rows]) }
+        Batch { rows, input, target: BatchTarget::Class(vec![0; rows]), background: vec![] }
     }
 
     #[test]
@@ -145,7 +170,7 @@ mod tests {
         let image: Vec<f32> = (1..10).map(|v| v as f32).collect();
         let of = |rows: &[usize], seed, stage, epoch| {
             let mut batch = batch(image.repeat(rows.len()), rows.len());
-            augment.apply(&mut batch, rows, seed, stage, epoch);
+            augment.apply(&mut batch, rows, seed, stage, epoch).unwrap();
             batch.input.chunks(9).map(<[f32]>::to_vec).collect::<Vec<_>>()
         };
         let together = of(&[5, 7, 9], 1, Stage::Search, 3);
@@ -166,10 +191,30 @@ mod tests {
     }
 
     #[test]
+    fn the_background_of_each_sample_is_scaled_within_the_range() {
+        let sky = Augmentation::new(&[Augment::Background { low: -0.9, high: 3.0 }], &card(&[1, 2], None));
+        let sky = sky.unwrap();
+        let rows: Vec<usize> = (0..200).collect();
+        let mut batch = batch(vec![10.0; 400], 200);
+        let error = sky.apply(&mut batch, &rows, 0, Stage::Search, 0).unwrap_err();
+        assert_eq!(error.to_string(), "`task.augment`: the samples of the dataset have no background level");
+        batch.background = rows.iter().map(|&row| 100.0 + row as f32).collect();
+        sky.apply(&mut batch, &rows, 0, Stage::Search, 0).unwrap();
+        let factors = batch.input.chunks(2).zip(&batch.background).map(|(input, level)| {
+            assert_eq!(input[0], input[1], "one number for all elements of a sample");
+            (input[0] - 10.0) / level
+        });
+        let factors: Vec<f32> = factors.collect();
+        assert!(factors.iter().all(|factor| (-0.9001..3.0001).contains(factor)));
+        let mean = factors.iter().sum::<f32>() / 200.0;
+        assert!((mean - 1.05).abs() < 0.3, "{mean}");
+    }
+
+    #[test]
     fn no_kinds_change_nothing_and_wrong_notes_are_refused() {
         let plain = Augmentation::new(&[], &card(&[1, 2, 2], None)).unwrap();
         let mut unchanged = batch(vec![1.0, 2.0, 3.0, 4.0], 1);
-        plain.apply(&mut unchanged, &[0], 0, Stage::Retrain, 0);
+        plain.apply(&mut unchanged, &[0], 0, Stage::Retrain, 0).unwrap();
         assert_eq!(unchanged.input, [1.0, 2.0, 3.0, 4.0]);
         assert!(Augmentation::new(&[], &card(&[3, 2, 2], Some(&[0.0]))).is_err());
         assert!(Augmentation::new(&[], &card(&[3], None)).is_err());

@@ -53,6 +53,9 @@ pub enum Error {
         /// Shape of one sample.
         shape: Vec<usize>,
     },
+    /// Augmentation changes the background, of which the dataset says nothing.
+    #[error("`task.augment`: the samples of the dataset have no background level")]
+    NoBackground,
     /// A split that is needed has no rows.
     #[error("the {split} split of the dataset has no rows")]
     EmptySplit {
@@ -76,6 +79,7 @@ impl Classify for Error {
             Error::Network(error) => error.kind(),
             Error::Store(error) => error.kind(),
             Error::Tensor(_) => ErrorKind::Internal,
+            Error::NoBackground => ErrorKind::Configuration,
             Error::Diverged { .. } | Error::NoScore { .. } => ErrorKind::Stage,
             Error::Shape { .. } | Error::EmptySplit { .. } | Error::Format { .. } => ErrorKind::Data,
         }
@@ -88,6 +92,9 @@ impl Classify for Error {
             Error::Store(error) => error.hint(),
             Error::Tensor(_) | Error::Format { .. } => None,
             Error::Diverged { .. } | Error::NoScore { .. } => Some("use a smaller learning rate".to_owned()),
+            Error::NoBackground => {
+                Some("remove the change of kind `background` from `task.augment`".to_owned())
+            }
             Error::Shape { .. } => Some("name a backbone in [search] and [retrain]".to_owned()),
             Error::EmptySplit { .. } => Some("give the dataset more samples, or another split".to_owned()),
         }

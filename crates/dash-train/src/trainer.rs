@@ -67,8 +67,9 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Trains one epoch on `rows` of `data`, newly shuffled; `adjust` may change the gradients of
-    /// each step before they are used. Returns the mean loss per batch.
+    /// Trains one epoch on `rows` of `data`, newly shuffled and changed by the task's augmentation;
+    /// `adjust` may change the gradients of each step before they are used. Returns the mean loss per
+    /// batch.
     ///
     /// # Errors
     /// If the data cannot be read, or the loss stops being finite.
@@ -88,7 +89,7 @@ impl<'a> Trainer<'a> {
         for (number, rows) in order.chunks(self.batch_size).take(steps).enumerate() {
             let pass = Pass { training: true, seed: self.seed, epoch, step: (epoch * steps + number) as u64 };
             let mut batch = data.gather(rows)?;
-            self.augmentation.apply(&mut batch, rows, self.seed, self.stage, epoch);
+            self.augmentation.apply(&mut batch, rows, self.seed, self.stage, epoch)?;
             let (input, targets) = to_device(batch, self.shape, self.device)?;
             let output = self.network.forward(&input, &pass)?;
             let loss = self.objective.loss(&output, targets)?;
@@ -128,6 +129,7 @@ fn to_device(batch: Batch, shape: &[usize], device: &Device) -> Result<(Tensor, 
         BatchTarget::Class(classes) => Targets::Class(classes),
         BatchTarget::Labels(labels) => Targets::Labels(labels),
         BatchTarget::Field(values) => Targets::Field(values),
+        BatchTarget::Mask { values, ignore } => Targets::Mask { values, ignore },
     };
     Ok((Tensor::from_vec(batch.input, shape, device)?, targets))
 }

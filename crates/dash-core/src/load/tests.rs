@@ -95,7 +95,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "recipe = \"darcy-flow\"",
             "recipe = \"darci-flow\"",
-            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of darcy-flow, deepsea, ecg, satellite, ninapro, cifar100, spherical, npz, parquet; did you mean `darcy-flow`?",
+            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of cosmic, darcy-flow, deepsea, ecg, satellite, ninapro, cifar100, spherical, npz, parquet; did you mean `darcy-flow`?",
         ),
         (
             "subsample = 2",
@@ -160,7 +160,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "loss = { kind = \"relative-l2\" }",
             "loss = {}",
-            "f.toml:9: task.loss: the key `kind` is missing: one of cross-entropy, focal, binary-cross-entropy, relative-l2, mean-squared-error",
+            "f.toml:9: task.loss: the key `kind` is missing: one of cross-entropy, focal, binary-cross-entropy, relative-l2, mean-squared-error, masked-binary-cross-entropy",
         ),
         ("name = \"d\"", "", "f.toml: the key `name` is missing"),
         (
@@ -271,6 +271,51 @@ fn own_data_says_what_it_predicts_and_where_its_samples_are() {
     assert!(load(text, &names).is_ok());
     let message = load(&parquet, &names).unwrap_err().to_string();
     assert!(message.contains("only for the arrays of an npz archive"), "{message}");
+}
+
+#[test]
+fn masks_and_backgrounds_have_rules_of_their_own() {
+    let text = "name = \"c\"\ndataset = { recipe = \"cosmic\", raw = \"x\" }\n[task]\n\
+                loss = { kind = \"masked-binary-cross-entropy\" }\nmetric = { kind = \"false-negative-rate\" }";
+    let p = load(text, &[]).unwrap();
+    let Dataset::Cosmic(cosmic) = &p.dataset else { panic!("the recipe is cosmic") };
+    assert_eq!((cosmic.filter.as_str(), cosmic.fields.len(), cosmic.validation), ("f435w", 27, 420));
+    assert!(p.task.augment.is_empty());
+    let background = |low: &str, high: &str| format!("{{kind='background', low={low}, high={high}}}");
+    let sky = background("-0.9", "3.0");
+    let augment = |changes: &[&str]| format!("task.augment=[{}]", changes.join(", "));
+    assert_eq!(load(text, &[&augment(&[&sky])]).unwrap().task.augment.len(), 1);
+    for (set, message) in [
+        (
+            augment(&[&background("1.0", "1.0")]),
+            "task.augment[0].high: must be greater than low = 1, found 1",
+        ),
+        (augment(&[&sky, &sky]), "task.augment[1]: is given twice"),
+        (
+            "task.loss={kind='relative-l2'}".to_owned(),
+            "task.loss: relative-l2 does not fit: cosmic predicts a mask; use masked-binary-cross-entropy",
+        ),
+        (
+            "task.metric={kind='macro-f1'}".to_owned(),
+            "task.metric: macro-f1 does not fit: cosmic predicts a mask; use false-negative-rate",
+        ),
+        ("dataset.crop=0".to_owned(), "dataset.crop: must be from 1 to 100000000, found 0"),
+        ("dataset.validation=0".to_owned(), "dataset.validation: must be from 1 to 100000000, found 0"),
+        ("dataset.filter=''".to_owned(), "dataset.filter: must name a filter"),
+        ("dataset.fields=['a', 'a']".to_owned(), "dataset.fields[1]: the field \"a\" is given twice"),
+        (
+            "search.backbone={kind='resnet1d'}".to_owned(),
+            "search.backbone: resnet1d needs 1-D data, cosmic is 2-D",
+        ),
+    ] {
+        let found = load(text, &[&set]).unwrap_err().to_string();
+        assert_eq!(found, format!("--set {set}: {message}"));
+    }
+    let found = load(DARCY, &[&augment(&[&sky])]).unwrap_err().to_string();
+    assert!(
+        found.ends_with("task.augment[0]: does not fit: the samples of darcy-flow have no background level"),
+        "{found}"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Found, tree::Node};
 use crate::{
     card::TargetKind,
     pipeline::{
-        Augment, Backbone, Cifar100, DarcyFlow, Dataset, Deepsea, Ecg, Loss, OwnData, Pipeline, Pull,
+        Augment, Backbone, Cifar100, Cosmic, DarcyFlow, Dataset, Deepsea, Ecg, Loss, OwnData, Pipeline, Pull,
         SPLIT_PLACEHOLDER, Schedule, Sweep,
     },
 };
@@ -19,6 +19,7 @@ pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
     checks.distinct("seeds", "seed", &p.seeds);
     checks.distinct("methods", "method", &p.methods);
     match &p.dataset {
+        Dataset::Cosmic(cosmic) => checks.cosmic(cosmic),
         Dataset::DarcyFlow(darcy) => checks.darcy(darcy),
         Dataset::Deepsea(deepsea) => checks.deepsea(deepsea),
         Dataset::Ecg(ecg) => checks.ecg(ecg),
@@ -104,6 +105,17 @@ impl Checks<'_, '_, '_> {
         self.require(fine, key, || {
             format!("{name:?} does not make a safe folder name: use letters, digits, '-', '_' and '.'")
         });
+    }
+
+    fn cosmic(&mut self, c: &Cosmic) {
+        self.require(!c.filter.is_empty(), "dataset.filter", || "must name a filter".into());
+        if !c.fields.is_empty() {
+            self.distinct("dataset.fields", "field", &c.fields);
+        }
+        if let Some(crop) = c.crop {
+            self.count("dataset.crop", crop);
+        }
+        self.count("dataset.validation", c.validation);
     }
 
     fn darcy(&mut self, d: &DarcyFlow) {
@@ -241,6 +253,7 @@ impl Checks<'_, '_, '_> {
                 TargetKind::Class => "cross-entropy",
                 TargetKind::Labels => "binary-cross-entropy",
                 TargetKind::Field => "relative-l2 or mean-squared-error",
+                TargetKind::Mask => "masked-binary-cross-entropy",
             };
             unfit(p.task.loss.name(), fitting)
         });
@@ -249,6 +262,7 @@ impl Checks<'_, '_, '_> {
                 TargetKind::Class => "zero-one-error or macro-f1",
                 TargetKind::Labels => "auroc or average-precision",
                 TargetKind::Field => "relative-l2",
+                TargetKind::Mask => "false-negative-rate",
             };
             unfit(p.task.metric.name(), fitting)
         });
@@ -259,15 +273,27 @@ impl Checks<'_, '_, '_> {
             self.positive("task.loss.positive_weight", positive_weight);
         }
         // A target on the grid of the input would have to move with it.
-        let dense = target == TargetKind::Field;
-        self.require(!dense || p.task.augment.is_empty(), "task.augment", || {
-            format!("does not fit: {recipe} predicts a field, which does not move with the input")
+        let on_grid = matches!(target, TargetKind::Field | TargetKind::Mask);
+        let moves = |augment: &Augment| matches!(augment, Augment::Crop { .. } | Augment::Flip);
+        self.require(!on_grid || !p.task.augment.iter().any(moves), "task.augment", || {
+            format!("does not fit: {recipe} predicts {target}, which does not move with the input")
         });
+        let dense = target == TargetKind::Field;
         for (i, augment) in p.task.augment.iter().enumerate() {
             let key = format!("task.augment[{i}]");
             match *augment {
                 Augment::Crop { padding } => self.count(&format!("{key}.padding"), padding),
                 Augment::Flip => {}
+                Augment::Background { low, high } => {
+                    self.require(has_background(&p.dataset), &key, || {
+                        format!("does not fit: the samples of {recipe} have no background level")
+                    });
+                    self.require(
+                        low.is_finite() && high.is_finite() && low < high,
+                        &format!("{key}.high"),
+                        || format!("must be greater than low = {low}, found {high}"),
+                    );
+                }
             }
             self.require(!p.task.augment.iter().take(i).any(|other| other == augment), &key, || {
                 "is given twice".into()
@@ -375,6 +401,7 @@ impl Checks<'_, '_, '_> {
 
 fn target(dataset: &Dataset) -> TargetKind {
     match dataset {
+        Dataset::Cosmic(_) => TargetKind::Mask,
         Dataset::DarcyFlow(_) => TargetKind::Field,
         Dataset::Deepsea(_) => TargetKind::Labels,
         Dataset::Ecg(_)
@@ -386,10 +413,14 @@ fn target(dataset: &Dataset) -> TargetKind {
     }
 }
 
+fn has_background(dataset: &Dataset) -> bool {
+    matches!(dataset, Dataset::Cosmic(_))
+}
+
 /// Spatial axes of the inputs; `None` if only the data says it.
 fn dimensions(dataset: &Dataset) -> Option<usize> {
     match dataset {
-        Dataset::DarcyFlow(_) => Some(2),
+        Dataset::Cosmic(_) | Dataset::DarcyFlow(_) => Some(2),
         Dataset::Deepsea(_) | Dataset::Ecg(_) | Dataset::Satellite(_) => Some(1),
         Dataset::Ninapro(_) | Dataset::Cifar100(_) | Dataset::Spherical(_) => Some(2),
         Dataset::Npz(own) | Dataset::Parquet(own) => own.dimensions(),

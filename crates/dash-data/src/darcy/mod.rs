@@ -107,6 +107,7 @@ pub(crate) fn ingest(
     let layout = Layout {
         input: tensor("input", 3),
         target: Target::Field { tensor: tensor("target", 1) },
+        background: None,
         ids: vec!["sample"],
         tuning: false,
     };
@@ -132,6 +133,7 @@ pub(crate) fn ingest(
                 push(Row {
                     input: &x,
                     target: RowTarget::Field(&y),
+                    background: 0.0,
                     ids: &[row as i64],
                     tuning: row < config.train,
                 })?;

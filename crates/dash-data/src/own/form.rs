@@ -39,6 +39,8 @@ impl Form {
     }
 }
 
+const NO_MASKS: &str = "masks are not read from files of your own; a field of 0 and 1 is";
+
 /// Forms of inputs and targets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Forms {
@@ -58,6 +60,9 @@ impl Forms {
                     TargetKind::Class => None,
                     TargetKind::Labels => Some(labels(part)?),
                     TargetKind::Field => Some(field(config, part)?),
+                    TargetKind::Mask => {
+                        return Err(Error::configuration("dataset.target_kind", NO_MASKS));
+                    }
                 },
             };
             match &found {

@@ -64,13 +64,18 @@ pub(crate) fn ingest(
     let forms = Forms::of(config, &mut parts)?;
     let classes = match config.target_kind {
         TargetKind::Class => Some(plan::classes(config, &mut parts)?),
-        TargetKind::Labels | TargetKind::Field => None,
+        TargetKind::Labels | TargetKind::Field | TargetKind::Mask => None,
     };
     let target = target(config, &forms, classes.as_ref().map(|c| c.labels.as_slice()), &parts)?;
     let codes = Codes::fit(config, protocol, &mut parts, &forms, listener)?;
 
-    let layout =
-        Layout { input: tensor("input", &forms.input), target, ids: vec!["file", "row"], tuning: false };
+    let layout = Layout {
+        input: tensor("input", &forms.input),
+        target,
+        ids: vec!["file", "row"],
+        background: None,
+        tuning: false,
+    };
     let mut writer = Ingest::new(staging, protocol, layout);
     let count = |split| {
         let splits = parts.iter().flat_map(|part| &part.splits);
@@ -117,7 +122,13 @@ pub(crate) fn ingest(
                         done += 1;
                         listener.on(&Event::Progress { what: "samples".to_owned(), done, total });
                         let ids = &[number as i64, sample.row as i64];
-                        push(Row { input: &input, target, ids, tuning: sample.split == Split::Train })
+                        push(Row {
+                            input: &input,
+                            target,
+                            ids,
+                            background: 0.0,
+                            tuning: sample.split == Split::Train,
+                        })
                     },
                 )?;
             }

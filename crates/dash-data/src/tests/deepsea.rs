@@ -231,14 +231,14 @@ fn the_cache_takes_no_other_labels_than_0_and_1() {
     let place = Place::new();
     let tensor = TensorField { column: "input".into(), shape: vec![1, 2], element: ElementType::F32 };
     let target = Target::Labels { column: "target".into(), labels: vec!["a".into(), "b".into()] };
-    let layout = Layout { input: tensor, target, ids: vec![], tuning: false };
+    let layout = Layout { input: tensor, target, background: None, ids: vec![], tuning: false };
     let mut staging = Staging::begin(&place.target()).unwrap();
     let mut dataset = Ingest::new(&mut staging, Protocol::Strict, layout);
     for split in Split::ALL {
         let rows = |push: &mut dyn FnMut(Row<'_>) -> Result<(), Error>| {
             for labels in [[0, 1], [1, 2]] {
                 let target = RowTarget::Labels(&labels);
-                push(Row { input: &[0.0, 1.0], target, ids: &[], tuning: false })?;
+                push(Row { input: &[0.0, 1.0], target, background: 0.0, ids: &[], tuning: false })?;
             }
             Ok(())
         };

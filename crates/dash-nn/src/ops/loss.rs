@@ -144,7 +144,7 @@ pub(crate) fn binary_cross_entropy(logits: &Tensor, labels: Vec<u8>, positive_we
 }
 
 /// ln(1 + e^x), for any x.
-fn softplus(x: f64) -> f64 {
+pub(super) fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
 }
 
