@@ -553,7 +553,7 @@ fn the_sweep_times_three_methods_at_every_point_and_draws_them() {
 }
 
 /// A `.npy` file of singles.
-fn npy(shape: &[usize], values: &[f32]) -> Vec<u8> {
+fn singles(shape: &[usize], values: &[f32]) -> Vec<u8> {
     let axes: String = shape.iter().map(|axis| format!("{axis}, ")).collect();
     let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({axes}), }}\n");
     let length = u16::try_from(header.len()).unwrap();
@@ -580,8 +580,8 @@ fn cosmic() -> Bench {
         ignore[6 * 16 + 10] = 1.0;
         let part = if number <= 8 { "train" } else { "test" };
         let name = format!("raw/npy_{part}/f435w/10760/2/{number}_1.npy");
-        bench.write(&name, &npy(&[3, 16, 16], &[image, mask, ignore].concat()));
-        bench.write(&format!("raw/npy_{part}/f435w/10760/2/sky.npy"), &npy(&[10], &[50.0; 10]));
+        bench.write(&name, &singles(&[3, 16, 16], &[image, mask, ignore].concat()));
+        bench.write(&format!("raw/npy_{part}/f435w/10760/2/sky.npy"), &singles(&[10], &[50.0; 10]));
     }
     bench.write(
         "cosmic.toml",

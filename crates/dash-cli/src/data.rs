@@ -156,6 +156,7 @@ fn describe(path: &Path, card: &Card, summaries: &[SplitSummary]) -> Result<(), 
         Target::Class { labels, .. } => format!("one of {} classes, int64", labels.len()),
         Target::Labels { labels, .. } => format!("{} labels, uint8", labels.len()),
         Target::Field { tensor } => format!("a field of shape {:?}, float32", tensor.shape),
+        Target::Mask { tensor, .. } => format!("a mask of shape {:?}, uint8", tensor.shape),
     };
     writeln!(out, "input: shape {:?}, float32; target: {target}", card.input.shape)?;
     let mut numbers = table(&["split", "rows", "column", "min", "max", "mean", "deviation", "histogram"]);
@@ -258,6 +259,10 @@ fn figure(folder: &DatasetFolder, split: Split, count: usize) -> Result<Vec<u8>,
         let names: Vec<&str> = match (batch.target, &card.target) {
             (BatchTarget::Field(values), Target::Field { tensor: field }) => {
                 tensors.push(tensor(field, values));
+                vec![]
+            }
+            (BatchTarget::Mask { values, .. }, Target::Mask { tensor: field, .. }) => {
+                tensors.push(tensor(field, values.into_iter().map(f32::from).collect()));
                 vec![]
             }
             (BatchTarget::Class(classes), Target::Class { labels, .. }) => {
