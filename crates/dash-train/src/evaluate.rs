@@ -6,7 +6,8 @@ use dash_data::SplitData;
 use dash_nn::{BatchMean, Network, Pass, Targets};
 
 /// The metric of `network` over all rows of `data`, accumulated over samples: neither their order
-/// nor `batch_size` changes it.
+/// nor `batch_size` changes it, but for the last digits of the network's outputs, which convolutions of
+/// another size may round in another way.
 ///
 /// # Errors
 /// If the data cannot be read or does not fit the network.
