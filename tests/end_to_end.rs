@@ -555,14 +555,7 @@ fn the_sweep_times_three_methods_at_every_point_and_draws_them() {
 /// A `.npy` file of singles.
 fn singles(shape: &[usize], values: &[f32]) -> Vec<u8> {
     let axes: String = shape.iter().map(|axis| format!("{axis}, ")).collect();
-    let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({axes}), }}\n");
-    let length = u16::try_from(header.len()).unwrap();
-    let elements = values.iter().flat_map(|v| v.to_le_bytes());
-    [b"\x93NUMPY\x01\0", &length.to_le_bytes()[..], header.as_bytes()]
-        .concat()
-        .into_iter()
-        .chain(elements)
-        .collect()
+    npy("<f4", &format!("({axes})"), values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }
 
 /// Ten small images of a sky of level 50 with a bright cosmic ray each, in the benchmark's tree, and a

@@ -111,12 +111,6 @@ impl Problem {
         [0, 1].map(|axis| self.offsets.iter().map(|o| o[axis].unsigned_abs() as usize).max().unwrap_or(0))
     }
 
-    /// Multiply-adds of the direct algorithm, border effects left out.
-    pub fn direct_multiply_adds(&self) -> f64 {
-        let pairs = self.batch as f64 * self.c_out as f64 * self.group_in() as f64;
-        pairs * self.out_plane() as f64 * self.offsets.len() as f64
-    }
-
     /// Multiply-adds of the direct algorithm with each tap counted for the outputs at which it meets
     /// data.
     pub fn covered_multiply_adds(&self) -> f64 {

@@ -7,8 +7,8 @@ use crate::{
         End, Labels, Part, Samples, check_finite, find, held_out, layout, warn_of_missing_classes,
         write_splits,
     },
-    recipe::{About, Ingest, describe, listing, raw_file},
-    satellite::{field, labels},
+    recipe::{About, Ingest, describe, field, listing, raw_file},
+    satellite::labels,
 };
 use dash_core::{
     card::Card,

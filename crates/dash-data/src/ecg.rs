@@ -4,7 +4,7 @@ use crate::{
     Error,
     numpy_random::shuffle_split,
     pickle::{Pickle, Value},
-    recipe::{About, Ingest, describe, raw_file},
+    recipe::{About, Ingest, describe, field, raw_file},
     table::{Layout, Row, RowTarget},
 };
 use dash_core::{
@@ -142,21 +142,6 @@ fn steps(config: &Ecg) -> Result<Vec<usize>, Error> {
             Err(Error::configuration(format!("dataset.steps.\"{label}\""), problem))
         })
         .collect()
-}
-
-fn field<'a>(path: &Path, root: Value<'a>, name: &str) -> Result<Value<'a>, Error> {
-    let keys = root.keys().ok_or_else(|| {
-        Error::field(path, name, format!("the file holds {}; a dict is expected", root.kind()))
-    })?;
-    root.get(name).ok_or_else(|| Error::MissingField {
-        path: path.to_owned(),
-        field: name.to_owned(),
-        found: if keys.is_empty() {
-            "no fields".to_owned()
-        } else {
-            keys.iter().take(10).map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
-        },
-    })
 }
 
 /// Class indices of all recordings.

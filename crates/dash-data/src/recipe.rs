@@ -1,7 +1,9 @@
 //! What all recipes share: choosing the recipe, source files, splits, the card.
 
 use crate::{
-    Error, cifar, cosmic, darcy, deepsea, ecg, ninapro, own, satellite, spherical,
+    Error, cifar, cosmic, darcy, deepsea, ecg, ninapro, own,
+    pickle::Value,
+    satellite, spherical,
     table::{Layout, Row, SplitWriter},
 };
 use dash_core::{
@@ -170,4 +172,20 @@ pub(crate) fn in_words(raw: &Path, files: &[PathBuf]) -> String {
         None | Some(0) => format!("the folder holds {names}"),
         Some(more) => format!("the folder holds {names} and {more} more"),
     }
+}
+
+/// A field of a dict.
+pub(crate) fn field<'a>(path: &Path, dict: Value<'a>, name: &str) -> Result<Value<'a>, Error> {
+    let keys = dict.keys().ok_or_else(|| {
+        Error::field(path, name, format!("the file holds {}; a dict is expected", dict.kind()))
+    })?;
+    dict.get(name).ok_or_else(|| Error::MissingField {
+        path: path.to_owned(),
+        field: name.to_owned(),
+        found: if keys.is_empty() {
+            "no fields".to_owned()
+        } else {
+            keys.iter().take(10).map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
+        },
+    })
 }

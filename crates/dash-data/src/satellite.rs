@@ -7,7 +7,7 @@ use crate::{
         Classes, End, Labels, Part, Samples, check_finite, find, held_out, layout, warn_of_missing_classes,
         write_splits,
     },
-    recipe::{About, Ingest, describe},
+    recipe::{About, Ingest, describe, field},
 };
 use dash_core::{
     card::Card,
@@ -128,22 +128,6 @@ fn read<'a>(path: &'a Path, pickle: &'a Pickle, standardise: bool) -> Result<(Se
     let labels = labels(path, dict, "label")?;
     labels.check_count(array.rows(), "`data`")?;
     Ok((Series { path, array, standardise }, labels))
-}
-
-/// A field of a dict.
-pub(crate) fn field<'a>(path: &Path, dict: Value<'a>, name: &str) -> Result<Value<'a>, Error> {
-    let keys = dict.keys().ok_or_else(|| {
-        Error::field(path, name, format!("the file holds {}; a dict is expected", dict.kind()))
-    })?;
-    dict.get(name).ok_or_else(|| Error::MissingField {
-        path: path.to_owned(),
-        field: name.to_owned(),
-        found: if keys.is_empty() {
-            "no fields".to_owned()
-        } else {
-            keys.iter().take(10).map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
-        },
-    })
 }
 
 /// A field of a dict that holds integers.

@@ -7,8 +7,8 @@ use crate::{
         Classes, End, Labels, Part, Samples, check_finite, find, held_out, layout, warn_of_missing_classes,
         write_splits,
     },
-    recipe::{About, Ingest, describe},
-    satellite::{field, labels},
+    recipe::{About, Ingest, describe, field},
+    satellite::labels,
 };
 use dash_core::{
     card::Card,

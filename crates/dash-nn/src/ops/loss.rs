@@ -21,18 +21,22 @@ fn normaliser(row: &[f32]) -> (f64, f64) {
     (max, row.iter().map(|&v| (f64::from(v) - max).exp()).sum())
 }
 
+/// (B, K) of logits, if there is one class below K for each of their rows.
+fn checked(op: &str, layout: &Layout, classes: &[u32]) -> Result<(usize, usize)> {
+    let &[b, k] = layout.dims() else { bail!("{op}: expected [B, K], got {:?}", layout.dims()) };
+    if b == 0 || classes.len() != b || classes.iter().any(|&c| c as usize >= k) {
+        bail!("{op}: {} classes do not fit logits {:?}", classes.len(), layout.dims())
+    }
+    Ok((b, k))
+}
+
 impl CustomOp1 for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross-entropy"
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let &[b, k] = layout.dims() else {
-            bail!("{}: expected [B, K], got {:?}", self.name(), layout.dims())
-        };
-        if b == 0 || self.classes.len() != b || self.classes.iter().any(|&c| c as usize >= k) {
-            bail!("{}: {} classes do not fit logits {:?}", self.name(), self.classes.len(), layout.dims())
-        }
+        let (b, k) = checked(self.name(), layout, &self.classes)?;
         let logits = operand(self.name(), x, layout)?;
         let total: f64 = logits
             .chunks(k)
@@ -95,12 +99,7 @@ impl CustomOp1 for Focal {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let &[b, k] = layout.dims() else {
-            bail!("{}: expected [B, K], got {:?}", self.name(), layout.dims())
-        };
-        if b == 0 || self.classes.len() != b || self.classes.iter().any(|&c| c as usize >= k) {
-            bail!("{}: {} classes do not fit logits {:?}", self.name(), self.classes.len(), layout.dims())
-        }
+        let (b, k) = checked(self.name(), layout, &self.classes)?;
         let logits = operand(self.name(), x, layout)?;
         let total: f64 =
             logits.chunks(k).zip(&self.classes).map(|(row, &class)| self.row(row, class).2).sum();
