@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod bias;
 mod buffer;
 mod dft;
 mod direct;

@@ -2,11 +2,10 @@
 
 use crate::parallel::zeros;
 use crate::{
-    Algorithm, Error, Plan, Planner, Problem, TapSet, dft::Dft, direct, gemm::Gemm, spectral::Spectral,
-    winograd::Winograd,
+    Algorithm, Error, Plan, Planner, Problem, TapSet, bias::bias_gradient, dft::Dft, direct, gemm::Gemm,
+    spectral::Spectral, winograd::Winograd,
 };
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, Var};
-use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A convolution over a tap set: any kernel sizes and dilations, any number of channels.
@@ -328,34 +327,6 @@ impl ConvOp {
             Tensor::from_vec(db, p.c_out, device)?,
         ))
     }
-}
-
-/// Sum of the output gradient per channel, in a fixed order: interleaved f32 sums over short blocks,
-/// which are added up in double precision.
-pub(crate) fn bias_gradient(p: &Problem, grad: &[f32]) -> Vec<f32> {
-    const LANES: usize = 16;
-    let sum = |map: &[f32]| -> f64 {
-        let blocks = map.chunks(32 * LANES).map(|block| {
-            let mut lanes = [0f32; LANES];
-            let rows = block.chunks_exact(LANES);
-            let rest = rows.remainder();
-            for row in rows {
-                for (lane, value) in lanes.iter_mut().zip(row) {
-                    *lane += value;
-                }
-            }
-            lanes.iter().chain(rest).map(|&v| f64::from(v)).sum::<f64>()
-        });
-        blocks.sum()
-    };
-    let plane = p.out_plane();
-    (0..p.c_out)
-        .into_par_iter()
-        .map(|channel| {
-            let planes = grad.chunks_exact(plane).skip(channel).step_by(p.c_out);
-            planes.map(sum).sum::<f64>() as f32
-        })
-        .collect()
 }
 
 /// The values of a contiguous f32 tensor on the CPU.

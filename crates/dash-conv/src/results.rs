@@ -6,7 +6,8 @@
 
 use crate::{
     Error, Planner, Problem, TapConv, TapSet,
-    op::{Kernel, bias_gradient, contiguous, with_values},
+    bias::bias_gradient,
+    op::{Kernel, contiguous, with_values},
 };
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;

@@ -13,15 +13,10 @@ pub(crate) fn into_lanes(rows: &[&[f32]; BLOCK], out: &mut [f32], lanes: usize) 
             return 0;
         }
         assert!(out.len() >= (len - 1) * lanes + BLOCK, "lanes of a row");
-        // The last block overlaps the one before it: what is written twice is the same.
-        for at in (0..len).step_by(BLOCK).map(|at| at.min(len - BLOCK)) {
-            // SAFETY: the instruction set was detected, and positions up to `len` exist on both sides.
-            #[allow(unsafe_code)]
-            unsafe {
-                let from = rows.map(|row| row.as_ptr().add(at));
-                let to: [*mut f32; BLOCK] = std::array::from_fn(|i| out.as_mut_ptr().add((at + i) * lanes));
-                x86::transpose::<false>(from, to);
-            }
+        // SAFETY: the instruction set was detected, and positions up to `len` exist on both sides.
+        #[allow(unsafe_code)]
+        unsafe {
+            x86::into_lanes(rows.map(<[f32]>::as_ptr), out.as_mut_ptr(), lanes, len);
         }
         return len;
     }
@@ -47,18 +42,14 @@ pub(crate) fn from_lanes(
         assert!(lanes_of.len() >= (len - 1) * lanes + BLOCK, "lanes of a row");
         // The last block may overlap the one before it, unless sums would be added twice.
         let len = if add { len / BLOCK * BLOCK } else { len };
-        for at in (0..len).step_by(BLOCK).map(|at| at.min(len - BLOCK)) {
-            // SAFETY: as above.
-            #[allow(unsafe_code)]
-            unsafe {
-                let from: [*const f32; BLOCK] =
-                    std::array::from_fn(|i| lanes_of.as_ptr().add((at + i) * lanes));
-                let to = std::array::from_fn(|i| rows[i].as_mut_ptr().add(at));
-                if add {
-                    x86::transpose::<true>(from, to);
-                } else {
-                    x86::transpose_biased(from, to, bias);
-                }
+        let to = std::array::from_fn(|i| rows[i].as_mut_ptr());
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        unsafe {
+            if add {
+                x86::from_lanes::<true>(lanes_of.as_ptr(), lanes, to, bias, len);
+            } else {
+                x86::from_lanes::<false>(lanes_of.as_ptr(), lanes, to, bias, len);
             }
         }
         return len;
@@ -101,37 +92,54 @@ mod x86 {
         columns
     }
 
-    /// `to[i][j] = from[j][i]`, or plus what is there.
+    /// Where blocks of positions begin; the last may overlap the one before it: what is written twice
+    /// is the same.
+    fn blocks(len: usize) -> impl Iterator<Item = usize> {
+        (0..len).step_by(BLOCK).map(move |at| at.min(len - BLOCK))
+    }
+
+    /// `to[i * lanes + j] = from[j][i]` for all `i` below `len`.
     ///
     /// # Safety
-    /// AVX must exist; all pointers are good for eight numbers.
-    #[inline]
+    /// AVX must exist, `len` be at least the block, and all of that be memory.
     #[target_feature(enable = "avx")]
-    pub(super) unsafe fn transpose<const ADD: bool>(from: [*const f32; BLOCK], to: [*mut f32; BLOCK]) {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            for (column, to) in columns(from).into_iter().zip(to) {
-                let value = if ADD { _mm256_add_ps(_mm256_loadu_ps(to), column) } else { column };
-                _mm256_storeu_ps(to, value);
+    pub(super) unsafe fn into_lanes(from: [*const f32; BLOCK], to: *mut f32, lanes: usize, len: usize) {
+        for at in blocks(len) {
+            // SAFETY: by the caller's promise.
+            unsafe {
+                let columns = columns(from.map(|p| p.add(at)));
+                for (i, column) in columns.into_iter().enumerate() {
+                    _mm256_storeu_ps(to.add((at + i) * lanes), column);
+                }
             }
         }
     }
 
-    /// `to[i][j] = from[j][i] + bias[i]`.
+    /// `to[j][i] = from[i * lanes + j] + bias[j]` for all `i` below `len`; or adds to what is there, without
+    /// bias.
     ///
     /// # Safety
-    /// AVX must exist; all pointers are good for eight numbers.
-    #[inline]
+    /// AVX must exist, `len` be at least the block and a multiple of it if `ADD`, and all of that be memory.
     #[target_feature(enable = "avx")]
-    pub(super) unsafe fn transpose_biased(
-        from: [*const f32; BLOCK],
+    pub(super) unsafe fn from_lanes<const ADD: bool>(
+        from: *const f32,
+        lanes: usize,
         to: [*mut f32; BLOCK],
         bias: [f32; BLOCK],
+        len: usize,
     ) {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            for ((column, to), bias) in columns(from).into_iter().zip(to).zip(bias) {
-                _mm256_storeu_ps(to, _mm256_add_ps(column, _mm256_set1_ps(bias)));
+        for at in blocks(len) {
+            // SAFETY: by the caller's promise.
+            unsafe {
+                let mut rows = [from; BLOCK];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = from.add((at + i) * lanes);
+                }
+                for ((column, to), bias) in columns(rows).into_iter().zip(to).zip(bias) {
+                    let to = to.add(at);
+                    let more = if ADD { _mm256_loadu_ps(to) } else { _mm256_set1_ps(bias) };
+                    _mm256_storeu_ps(to, _mm256_add_ps(column, more));
+                }
             }
         }
     }

@@ -268,6 +268,8 @@ impl Gemm {
 impl Kernel for Gemm {
     fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
         let (y, tiling) = (Shared::new(y), &self.forward);
+        let by_residue = tiling.by_residue(x);
+        let x = by_residue.as_deref().unwrap_or(x);
         for group in 0..self.problem.groups {
             let of = |segment: &Segment| self.weights(weights, group, segment, false);
             let weights: Vec<Buffer> = tiling.segments.iter().map(of).collect();
@@ -278,6 +280,8 @@ impl Kernel for Gemm {
 
     fn backward(&self, x: &[f32], weights: &[f32], grad: &[f32], dx: Option<&mut [f32]>, dw: &mut [f32]) {
         let dx = dx.map(Shared::new);
+        let by_residue = self.forward.by_residue(x);
+        let x = by_residue.as_deref().unwrap_or(x);
         dw.fill(0.0);
         for group in 0..self.problem.groups {
             for tiling in &self.backward {

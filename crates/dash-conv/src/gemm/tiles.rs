@@ -5,8 +5,10 @@
 
 use crate::{
     Problem,
+    buffer::Buffer,
     grid::{Grid, Tap},
 };
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// Elements of a tile's matrix that still fit a second-level cache.
@@ -165,8 +167,43 @@ impl Tiling {
         Some((start as i64 + tap.shift[0] * grid.size[1] as i64 + tap.shift[1]) as usize)
     }
 
+    /// Where a column of a map is in the maps that [`Self::gather`] reads: those of the same residue
+    /// modulo the distance of inputs lie side by side.
+    fn place(&self, column: usize) -> usize {
+        let (width, step) = (self.grid.size[1], self.grid.in_step[1]);
+        let (residue, index) = (column % step, column / step);
+        // One column more in each of the first residues, if they do not come out even.
+        residue * (width / step) + residue.min(width % step) + index
+    }
+
+    /// Brings maps into the order of [`Self::place`]; `None` if they are in it. Many taps read them, and
+    /// fast. What no tap sees is left out.
+    pub(super) fn by_residue(&self, maps: &[f32]) -> Option<Buffer> {
+        let (grid, [height, width], [row_step, step]) = (&self.grid, self.grid.size, self.grid.in_step);
+        if step == 1 {
+            return None;
+        }
+        let seen = |axis: usize, residue: usize| {
+            let step = grid.in_step[axis] as i64;
+            grid.taps.iter().any(|tap| tap.shift[axis].rem_euclid(step) as usize == residue)
+        };
+        let seen_rows: Vec<bool> = (0..row_step).map(|residue| seen(0, residue)).collect();
+        let residues: Vec<usize> = (0..step.min(width)).filter(|&residue| seen(1, residue)).collect();
+        let mut out = Buffer::stale(maps.len());
+        out.par_chunks_mut(height * width).zip(maps.par_chunks(height * width)).for_each(|(out, map)| {
+            let rows = out.chunks_exact_mut(width).zip(map.chunks_exact(width)).enumerate();
+            for (_, (out, row)) in rows.filter(|(r, _)| seen_rows[r % row_step]) {
+                for &residue in &residues {
+                    let from = row[residue..].iter().step_by(step);
+                    out[self.place(residue)..].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                }
+            }
+        });
+        Some(out)
+    }
+
     /// Writes one line of a tile's matrix: what `tap` sees in one channel's map of each sample, maps of
-    /// consecutive samples being `distance` apart in `values`.
+    /// consecutive samples being `distance` apart in `values`, which are [`Self::by_residue`].
     pub(super) fn gather(&self, tile: &Tile, tap: &Tap, values: &[f32], distance: usize, line: &mut [f32]) {
         let grid = &self.grid;
         let live = [grid.live(0, tap.shift[0]), grid.live(1, tap.shift[1])];
@@ -176,7 +213,6 @@ impl Tiling {
             columns.start - tile.columns.start,
             (columns.end - tile.columns.start).max(columns.start - tile.columns.start),
         );
-        let step = grid.in_step[1];
         let mut lines = line.chunks_exact_mut(tile.columns.len());
         for sample in tile.samples.clone() {
             let map = &values[sample * distance..];
@@ -186,16 +222,11 @@ impl Tiling {
                     continue;
                 }
                 let row = ((grid.in_step[0] * r) as i64 + tap.shift[0]) as usize * grid.size[1];
-                let start = row + ((step * columns.start) as i64 + tap.shift[1]) as usize;
+                let column = ((grid.in_step[1] * columns.start) as i64 + tap.shift[1]) as usize;
+                let start = row + self.place(column);
                 line[..first].fill(0.0);
                 line[end..].fill(0.0);
-                let line = &mut line[first..end];
-                if step == 1 {
-                    line.copy_from_slice(&map[start..start + line.len()]);
-                } else {
-                    let from = map[start..].iter().step_by(step);
-                    line.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-                }
+                line[first..end].copy_from_slice(&map[start..start + end - first]);
             }
         }
     }

@@ -1,14 +1,14 @@
 //! Batch normalisation over [B, C, ...], optionally with a ReLU at its end (Ioffe and Szegedy 2015).
 
 use super::{
-    Values,
-    kernels::{self, Affine, Deviations, Factors, GradientSums, InputGradient, Normalise},
-    planes, planes_per_task,
+    GRAIN, Unwritten, Values,
+    kernels::{self, Affine, Channel, Deviations, Factors, GradientSums, InputGradient, Normalise, Out},
+    planes,
 };
 use crate::{Activation, activation::Gradients};
 use candle_core::{Result, Tensor, bail};
-use dash_conv::zeros;
 use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
 const OP: &str = "batch-norm";
 
@@ -32,10 +32,9 @@ pub(crate) fn batch_norm(
     relu: bool,
 ) -> Result<(Activation, Moments)> {
     let dims = checked(x.value(), weight, bias)?;
-    let statistics = moments(Values::of(OP, x.value())?.as_slice(), dims);
-    let norm = BatchNorm { dims, moments: statistics.clone(), epsilon, relu };
     let input = x.value().clone();
-    let y = norm.forward(&input, weight, bias)?;
+    let (y, statistics) = forward(&input, [weight, bias], epsilon, relu, None)?;
+    let norm = BatchNorm { dims, moments: statistics.clone(), epsilon, relu };
     let y = x.map_with_parameters(OP, y, [weight, bias], move |grad, parameters, want_dx| {
         norm.gradients([&input, grad], parameters, want_dx)
     })?;
@@ -51,12 +50,11 @@ pub(crate) fn normalise(
     epsilon: f64,
     relu: bool,
 ) -> Result<Activation> {
-    let dims @ (_, c, _) = checked(x.value(), weight, bias)?;
+    let (_, c, _) = checked(x.value(), weight, bias)?;
     if moments.mean.len() != c || moments.variance.len() != c {
         bail!("{OP}: {} statistics for {c} channels", moments.mean.len())
     }
-    let norm = BatchNorm { dims, moments, epsilon, relu };
-    Activation::constant(norm.forward(x.value(), weight, bias)?)
+    Activation::constant(forward(x.value(), [weight, bias], epsilon, relu, Some(&moments))?.0)
 }
 
 /// (batch, channels, positions) if the operands fit.
@@ -68,33 +66,87 @@ fn checked(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<(usize, usize, 
     Ok(dims)
 }
 
-/// Mean and variance per channel. Deviations are taken from the channel's first value, so that a
-/// large common offset costs no precision.
-fn moments(x: &[f32], (b, c, n): (usize, usize, usize)) -> Moments {
-    let partial: Vec<(f64, f64)> = x
-        .par_chunks(n.max(1))
-        .with_min_len(planes_per_task(n))
-        .enumerate()
-        .map(|(plane, values)| kernels::run(Deviations { x: values, shift: x[(plane % c) * n] }))
-        .collect();
-    let count = b * n;
-    let (mean, variance) = per_channel(&partial, b, c)
-        .enumerate()
-        .map(|(channel, (sum, squares))| {
-            let mean = sum / count as f64;
-            let variance = (squares / count as f64 - mean * mean).max(0.0);
-            (mean + f64::from(x[channel * n]), variance)
-        })
-        .unzip();
-    Moments { mean, variance, count }
+/// Mean and variance of a channel. Deviations are taken from its first value, so that a large common
+/// offset costs no precision.
+fn moments(x: Channel<'_>, count: usize) -> (f64, f64) {
+    let shift = x.sample(0).first().copied().unwrap_or(0.0);
+    let (sum, squares) = kernels::run(Deviations { x, shift });
+    let mean = sum / count as f64;
+    (mean + f64::from(shift), (squares / count as f64 - mean * mean).max(0.0))
 }
 
-/// Sums over the samples of two quantities per plane, channel by channel.
-fn per_channel(partial: &[(f64, f64)], b: usize, c: usize) -> impl Iterator<Item = (f64, f64)> {
-    (0..c).map(move |channel| {
-        let planes = (0..b).map(|sample| partial[sample * c + channel]);
-        planes.fold((0.0, 0.0), |sum, p| (sum.0 + p.0, sum.1 + p.1))
-    })
+/// Some neighbouring channels of [B, C, ...], which are one task's: from the sums of a channel to its
+/// results all is done while it is in the cache.
+struct Part<'a> {
+    first: usize,
+    channels: usize,
+    /// Where the results of these channels go, per sample; empty if there are none.
+    out: Vec<&'a mut [MaybeUninit<f32>]>,
+}
+
+/// Divides the channels among tasks. Each channel is summed by one of them, so that their number
+/// changes no bit.
+fn parts(out: Option<&mut [MaybeUninit<f32>]>, (b, c, n): (usize, usize, usize)) -> Vec<Part<'_>> {
+    let tasks = (b * c * n / GRAIN).clamp(1, c.min(4 * rayon::current_num_threads()));
+    let per_task = c.div_ceil(tasks);
+    let mut parts: Vec<Part<'_>> = (0..c)
+        .step_by(per_task)
+        .map(|first| Part { first, channels: per_task.min(c - first), out: Vec::new() })
+        .collect();
+    for sample in out.into_iter().flat_map(|out| out.chunks_mut(c * n)) {
+        for (part, out) in parts.iter_mut().zip(sample.chunks_mut(per_task * n)) {
+            part.out.push(out);
+        }
+    }
+    parts
+}
+
+/// What all parts together have written.
+fn all_written(out: Unwritten) -> Vec<f32> {
+    // SAFETY: the parts cover all channels, and a kernel that maps a channel writes all of its numbers.
+    #[allow(unsafe_code)]
+    unsafe {
+        out.written()
+    }
+}
+
+fn inverse_std(variance: f64, epsilon: f64) -> f64 {
+    1.0 / (variance + epsilon).sqrt()
+}
+
+/// The normalised input, and the statistics: those given, or those of the batch.
+fn forward(
+    x: &Tensor,
+    [weight, bias]: [&Tensor; 2],
+    epsilon: f64,
+    relu: bool,
+    given: Option<&Moments>,
+) -> Result<(Tensor, Moments)> {
+    let dims @ (b, _, n) = planes(OP, x.dims())?;
+    let (values, weight, bias) = (Values::of(OP, x)?, Values::of(OP, weight)?, Values::of(OP, bias)?);
+    let (values, weight, bias) = (values.as_slice(), weight.as_slice(), bias.as_slice());
+    let mut y = Unwritten::new(values.len());
+    let found: Vec<(f64, f64)> = parts(Some(y.values()), dims)
+        .into_par_iter()
+        .flat_map_iter(|Part { first, channels, mut out }| {
+            (0..channels).map(move |place| {
+                let channel = first + place;
+                let x = Channel::of(values, dims, channel);
+                let (mean, variance) = match given {
+                    Some(given) => (given.mean[channel], given.variance[channel]),
+                    None => moments(x, b * n),
+                };
+                let scale = (f64::from(weight[channel]) * inverse_std(variance, epsilon)) as f32;
+                let affine = Affine { mean: mean as f32, scale, bias: bias[channel], relu };
+                kernels::run(Normalise { x, out: Out { samples: &mut out, place }, affine });
+                (mean, variance)
+            })
+        })
+        .collect();
+    let (mean, variance) = found.into_iter().unzip();
+    let count = given.map_or(b * n, |given| given.count);
+    let y = all_written(y);
+    Ok((Tensor::from_vec(y, x.shape(), x.device())?, Moments { mean, variance, count }))
 }
 
 /// The normalisation of one batch.
@@ -107,35 +159,6 @@ struct BatchNorm {
 }
 
 impl BatchNorm {
-    fn inverse_std(&self, variance: f64) -> f64 {
-        1.0 / (variance + self.epsilon).sqrt()
-    }
-
-    /// What is done to a channel.
-    fn affine(&self, channel: usize, weight: &[f32], bias: &[f32]) -> Affine {
-        let scale = f64::from(weight[channel]) * self.inverse_std(self.moments.variance[channel]);
-        Affine {
-            mean: self.moments.mean[channel] as f32,
-            scale: scale as f32,
-            bias: bias[channel],
-            relu: self.relu,
-        }
-    }
-
-    fn forward(&self, x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        let (_, c, n) = self.dims;
-        let (values, weight, bias) = (Values::of(OP, x)?, Values::of(OP, weight)?, Values::of(OP, bias)?);
-        let (values, weight, bias) = (values.as_slice(), weight.as_slice(), bias.as_slice());
-        let mut y = zeros(values.len());
-        y.par_chunks_mut(n).zip(values.par_chunks(n)).with_min_len(planes_per_task(n)).enumerate().for_each(
-            |(plane, (y, x))| {
-                let affine = self.affine(plane % c, weight, bias);
-                kernels::run(Normalise { x, out: y, affine });
-            },
-        );
-        Tensor::from_vec(y, x.shape(), x.device())
-    }
-
     /// Gradients in x (if wanted), weight and bias, given the input and the gradient of the output.
     fn gradients(
         &self,
@@ -143,50 +166,44 @@ impl BatchNorm {
         [weight, bias]: [&Tensor; 2],
         want_dx: bool,
     ) -> Result<Gradients> {
-        let moments = &self.moments;
-        let (b, c, n) = self.dims;
+        let (dims, Moments { mean, variance, count }) = (self.dims, &self.moments);
         let (x_values, grad_values) = (Values::of(OP, x)?, Values::of(OP, grad)?);
         let (weights, biases) = (Values::of(OP, weight)?, Values::of(OP, bias)?);
         let (x_, g_) = (x_values.as_slice(), grad_values.as_slice());
         let (weights, biases) = (weights.as_slice(), biases.as_slice());
-        let partial: Vec<(f64, f64)> = (x_.par_chunks(n), g_.par_chunks(n))
+        let mut grad_x = want_dx.then(|| Unwritten::new(x_.len()));
+        let of_parameters: Vec<(f32, f32)> = parts(grad_x.as_mut().map(Unwritten::values), dims)
             .into_par_iter()
-            .with_min_len(planes_per_task(n))
-            .enumerate()
-            .map(|(plane, (x, grad))| {
-                let mean = moments.mean[plane % c];
-                let affine = self.affine(plane % c, weights, biases);
-                let (sum, product) = kernels::run(GradientSums { x, grad, affine });
-                (sum, product + (f64::from(affine.mean) - mean) * sum)
+            .flat_map_iter(|Part { first, channels, mut out }| {
+                (0..channels).map(move |place| {
+                    let channel = first + place;
+                    let (x, grad) = (Channel::of(x_, dims, channel), Channel::of(g_, dims, channel));
+                    let inverse_std = inverse_std(variance[channel], self.epsilon);
+                    let affine = Affine {
+                        mean: mean[channel] as f32,
+                        scale: (f64::from(weights[channel]) * inverse_std) as f32,
+                        bias: biases[channel],
+                        relu: self.relu,
+                    };
+                    let (sum, product) = kernels::run(GradientSums { x, grad, affine });
+                    // The kernels know the mean in f32.
+                    let with_x = product + (f64::from(affine.mean) - mean[channel]) * sum;
+                    let factors = Factors {
+                        affine,
+                        shift: (sum / *count as f64) as f32,
+                        slope: (inverse_std * inverse_std * with_x / *count as f64) as f32,
+                    };
+                    kernels::run(InputGradient { x, grad, out: Out { samples: &mut out, place }, factors });
+                    ((with_x * inverse_std) as f32, sum as f32)
+                })
             })
             .collect();
-        let totals: Vec<(f64, f64)> = per_channel(&partial, b, c).collect();
-        let inverse_std: Vec<f64> = moments.variance.iter().map(|&v| self.inverse_std(v)).collect();
-        let grad_bias: Vec<f32> = totals.iter().map(|t| t.0 as f32).collect();
-        let grad_weight: Vec<f32> = totals.iter().zip(&inverse_std).map(|(t, s)| (t.1 * s) as f32).collect();
-
-        let device = x.device();
+        let (grad_weight, grad_bias): (Vec<f32>, Vec<f32>) = of_parameters.into_iter().unzip();
+        let (c, device) = (dims.1, x.device());
         let parameters = [Tensor::from_vec(grad_weight, c, device)?, Tensor::from_vec(grad_bias, c, device)?];
-        if !want_dx {
-            return Ok((None, parameters));
-        }
-        let mut grad_x = zeros(x_.len());
-        (grad_x.par_chunks_mut(n), x_.par_chunks(n), g_.par_chunks(n))
-            .into_par_iter()
-            .with_min_len(planes_per_task(n))
-            .enumerate()
-            .for_each(|(plane, (out, x, g))| {
-                let channel = plane % c;
-                let (sum, with_x) = totals[channel];
-                let s = inverse_std[channel];
-                let factors = Factors {
-                    affine: self.affine(channel, weights, biases),
-                    shift: (sum / moments.count as f64) as f32,
-                    slope: (s * s * with_x / moments.count as f64) as f32,
-                };
-                kernels::run(InputGradient { planes: [x, g], out, factors });
-            });
-        Ok((Some(Tensor::from_vec(grad_x, x.shape(), device)?), parameters))
+        let grad_x = grad_x.map(all_written);
+        let grad_x = grad_x.map(|grad_x| Tensor::from_vec(grad_x, x.shape(), device)).transpose()?;
+        Ok((grad_x, parameters))
     }
 }
 
@@ -235,8 +252,7 @@ mod tests {
     #[test]
     fn a_large_offset_costs_no_precision() {
         let x: Vec<f32> = (0..64).map(|i| 1e6 + (i % 8) as f32).collect();
-        let m = moments(&x, (2, 1, 32));
-        assert_eq!((m.mean[0], m.variance[0], m.count), (1e6 + 3.5, 5.25, 64));
+        assert_eq!(moments(Channel::of(&x, (2, 1, 32), 0), 64), (1e6 + 3.5, 5.25));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Inner loops of batch normalisation over one plane, in explicit vectors: what a compiler makes of
-//! such loops depends on inlining, and short planes would be left to their scalar remainders.
+//! Inner loops of batch normalisation over the planes of a channel, in explicit vectors: what a compiler
+//! makes of such loops depends on inlining, and short planes would be left to their scalar remainders.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, Simd, WithSimd, bytemuck};
+use std::mem::MaybeUninit;
 
 /// Vectors that are summed in f32 before they are added up in f64.
 const BLOCK: usize = 32;
@@ -11,25 +12,52 @@ pub(super) fn run<K: WithSimd>(kernel: K) -> K::Output {
     Arch::new().dispatch(kernel)
 }
 
-/// Numbers of the widest vector there is.
-const WIDEST: usize = 16;
+/// The planes of one channel, one per sample.
+#[derive(Clone, Copy)]
+pub(super) struct Channel<'a> {
+    /// From the first number of the first plane.
+    values: &'a [f32],
+    /// From one plane to the next.
+    pitch: usize,
+    len: usize,
+    count: usize,
+}
 
-/// Cuts planes of equal length into whole vectors and one padded with zeros.
+impl<'a> Channel<'a> {
+    /// A channel of [B, C, n], given the dimensions.
+    pub(super) fn of(values: &'a [f32], (b, c, n): (usize, usize, usize), channel: usize) -> Channel<'a> {
+        Channel { values: &values[channel * n..], pitch: c * n, len: n, count: b }
+    }
+
+    /// One plane alone.
+    pub(super) fn plane(plane: &'a [f32]) -> Channel<'a> {
+        Channel { values: plane, pitch: 0, len: plane.len(), count: 1 }
+    }
+
+    #[inline(always)]
+    pub(super) fn sample(&self, index: usize) -> &'a [f32] {
+        &self.values[index * self.pitch..][..self.len]
+    }
+}
+
+/// Cuts planes of equal length into whole vectors and one for what remains.
 struct Vectors<'a, S: Simd, const N: usize> {
     simd: S,
+    planes: [&'a [f32]; N],
     whole: [&'a [S::f32s]; N],
-    rest: [&'a [f32]; N],
+    /// Numbers outside of whole vectors.
+    rest: usize,
 }
 
 impl<'a, S: Simd, const N: usize> Vectors<'a, S, N> {
     #[inline(always)]
     fn new(simd: S, planes: [&'a [f32]; N]) -> Self {
-        let len = planes.iter().map(|p| p.len()).min().unwrap_or(0);
-        let (mut whole, mut rest) = ([&[] as &[S::f32s]; N], [&[] as &[f32]; N]);
+        let (mut whole, mut rest) = ([&[] as &[S::f32s]; N], 0);
         for i in 0..N {
-            (whole[i], rest[i]) = S::as_simd_f32s(&planes[i][..len]);
+            let cut = S::as_simd_f32s(planes[i]);
+            (whole[i], rest) = (cut.0, cut.1.len());
         }
-        Vectors { simd, whole, rest }
+        Vectors { simd, planes, whole, rest }
     }
 
     /// Whole vectors.
@@ -47,56 +75,96 @@ impl<'a, S: Simd, const N: usize> Vectors<'a, S, N> {
         values
     }
 
-    /// The padded vector and how many of its numbers are real.
+    /// The last numbers, and which lanes hold what is outside of whole vectors: the vector may overlap
+    /// the one before it, which is faster than to load a part.
     #[inline(always)]
-    fn last(&self) -> ([S::f32s; N], usize) {
+    fn last(&self) -> ([S::f32s; N], S::m32s) {
         let mut values = [self.simd.splat_f32s(0.0); N];
-        for (value, rest) in values.iter_mut().zip(self.rest) {
-            *value = self.simd.partial_load_f32s(rest);
+        let mut lanes = (0, self.rest);
+        for (value, plane) in values.iter_mut().zip(self.planes) {
+            if plane.len() >= S::F32_LANES {
+                *value = S::as_simd_f32s(&plane[plane.len() - S::F32_LANES..]).0[0];
+                lanes = (S::F32_LANES - self.rest, S::F32_LANES);
+            } else {
+                *value = self.simd.partial_load_f32s(plane);
+            }
         }
-        (values, self.rest.first().map_or(0, |r| r.len()))
+        (values, self.simd.mask_between_m32s(lanes.0 as u32, lanes.1 as u32).mask())
     }
 }
 
-/// A term of two sums; zero wherever all inputs but those in `padded` are zero.
+/// A term of two sums.
 trait Terms<const N: usize> {
-    fn of<S: Simd>(&self, simd: S, values: [S::f32s; N], padded: usize) -> [S::f32s; 2];
+    fn of<S: Simd>(&self, simd: S, values: [S::f32s; N]) -> [S::f32s; 2];
 }
 
-/// Two sums over a plane, in a fixed order: vectors in f32 over short blocks, blocks in f64.
+/// Two sums over a channel, in a fixed order: vectors in f32 over short blocks, whatever planes they
+/// are of, and blocks in f64.
 #[inline(always)]
-fn sums<S: Simd, const N: usize>(simd: S, planes: [&[f32]; N], terms: &impl Terms<N>) -> (f64, f64) {
-    let vectors = Vectors::new(simd, planes);
-    let (mut first, mut second) = (0.0, 0.0);
-    let zero = simd.splat_f32s(0.0);
-    let mut index = 0;
-    loop {
-        let (mut a, mut b) = (zero, zero);
-        let end = (index + BLOCK).min(vectors.count());
-        while index < end {
-            let [x, y] = terms.of(simd, vectors.get(index), S::F32_LANES);
-            (a, b) = (simd.add_f32s(a, x), simd.add_f32s(b, y));
-            index += 1;
+fn sums<S: Simd, const N: usize>(simd: S, channels: [Channel<'_>; N], terms: &impl Terms<N>) -> (f64, f64) {
+    let mut block = Block { sums: [simd.splat_f32s(0.0); 2], room: BLOCK, totals: [0.0; 2] };
+    for sample in 0..channels.first().map_or(0, |c| c.count) {
+        let mut planes = [&[] as &[f32]; N];
+        for (plane, channel) in planes.iter_mut().zip(&channels) {
+            *plane = channel.sample(sample);
         }
-        let last = index == vectors.count();
-        if last {
-            let (values, real) = vectors.last();
-            if real > 0 {
-                let [x, y] = terms.of(simd, values, real);
+        let vectors = Vectors::new(simd, planes);
+        let mut index = 0;
+        while index < vectors.count() {
+            let end = (index + block.room).min(vectors.count());
+            block.room -= end - index;
+            let [mut a, mut b] = block.sums;
+            while index < end {
+                let [x, y] = terms.of(simd, vectors.get(index));
                 (a, b) = (simd.add_f32s(a, x), simd.add_f32s(b, y));
+                index += 1;
             }
+            block.sums = [a, b];
+            block.close_if_full(simd);
         }
-        first += f64::from(simd.reduce_sum_f32s(a));
-        second += f64::from(simd.reduce_sum_f32s(b));
-        if last {
-            return (first, second);
+        if vectors.rest > 0 {
+            let (values, lanes) = vectors.last();
+            let terms = terms.of(simd, values);
+            for (sum, term) in block.sums.iter_mut().zip(terms) {
+                *sum = simd.add_f32s(*sum, simd.select_f32s(lanes, term, simd.splat_f32s(0.0)));
+            }
+            block.room -= 1;
+            block.close_if_full(simd);
+        }
+    }
+    block.close(simd);
+    block.totals.into()
+}
+
+/// Sums of a block that is not full yet, and of those before it.
+struct Block<S: Simd> {
+    sums: [S::f32s; 2],
+    /// Vectors that it still takes.
+    room: usize,
+    totals: [f64; 2],
+}
+
+impl<S: Simd> Block<S> {
+    #[inline(always)]
+    fn close(&mut self, simd: S) {
+        for (total, sum) in self.totals.iter_mut().zip(&mut self.sums) {
+            *total += f64::from(simd.reduce_sum_f32s(*sum));
+            *sum = simd.splat_f32s(0.0);
+        }
+        self.room = BLOCK;
+    }
+
+    #[inline(always)]
+    fn close_if_full(&mut self, simd: S) {
+        if self.room == 0 {
+            self.close(simd);
         }
     }
 }
 
 /// Sums of the deviations from `shift`, and of their squares.
 pub(super) struct Deviations<'a> {
-    pub(super) x: &'a [f32],
+    pub(super) x: Channel<'a>,
     pub(super) shift: f32,
 }
 
@@ -104,13 +172,8 @@ struct Deviation(f32);
 
 impl Terms<1> for Deviation {
     #[inline(always)]
-    fn of<S: Simd>(&self, simd: S, [x]: [S::f32s; 1], real: usize) -> [S::f32s; 2] {
-        let shift = if real == S::F32_LANES {
-            simd.splat_f32s(self.0)
-        } else {
-            simd.partial_load_f32s(&[self.0; WIDEST][..real])
-        };
-        let d = simd.sub_f32s(x, shift);
+    fn of<S: Simd>(&self, simd: S, [x]: [S::f32s; 1]) -> [S::f32s; 2] {
+        let d = simd.sub_f32s(x, simd.splat_f32s(self.0));
         [d, simd.mul_f32s(d, d)]
     }
 }
@@ -126,14 +189,14 @@ impl WithSimd for Deviations<'_> {
 
 /// Sums of the gradient that passes the ReLU, and of its products with `x - mean`.
 pub(super) struct GradientSums<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) grad: &'a [f32],
+    pub(super) x: Channel<'a>,
+    pub(super) grad: Channel<'a>,
     pub(super) affine: Affine,
 }
 
 impl Terms<2> for Affine {
     #[inline(always)]
-    fn of<S: Simd>(&self, simd: S, [x, grad]: [S::f32s; 2], _: usize) -> [S::f32s; 2] {
+    fn of<S: Simd>(&self, simd: S, [x, grad]: [S::f32s; 2]) -> [S::f32s; 2] {
         let centred = simd.sub_f32s(x, simd.splat_f32s(self.mean));
         let grad = self.through(simd, centred, grad);
         [grad, simd.mul_f32s(grad, centred)]
@@ -154,23 +217,46 @@ trait Map<const N: usize> {
     fn of<S: Simd>(&self, simd: S, values: [S::f32s; N]) -> S::f32s;
 }
 
+/// Where the results of a channel go: its place among the channels that a task writes, and those of each
+/// sample.
+pub(super) struct Out<'a, 'b> {
+    pub(super) samples: &'a mut [&'b mut [MaybeUninit<f32>]],
+    pub(super) place: usize,
+}
+
 #[inline(always)]
-fn map<S: Simd, const N: usize>(simd: S, planes: [&[f32]; N], out: &mut [f32], f: &impl Map<N>) {
-    let vectors = Vectors::new(simd, planes);
-    let (whole, rest) = S::as_mut_simd_f32s(out);
-    for (index, to) in whole.iter_mut().enumerate().take(vectors.count()) {
-        *to = f.of(simd, vectors.get(index));
-    }
-    if !rest.is_empty() {
-        simd.partial_store_f32s(rest, f.of(simd, vectors.last().0));
+fn map<S: Simd, const N: usize>(simd: S, channels: [Channel<'_>; N], out: Out<'_, '_>, f: &impl Map<N>) {
+    for (sample, to) in out.samples.iter_mut().enumerate() {
+        let mut planes = [&[] as &[f32]; N];
+        for (plane, channel) in planes.iter_mut().zip(&channels) {
+            *plane = channel.sample(sample);
+        }
+        let vectors = Vectors::new(simd, planes);
+        let len = channels.first().map_or(0, |c| c.len);
+        let to = &mut to[out.place * len..][..len];
+        for (index, to) in S::as_uninit_mut_simd_f32s(to).0.iter_mut().enumerate() {
+            to.write(f.of(simd, vectors.get(index)));
+        }
+        if vectors.rest > 0 {
+            let value = f.of(simd, vectors.last().0);
+            if len >= S::F32_LANES {
+                if let [to] = S::as_uninit_mut_simd_f32s(&mut to[len - S::F32_LANES..]).0 {
+                    to.write(value);
+                }
+            } else {
+                for (to, value) in to.iter_mut().zip(bytemuck::cast_slice::<_, f32>(&[value])) {
+                    to.write(*value);
+                }
+            }
+        }
     }
 }
 
 /// `(x - mean) scale + bias`, with a ReLU not below zero; NaN passes, so that a diverged network does not
 /// look healthy.
-pub(super) struct Normalise<'a> {
-    pub(super) x: &'a [f32],
-    pub(super) out: &'a mut [f32],
+pub(super) struct Normalise<'a, 'b> {
+    pub(super) x: Channel<'a>,
+    pub(super) out: Out<'a, 'b>,
     pub(super) affine: Affine,
 }
 
@@ -214,7 +300,7 @@ impl Map<1> for Affine {
     }
 }
 
-impl WithSimd for Normalise<'_> {
+impl WithSimd for Normalise<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -224,9 +310,10 @@ impl WithSimd for Normalise<'_> {
 }
 
 /// `scale (g - shift - (x - mean) slope)` with g the gradient that passes the ReLU.
-pub(super) struct InputGradient<'a> {
-    pub(super) planes: [&'a [f32]; 2],
-    pub(super) out: &'a mut [f32],
+pub(super) struct InputGradient<'a, 'b> {
+    pub(super) x: Channel<'a>,
+    pub(super) grad: Channel<'a>,
+    pub(super) out: Out<'a, 'b>,
     pub(super) factors: Factors,
 }
 
@@ -247,12 +334,12 @@ impl Map<2> for Factors {
     }
 }
 
-impl WithSimd for InputGradient<'_> {
+impl WithSimd for InputGradient<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        map(simd, self.planes, self.out, &self.factors);
+        map(simd, [self.x, self.grad], self.out, &self.factors);
     }
 }
 
@@ -264,6 +351,6 @@ impl WithSimd for Sum<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> f64 {
-        sums(simd, [self.0], &Deviation(0.0)).0
+        sums(simd, [Channel::plane(self.0)], &Deviation(0.0)).0
     }
 }

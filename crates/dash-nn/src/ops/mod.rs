@@ -21,7 +21,7 @@ pub(crate) use masked::masked_binary_cross_entropy;
 pub(crate) use pool::mean_over_positions;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
-use std::ops::Range;
+use std::{mem::MaybeUninit, ops::Range};
 
 /// Elements that are worth a task of their own.
 pub(crate) const GRAIN: usize = 8192;
@@ -59,6 +59,34 @@ impl<'a> Values<'a> {
             Storage::Cpu(CpuStorage::F32(values)) => values.get(self.1.clone()).unwrap_or_default(),
             _ => &[],
         }
+    }
+}
+
+/// Memory for an output: to fill it with zeros first would be a pass over memory like any other.
+struct Unwritten {
+    values: Vec<f32>,
+    len: usize,
+}
+
+impl Unwritten {
+    fn new(len: usize) -> Unwritten {
+        Unwritten { values: Vec::with_capacity(len), len }
+    }
+
+    /// What is to be written.
+    fn values(&mut self) -> &mut [MaybeUninit<f32>] {
+        &mut self.values.spare_capacity_mut()[..self.len]
+    }
+
+    /// What was written.
+    ///
+    /// # Safety
+    /// All of [`Unwritten::values`] must have been written.
+    #[allow(unsafe_code)]
+    unsafe fn written(mut self) -> Vec<f32> {
+        // SAFETY: there is room for `len` numbers, and they were written by the caller's promise.
+        unsafe { self.values.set_len(self.len) };
+        self.values
     }
 }
 
