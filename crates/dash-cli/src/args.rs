@@ -289,6 +289,10 @@ pub(crate) struct Run {
     pub(crate) execution: Execution,
     #[command(flatten)]
     pub(crate) planning: Planning,
+    /// Seconds between checkpoints inside a stage, 0 for one after every step; by default as often as
+    /// takes less than two per cent of the time
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) checkpoint_every: Option<u32>,
     /// Print what would be done and why, and do nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -16,6 +16,7 @@ use dash_pipeline::{
 use std::{
     io::{self, Write},
     num::NonZeroUsize,
+    time::Duration,
 };
 
 /// Bytes of stack of a worker thread; as much as the first thread of a program usually has.
@@ -56,7 +57,8 @@ fn run_pipelines(args: &args::Run) -> Result<(), Error> {
     if args.dry_run {
         return output::plan(&dash_pipeline::plan(&batch, &folders)?, args.folders.format);
     }
-    let executor = executor(&args.execution)?;
+    let every = args.checkpoint_every.map(|seconds| Duration::from_secs(seconds.into()));
+    let executor = executor(&args.execution, every)?;
     let listener = progress::listener(&args.execution)?;
     let outcome = among_workers(|| dash_pipeline::run(&batch, &folders, &executor, listener.as_ref()))?;
     drop(listener);
@@ -94,7 +96,7 @@ fn explain(args: &args::Explain) -> Result<(), Error> {
 fn ingest(args: &args::Ingest) -> Result<(), Error> {
     let batch = files::batch(&args.input, Planner::default())?;
     let folders = folders(&args.folders);
-    let executor = executor(&args.execution)?;
+    let executor = executor(&args.execution, None)?;
     let listener = progress::listener(&args.execution)?;
     let mut made = Vec::new();
     for pipeline in &batch.pipelines {
@@ -149,9 +151,9 @@ fn folders(args: &args::Folders) -> Folders {
     Folders::new(&args.runs_dir, &args.reports_dir)
 }
 
-fn executor(args: &args::Execution) -> Result<Local<Training>, Error> {
+fn executor(args: &args::Execution, checkpoint_every: Option<Duration>) -> Result<Local<Training>, Error> {
     set_threads(args.threads)?;
-    Ok(Local { work: Training { device: args.device.open()? } })
+    Ok(Local { work: Training { device: args.device.open()?, checkpoint_every } })
 }
 
 /// Runs `work` on one of the worker threads: from outside of them, each of the many parallel loops of a

@@ -7,6 +7,7 @@ mod error;
 mod files;
 mod output;
 mod progress;
+mod signals;
 
 use clap::Parser;
 use dash_core::error::Classify;
@@ -18,7 +19,7 @@ use std::{
 fn main() -> ExitCode {
     keep_candle_single_threaded();
     keep_freed_memory();
-    stop_on_signals();
+    signals::listen();
     match commands::run(args::Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
@@ -65,22 +66,4 @@ fn keep_freed_memory() {
         libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
         libc::mallopt(libc::M_ARENA_MAX, 1);
     }
-}
-
-/// Ends the process with the documented code when it is interrupted. What was being made is left
-/// under a temporary name, which the next run of the same pipeline removes.
-fn stop_on_signals() {
-    use dash_core::error::ErrorKind;
-    use signal_hook::{
-        consts::{SIGINT, SIGTERM},
-        iterator::Signals,
-    };
-    // Without handlers the default action ends the process just as well.
-    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
-    std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            let _ = io::stderr().write_all(b"\ninterrupted; finished stages are kept, run again to go on\n");
-            std::process::exit(i32::from(ErrorKind::Interrupted.exit_code()));
-        }
-    });
 }

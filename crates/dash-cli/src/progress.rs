@@ -1,6 +1,6 @@
 //! Events -> progress on standard error, and the file of `--events`.
 
-use crate::{args::Execution, error::Error, output::seconds};
+use crate::{args::Execution, error::Error, output::seconds, signals};
 use dash_core::event::{Event, Listener, Silent};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -30,8 +30,13 @@ struct Both(Box<dyn Listener>, Box<dyn Listener>);
 
 impl Listener for Both {
     fn on(&self, event: &Event) {
+        signals::hear(event);
         self.0.on(event);
         self.1.on(event);
+    }
+
+    fn stopping(&self) -> bool {
+        signals::stopping()
     }
 }
 
@@ -69,7 +74,7 @@ impl Listener for Lines {
         if let Event::StageStarted { stage: name, .. } = event {
             stage.clone_from(name);
         }
-        let important = matches!(event, Event::Warning { .. });
+        let important = matches!(event, Event::Warning { .. } | Event::StageStopped { .. });
         // The epochs of tuning trials are told by the trials.
         let minor = matches!(event, Event::Step { .. } | Event::Progress { .. })
             || (matches!(event, Event::Epoch { .. }) && stage.ends_with("tune"));
@@ -149,6 +154,13 @@ fn describe(event: &Event) -> String {
             format!("{run} {stage}: finished in {}", seconds(Some(*s)))
         }
         Event::StageFailed { run, stage, error } => format!("{run} {stage}: FAILED: {error}"),
+        Event::StageStopped { run, stage } => format!("{run} {stage}: stopped at a checkpoint"),
+        Event::Resumed { trial: 0, epoch, step } => {
+            format!("  going on from epoch {}, step {}", epoch + 1, step + 1)
+        }
+        Event::Resumed { trial, epoch, step } => {
+            format!("  going on from trial {}, epoch {}, step {}", trial + 1, epoch + 1, step + 1)
+        }
         Event::Progress { what, done, total } => format!("  {what} {done}/{total}"),
         Event::Step { step, steps } => format!("  step {step}/{steps}"),
         Event::Epoch { epoch, epochs, train_loss, score: s, learning_rate, seconds: t } => format!(

@@ -49,6 +49,22 @@ pub enum Event {
         /// How many there will be.
         total: usize,
     },
+    /// A stage goes on from the checkpoint of an earlier attempt.
+    Resumed {
+        /// Finished trials of a tuning; 0 elsewhere.
+        trial: usize,
+        /// Zero-based epoch.
+        epoch: usize,
+        /// Steps taken in this epoch.
+        step: usize,
+    },
+    /// A stage was asked to stop and can be gone on with.
+    StageStopped {
+        /// `<pipeline>/<seed>`.
+        run: String,
+        /// Name of the stage.
+        stage: String,
+    },
     /// An optimiser step was taken.
     Step {
         /// One-based number in the epoch.
@@ -87,10 +103,15 @@ pub enum Event {
     },
 }
 
-/// Receives events. Implementations must be cheap and must not panic.
+/// Receives events, and may ask the work to stop. Implementations must be cheap and must not panic.
 pub trait Listener: Send + Sync {
     /// Called for every event, from the thread where it happens.
     fn on(&self, event: &Event);
+
+    /// Whether the work should stop where it can be gone on with. Asked between steps.
+    fn stopping(&self) -> bool {
+        false
+    }
 }
 
 /// Drops every event.

@@ -52,6 +52,9 @@ pub enum Error {
     /// Stages failed.
     #[error("{}", .0.iter().map(Failure::to_string).collect::<Vec<_>>().join("\n"))]
     Stages(Vec<Failure>),
+    /// The run was asked to stop and can be gone on with.
+    #[error("stopped at a checkpoint")]
+    Stopped,
     /// A stage could not be planned because of its inputs.
     #[error(transparent)]
     Input(Failure),
@@ -86,6 +89,7 @@ impl Classify for Error {
             Error::UnknownStage { .. } => ErrorKind::Usage,
             Error::Device { .. } => ErrorKind::Device,
             Error::Stages(_) => ErrorKind::Stage,
+            Error::Stopped => ErrorKind::Stopped,
             Error::Input(failure) => failure.kind,
             Error::Network(e) => e.kind(),
             Error::UnknownTask { .. } => ErrorKind::Usage,
@@ -107,6 +111,7 @@ impl Classify for Error {
                 [one] => one.hint.clone(),
                 _ => Some("finished stages are kept; the same command tries the failed ones again".into()),
             },
+            Error::Stopped => Some("run the same command to go on".into()),
             Error::Input(failure) => failure.hint.clone(),
             Error::Network(e) => e.hint(),
             Error::UnknownTask { .. } => {

@@ -8,7 +8,11 @@ use dash_conv::Planner;
 use dash_core::{event::Listener, pipeline::Pipeline};
 use dash_store::{ConvolutionPlan, StageRecord, Staging, now_utc};
 use serde_json::Value;
-use std::{collections::BTreeMap, path::Path, time::Instant};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 /// One stage to run; its inputs are finished.
 pub struct Job<'a> {
@@ -81,7 +85,9 @@ impl<W: Work> Executor for Local<W> {
             finished: now_utc(),
             summary,
         };
-        record.publish(out).map_err(store)
+        let record = record.publish(out).map_err(store)?;
+        dash_store::remove(&job.checkpoint()).map_err(store)?;
+        Ok(record)
     }
 }
 
@@ -94,8 +100,19 @@ impl Job<'_> {
         })
     }
 
+    /// Where the stage keeps its checkpoint while it runs.
+    pub(crate) fn checkpoint(&self) -> PathBuf {
+        checkpoint_of(self.dir)
+    }
+
     /// The failure of this job because of `cause`.
     pub fn failure(&self, cause: &dyn dash_core::error::Classify) -> Failure {
         Failure::new(self.run, self.stage.name(), cause)
     }
+}
+
+/// Where a stage with results in `dir` keeps its checkpoint while it runs.
+pub(crate) fn checkpoint_of(dir: &Path) -> PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    dir.with_file_name(format!(".{name}.checkpoint"))
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Failure,
-    executor::{Executor, Job},
+    executor::{Executor, Job, checkpoint_of},
     graph::{Batch, Folders, Stage},
     plan::{Decision, Step, steps},
     report::{self, Part, gather},
@@ -37,11 +37,17 @@ impl Outcome {
         use ErrorKind::{Configuration, Data, Device, Locked};
         match self.failures.as_slice() {
             [] => None,
+            _ if self.is_stopped() => Some(Error::Stopped),
             [one] if self.ran == 0 && matches!(one.kind, Configuration | Data | Device | Locked) => {
                 Some(Error::Input(one.clone()))
             }
             many => Some(Error::Stages(many.to_vec())),
         }
+    }
+
+    /// Whether the run was asked to stop and did.
+    fn is_stopped(&self) -> bool {
+        self.failures.iter().any(|failure| failure.kind == ErrorKind::Stopped)
     }
 
     /// Adds the reports that exist now and, if the batch asks for one, the report over all.
@@ -91,6 +97,9 @@ pub fn run(
         }
         let finished =
             run_stages(pipeline, &steps, &batch.planner, folders, executor, listener, &mut outcome)?;
+        if outcome.is_stopped() {
+            return Ok(outcome);
+        }
         let fine = |step: &Step| steps.iter().zip(&finished).any(|(s, done)| *done && std::ptr::eq(s, step));
         let part = gather(pipeline, folders, &steps, &fine)?;
         if !part.rows.is_empty() {
@@ -194,9 +203,17 @@ fn run_stages(
     for step in steps {
         let node = &step.node;
         let ready = node.inputs.iter().all(|&i| finished.get(i) == Some(&true));
+        if outcome.is_stopped() {
+            finished.push(false);
+            continue;
+        }
         let done = match &step.decision {
             _ if !ready || node.stage == Stage::Report => false,
             Decision::Reuse => {
+                if node.seed.is_some() {
+                    // A process may have ended between the results and this.
+                    dash_store::remove(&checkpoint_of(&node.dir))?;
+                }
                 listener.on(&Event::StageReused { run: node.run.clone(), stage: node.stage.name().into() });
                 true
             }
@@ -296,9 +313,9 @@ fn run_report(
 }
 
 fn tell_failure(failure: &Failure, listener: &dyn Listener) {
-    listener.on(&Event::StageFailed {
-        run: failure.run.clone(),
-        stage: failure.stage.clone(),
-        error: failure.message.clone(),
-    });
+    let (run, stage) = (failure.run.clone(), failure.stage.clone());
+    if failure.kind == ErrorKind::Stopped {
+        return listener.on(&Event::StageStopped { run, stage });
+    }
+    listener.on(&Event::StageFailed { run, stage, error: failure.message.clone() });
 }

@@ -13,15 +13,20 @@ use dash_core::{
 };
 use dash_data::DatasetFolder;
 use dash_store::Staging;
-use dash_train::StageContext;
+use dash_train::{Checkpoints, StageContext};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Ingestion, search, tuning and retraining on a device.
 pub struct Training {
     /// Where tensors live.
     pub device: Device,
+    /// Time between checkpoints inside a stage; if `None`, as often as costs little.
+    pub checkpoint_every: Option<Duration>,
 }
 
 impl Work for Training {
@@ -38,6 +43,7 @@ impl Work for Training {
             return Err(job.failure(&Misplaced));
         };
         let data = DatasetFolder::open(&runs.dataset(&pipeline.name)).map_err(|e| job.failure(&e))?;
+        let checkpoints = Checkpoints::new(job.checkpoint(), job.fingerprint, self.checkpoint_every);
         let context = StageContext {
             pipeline,
             seed,
@@ -45,6 +51,7 @@ impl Work for Training {
             device: &self.device,
             planner: job.planner,
             listener: job.listener,
+            checkpoints: Some(&checkpoints),
         };
         let input = |stage: Stage, file: &str| runs.stage(&pipeline.name, seed, stage.name()).join(file);
         let architecture = |method| match method {

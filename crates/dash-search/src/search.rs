@@ -8,13 +8,17 @@ use dash_core::{
     pipeline::{Candidate, Search},
     results::Epoch,
 };
-use dash_nn::{Rates, Sgd, rate};
+use dash_nn::{Gradients, Rates, Sgd, rate};
 use dash_store::Staging;
-use dash_train::{Stage, StageContext, Trainer, write_checkpoint, write_history, write_json};
+use dash_train::{
+    Position, Progress, Stage, StageContext, Trainer, write_checkpoint, write_history, write_json,
+};
 use std::time::Instant;
 
 /// Searches an architecture: weights and architecture parameters take every step together, on the
 /// same batches and the same loss.
+///
+/// Goes on from the checkpoint of an earlier attempt if there is one.
 ///
 /// Writes `architecture.json`, `history.parquet` (with the architecture parameters of every epoch)
 /// and `checkpoint/`.
@@ -37,14 +41,29 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
     let mut history = Vec::new();
     let mut alphas: Vec<(String, Vec<Vec<f32>>)> =
         supernet.layers().iter().map(|l| (format!("alpha.{}", l.name), Vec::new())).collect();
-    for epoch in 0..settings.epochs {
+    let mut position = Position::default();
+    if let Some(saved) = ctx.saved()? {
+        saved.restore(&params, &mut trainer.sgd)?;
+        Progress { position, history, series: alphas, .. } = saved.progress;
+    }
+    for epoch in position.epoch..settings.epochs {
         let start = Instant::now();
         let rates = rates(settings, epoch);
-        let train_loss = trainer.epoch(epoch, train, &rows, rates, |gradients| {
+        let adjust = |gradients: &mut Gradients| {
             rule.apply(&params, gradients)?;
             gradients.clip(settings.clip_norm)?;
             Ok(())
-        })?;
+        };
+        let train_loss =
+            trainer.epoch(position.enter(epoch), train, &rows, rates, adjust, |sgd, position| {
+                let (history, series) = (&history, &alphas);
+                ctx.between_steps(&params, sgd, || Progress {
+                    position,
+                    history: history.clone(),
+                    series: series.clone(),
+                    ..Progress::default()
+                })
+            })?;
         for (layer, (_, series)) in supernet.layers().iter().zip(&mut alphas) {
             let values = values(layer)?;
             if values.iter().any(|v| !v.is_finite()) {

@@ -1,13 +1,13 @@
 //! Tensors as files: safetensors, with a manifest of hashes.
 
 use crate::Error;
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use dash_nn::{Params, Sgd};
 use dash_store::Staging;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Serialize;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Version of the checkpoint folder.
 const FORMAT: u32 = 1;
@@ -40,6 +40,24 @@ pub fn write_tensors(out: &mut Staging, name: &str, tensors: &[(String, Tensor)]
     Ok(dash_store::sha256(&file))
 }
 
+/// Reads the f32 tensors of a safetensors file, in the order of their names.
+///
+/// # Errors
+/// If the file cannot be read or holds other tensors.
+pub(crate) fn read_tensors(path: &Path) -> Result<Vec<(String, Tensor)>, Error> {
+    let wrong = |reason: String| Error::Format { path: path.to_owned(), reason };
+    // One buffer of the file's size; safetensors checks that the tensors lie inside it.
+    let bytes = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+    let tensors =
+        candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| wrong(e.to_string()))?;
+    if let Some((name, other)) = tensors.iter().find(|(_, t)| t.dtype() != DType::F32) {
+        return Err(wrong(format!("tensor {name} is {:?} instead of F32", other.dtype())));
+    }
+    let mut tensors: Vec<(String, Tensor)> = tensors.into_iter().collect();
+    tensors.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(tensors)
+}
+
 /// Writes the folder `checkpoint/`: parameters and buffers, momenta, and a manifest with hashes.
 ///
 /// # Errors
@@ -70,7 +88,6 @@ pub fn write_json(out: &mut Staging, name: &str, value: &impl Serialize) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
 
     #[test]
     fn tensors_come_back_from_the_file() {

@@ -62,6 +62,9 @@ pub enum Error {
         /// Name of the split.
         split: &'static str,
     },
+    /// The stage was asked to stop; its checkpoint is written.
+    #[error("stopped at a checkpoint")]
+    Stopped,
     /// A file cannot be written in its format, or is not in it.
     #[error("{path}: {reason}", path = path.display())]
     Format {
@@ -79,6 +82,7 @@ impl Classify for Error {
             Error::Network(error) => error.kind(),
             Error::Store(error) => error.kind(),
             Error::Tensor(_) => ErrorKind::Internal,
+            Error::Stopped => ErrorKind::Stopped,
             Error::NoBackground => ErrorKind::Configuration,
             Error::Diverged { .. } | Error::NoScore { .. } => ErrorKind::Stage,
             Error::Shape { .. } | Error::EmptySplit { .. } | Error::Format { .. } => ErrorKind::Data,
@@ -91,6 +95,7 @@ impl Classify for Error {
             Error::Network(error) => error.hint(),
             Error::Store(error) => error.hint(),
             Error::Tensor(_) | Error::Format { .. } => None,
+            Error::Stopped => Some("run the same command to go on".to_owned()),
             Error::Diverged { .. } | Error::NoScore { .. } => Some("use a smaller learning rate".to_owned()),
             Error::NoBackground => {
                 Some("remove the change of kind `background` from `task.augment`".to_owned())

@@ -18,7 +18,25 @@ pub fn evaluate(
     batch_size: usize,
 ) -> Result<f64, Error> {
     let mut metric = ctx.objective()?.accumulator(ctx.data.card().target.outputs());
-    predict(ctx, network, data, batch_size, |output, targets| metric.add(output, targets))?;
+    predict(ctx, network, data, batch_size, |output, targets| Ok(metric.add(output, targets)?))?;
+    Ok(metric.value())
+}
+
+/// The same during training, where a stop need not wait for the end of it.
+///
+/// # Errors
+/// The same, and [`Error::Stopped`]; it is the caller's to take a checkpoint then.
+pub fn watch(
+    ctx: &StageContext<'_>,
+    network: &dyn Network,
+    data: &SplitData,
+    batch_size: usize,
+) -> Result<f64, Error> {
+    let mut metric = ctx.objective()?.accumulator(ctx.data.card().target.outputs());
+    predict(ctx, network, data, batch_size, |output, targets| match ctx.stopping() {
+        true => Err(Error::Stopped),
+        false => Ok(metric.add(output, targets)?),
+    })?;
     Ok(metric.value())
 }
 
@@ -32,7 +50,7 @@ pub(crate) fn batch_average(
 ) -> Result<Option<f64>, Error> {
     let empty = ctx.objective()?.accumulator(ctx.data.card().target.outputs());
     let mut mean = BatchMean::new(empty, size);
-    predict(ctx, network, data, batch_size, |output, targets| mean.add(output, targets))?;
+    predict(ctx, network, data, batch_size, |output, targets| Ok(mean.add(output, targets)?))?;
     Ok(mean.value())
 }
 
@@ -42,7 +60,7 @@ fn predict(
     network: &dyn Network,
     data: &SplitData,
     batch_size: usize,
-    mut take: impl FnMut(&Tensor, &Targets) -> Result<(), dash_nn::Error>,
+    mut take: impl FnMut(&Tensor, &Targets) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let rows: Vec<usize> = (0..data.len()).collect();
     for rows in rows.chunks(batch_size.max(1)) {

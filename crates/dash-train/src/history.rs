@@ -110,6 +110,30 @@ pub fn read_history(path: &Path) -> Result<Vec<Epoch>, Error> {
     Ok(epochs)
 }
 
+/// Reads the list columns of a `history.parquet`.
+///
+/// # Errors
+/// If the file cannot be read, or a list is not one of f32 numbers.
+pub(crate) fn read_series(path: &Path) -> Result<Vec<Series>, Error> {
+    let fail = |e: &dyn std::fmt::Display| wrong(path)(e.to_string());
+    let file = std::fs::File::open(path).map_err(|e| fail(&e))?;
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| fail(&e))?;
+    let names = builder.schema().fields().iter().filter(|f| matches!(f.data_type(), DataType::List(_)));
+    let mut series: Vec<Series> = names.map(|f| (f.name().clone(), Vec::new())).collect();
+    for batch in builder.build().map_err(|e| fail(&e))? {
+        let batch = batch.map_err(|e| fail(&e))?;
+        for (name, lists) in &mut series {
+            let column = batch.column_by_name(name).and_then(|c| c.as_any().downcast_ref::<ListArray>());
+            for list in column.into_iter().flat_map(|column| column.iter()) {
+                let values = list.as_ref().and_then(|list| list.as_any().downcast_ref::<Float32Array>());
+                let values = values.ok_or_else(|| fail(&format!("column `{name}` is no list of f32")))?;
+                lists.push(values.values().to_vec());
+            }
+        }
+    }
+    Ok(series)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +155,7 @@ mod tests {
             write_history(&mut out, &epochs, &series).unwrap();
             let path = out.path().join("history.parquet");
             assert_eq!(read_history(&path).unwrap(), epochs);
+            assert_eq!(read_series(&path).unwrap(), series);
             std::fs::read(path).unwrap()
         };
         assert_eq!(bytes("a"), bytes("b"));

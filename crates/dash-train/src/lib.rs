@@ -13,15 +13,17 @@ mod error;
 mod evaluate;
 mod history;
 mod model;
+mod resume;
 mod retrain;
 mod stage;
 mod trainer;
 
 pub use checkpoint::{write_checkpoint, write_json, write_tensors};
 pub use error::Error;
-pub use evaluate::evaluate;
+pub use evaluate::{evaluate, watch};
 pub use history::{Series, read_history, write_history, write_table};
 pub use model::Model;
+pub use resume::{Best, Checkpoints, Position, Progress, Saved, discard};
 pub use retrain::{MetricValue, Metrics, retrain};
 pub use stage::{Stage, StageContext};
 pub use trainer::{Trainer, steps_per_epoch};

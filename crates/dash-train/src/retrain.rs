@@ -1,8 +1,9 @@
 //! Training and test of the final network (DASH, sections 9 and 10).
 
 use crate::{
-    Error, Model, Stage, StageContext, Trainer, evaluate, evaluate::batch_average, write_checkpoint,
-    write_history, write_json, write_tensors,
+    Best, Error, Model, Progress, Stage, StageContext, Trainer, evaluate,
+    evaluate::{batch_average, watch},
+    write_checkpoint, write_history, write_json, write_tensors,
 };
 use dash_core::{
     architecture::{Architecture, Hyperparameters},
@@ -55,6 +56,8 @@ fn at_least(score: f64, best: f64, lower: bool) -> bool {
 /// With `task.batch_average` the tested weights also get the mean of the metric over test batches,
 /// unless no batch has a value.
 ///
+/// Goes on from the checkpoint of an earlier attempt if there is one.
+///
 /// Writes `model.safetensors`, `model.json`, `history.parquet`, `metrics.json` and `checkpoint/`.
 ///
 /// # Errors
@@ -80,16 +83,44 @@ pub fn retrain(
     let score = |data: &SplitData| evaluate(ctx, network.as_ref(), data, settings.batch_size);
     let lower = lower_is_better(ctx.pipeline.task.metric);
     let rows: Vec<usize> = (0..train.len()).collect();
-    let (mut history, mut best) = (Vec::new(), None);
-    for epoch in 0..settings.epochs {
+    let mut progress = Progress::default();
+    if let Some(saved) = ctx.saved()? {
+        saved.restore(&params, &mut trainer.sgd)?;
+        progress = saved.progress;
+    }
+    let Progress { position, mut history, mut best, .. } = progress;
+    for epoch in position.epoch..settings.epochs {
         let start = Instant::now();
         let weights = rate(&settings.schedule, hyperparameters.learning_rate, epoch);
         let rates = Rates { weights, architecture: weights };
-        let train_loss = trainer.epoch(epoch, train, &rows, rates, |_| Ok(()))?;
-        let value = score(watched)?;
-        if best.as_ref().is_none_or(|&(_, b, _)| at_least(value, b, lower)) && !value.is_nan() {
+        let mut end = position.enter(epoch);
+        let progress = |position, history: &Vec<Epoch>, best: &Option<Best>| Progress {
+            position,
+            history: history.clone(),
+            best: best.clone(),
+            ..Progress::default()
+        };
+        let train_loss = trainer.epoch(
+            end,
+            train,
+            &rows,
+            rates,
+            |_| Ok(()),
+            |sgd, position| {
+                end = position;
+                ctx.between_steps(&params, sgd, || progress(position, &history, &best))
+            },
+        )?;
+        let value = match watch(ctx, network.as_ref(), watched, settings.batch_size) {
+            Err(Error::Stopped) => {
+                ctx.between_steps(&params, &trainer.sgd, || progress(end, &history, &best))?;
+                return Err(Error::Stopped);
+            }
+            other => other?,
+        };
+        if best.as_ref().is_none_or(|best| at_least(value, best.score, lower)) && !value.is_nan() {
             let state = if ctx.pipeline.protocol == Protocol::Strict { params.state()? } else { Vec::new() };
-            best = Some((epoch, value, state));
+            best = Some(Best { epoch, score: value, state });
         }
         history.push(Epoch { epoch, learning_rate: weights, train_loss, score: Some(value) });
         ctx.listener.on(&Event::Epoch {
@@ -111,11 +142,11 @@ pub fn retrain(
     };
     let last = settings.epochs.saturating_sub(1);
     let (epoch, mut values) = match (ctx.pipeline.protocol, best) {
-        (Protocol::Strict, Some((epoch, _, state))) => {
+        (Protocol::Strict, Some(Best { epoch, state, .. })) => {
             params.load(&state)?;
             (epoch, vec![measured(name.to_owned(), score(test)?)])
         }
-        (Protocol::Paper, Some((_, best, _))) => {
+        (Protocol::Paper, Some(Best { score: best, .. })) => {
             let value = history.last().and_then(|e| e.score).unwrap_or(f64::NAN);
             let best = measured(format!("{name} (best on test)"), best);
             (last, vec![measured(name.to_owned(), value), best])

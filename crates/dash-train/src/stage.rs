@@ -1,6 +1,6 @@
 //! What every stage works on.
 
-use crate::Error;
+use crate::{Checkpoints, Error};
 use candle_core::Device;
 use dash_conv::Planner;
 use dash_core::{
@@ -37,8 +37,10 @@ pub struct StageContext<'a> {
     pub device: &'a Device,
     /// Who plans the convolutions.
     pub planner: &'a Planner,
-    /// Who hears what happens.
+    /// Who hears what happens, and may ask to stop.
     pub listener: &'a dyn Listener,
+    /// Where the stage leaves checkpoints to go on from, if it does.
+    pub checkpoints: Option<&'a Checkpoints>,
 }
 
 /// Number of the network whose initial weights trials and retraining share (DASH, section 8).

@@ -1,6 +1,6 @@
 //! The epoch loop.
 
-use crate::{Error, Stage, StageContext, augment::Augmentation};
+use crate::{Error, Position, Stage, StageContext, augment::Augmentation};
 use candle_core::{Device, Tensor};
 use dash_core::{
     event::{Event, Listener},
@@ -67,26 +67,27 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Trains one epoch on `rows` of `data`, newly shuffled and changed by the task's augmentation;
-    /// `adjust` may change the gradients of each step before they are used. Returns the mean loss per
-    /// batch.
+    /// Trains one epoch, or what remains of it `from` a position, on `rows` of `data`, newly shuffled and
+    /// changed by the task's augmentation; `adjust` may change the gradients of each step before they are
+    /// used, `between` is told the position after each. Returns the mean loss per batch.
     ///
     /// # Errors
-    /// If the data cannot be read, or the loss stops being finite.
+    /// If the data cannot be read, or the loss stops being finite; and what `between` says.
     pub fn epoch(
         &mut self,
-        epoch: usize,
+        from: Position,
         data: &SplitData,
         rows: &[usize],
         rates: Rates,
         mut adjust: impl FnMut(&mut Gradients) -> Result<(), Error>,
+        mut between: impl FnMut(&Sgd, Position) -> Result<(), Error>,
     ) -> Result<f64, Error> {
+        let Position { epoch, step: taken, loss: mut total } = from;
         let mut rng = stream(self.seed, Purpose::Shuffle, [self.stage as u64, epoch as u64, 0]);
         let order: Vec<usize> =
             permutation(&mut rng, rows.len()).into_iter().filter_map(|i| rows.get(i).copied()).collect();
         let steps = steps_per_epoch(rows.len().div_ceil(self.batch_size), self.fraction);
-        let mut total = 0.0;
-        for (number, rows) in order.chunks(self.batch_size).take(steps).enumerate() {
+        for (number, rows) in order.chunks(self.batch_size).take(steps).enumerate().skip(taken) {
             let pass = Pass { training: true, seed: self.seed, epoch, step: (epoch * steps + number) as u64 };
             let mut batch = data.gather(rows)?;
             self.augmentation.apply(&mut batch, rows, self.seed, self.stage, epoch)?;
@@ -108,6 +109,7 @@ impl<'a> Trainer<'a> {
             self.sgd.step(self.params, &gradients, rates)?;
             total += value;
             self.listener.on(&Event::Step { step: number + 1, steps });
+            between(&self.sgd, Position { epoch, step: number + 1, loss: total })?;
         }
         Ok(total / steps.max(1) as f64)
     }

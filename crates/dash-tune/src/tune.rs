@@ -8,7 +8,7 @@ use dash_core::{
 };
 use dash_nn::{Rates, Sgd, lower_is_better, metric_name, rate};
 use dash_store::Staging;
-use dash_train::{Stage, StageContext, Trainer, evaluate, write_json};
+use dash_train::{Position, Progress, Saved, Stage, StageContext, Trainer, watch, write_json};
 use serde::{Deserialize, Serialize};
 
 /// What tuning selected: `hyperparameters.json`.
@@ -33,6 +33,8 @@ pub struct Selection {
 /// over a grid, all from the same initial weights and on the same batches, scored on validation
 /// data (DASH, section 8).
 ///
+/// Goes on from the checkpoint of an earlier attempt if there is one.
+///
 /// Writes `hyperparameters.json` and `trials.parquet`.
 ///
 /// # Errors
@@ -45,8 +47,15 @@ pub fn tune(
 ) -> Result<Hyperparameters, Error> {
     let metric = ctx.pipeline.task.metric;
     let all = grid(&ctx.pipeline.tune);
+    let mut saved = ctx.saved()?;
+    let mut scores = saved.as_ref().map(|saved| saved.progress.scores.clone()).unwrap_or_default();
     let (outcomes, best) = search(&all, lower_is_better(metric), |index, hyperparameters| {
-        let score = trial(ctx, architecture, hyperparameters)?;
+        if let Some(score) = scores.get(index) {
+            return Ok(*score);
+        }
+        // The trial after the last finished one is the one that was at work.
+        let score = trial(ctx, architecture, hyperparameters, &scores, saved.take())?;
+        scores.push(score);
         ctx.listener.on(&Event::Trial { trial: index, trials: all.len(), score });
         Ok::<_, Error>(score)
     })?;
@@ -67,11 +76,14 @@ pub fn tune(
     Ok(selection.hyperparameters)
 }
 
-/// One short training; `None` if it diverged.
+/// One short training, of which a part may be done, after trials with the given scores; `None` if it
+/// diverged.
 fn trial(
     ctx: &StageContext<'_>,
     architecture: Option<&Architecture>,
     hyperparameters: &Hyperparameters,
+    scores: &[Option<f64>],
+    saved: Option<Saved>,
 ) -> Result<Option<f64>, Error> {
     let (settings, schedule) = (&ctx.pipeline.tune, &ctx.pipeline.retrain.schedule);
     let (network, params) = ctx.retrain_network(architecture, hyperparameters.dropout)?;
@@ -85,15 +97,38 @@ fn trial(
         Some(rows) => rows.to_vec(),
         None => (0..train.len()).collect(),
     };
-    for epoch in 0..settings.epochs {
+    let mut position = Position::default();
+    if let Some(saved) = saved {
+        saved.restore(&params, &mut trainer.sgd)?;
+        position = saved.progress.position;
+    }
+    let progress = |position| Progress { position, scores: scores.to_vec(), ..Progress::default() };
+    for epoch in position.epoch..settings.epochs {
         let weights = rate(schedule, hyperparameters.learning_rate, epoch);
         let rates = Rates { weights, architecture: weights };
-        match trainer.epoch(epoch, train, &rows, rates, |_| Ok(())) {
+        let from = position.enter(epoch);
+        let trained = trainer.epoch(
+            from,
+            train,
+            &rows,
+            rates,
+            |_| Ok(()),
+            |sgd, position| ctx.between_steps(&params, sgd, || progress(position)),
+        );
+        match trained {
             Ok(_) => {}
             Err(dash_train::Error::Diverged { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         }
     }
-    let score = evaluate(ctx, network.as_ref(), ctx.split(Split::Validation)?, settings.batch_size)?;
+    let validation = ctx.split(Split::Validation)?;
+    let score = match watch(ctx, network.as_ref(), validation, settings.batch_size) {
+        Err(dash_train::Error::Stopped) => {
+            // Trained to the end: it goes on with the evaluation.
+            ctx.between_steps(&params, &trainer.sgd, || progress(Position::start_of(settings.epochs)))?;
+            return Err(dash_train::Error::Stopped.into());
+        }
+        other => other?,
+    };
     Ok(Some(score).filter(|score| score.is_finite()))
 }

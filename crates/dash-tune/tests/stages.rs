@@ -11,7 +11,7 @@ use dash_core::{
 };
 use dash_data::DatasetFolder;
 use dash_store::Staging;
-use dash_train::{Metrics, Model, StageContext, evaluate, read_history, retrain};
+use dash_train::{Checkpoints, Metrics, Model, StageContext, evaluate, read_history, retrain};
 use dash_tune::{Selection, tune};
 use serde_json::json;
 use std::{collections::BTreeMap, path::Path, sync::Mutex};
@@ -68,6 +68,7 @@ impl Place {
             device: &Device::Cpu,
             planner: &self.planner,
             listener,
+            checkpoints: None,
         }
     }
 
@@ -98,6 +99,69 @@ impl Listener for Steps {
     fn on(&self, event: &Event) {
         if let Event::Step { steps, .. } = event {
             self.0.lock().unwrap().push(*steps);
+        }
+    }
+}
+
+/// Asks to stop once it has heard of so many steps.
+struct StopAfter(usize, Mutex<usize>);
+
+impl Listener for StopAfter {
+    fn on(&self, event: &Event) {
+        if let Event::Step { .. } = event {
+            *self.1.lock().unwrap() += 1;
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        *self.1.lock().unwrap() >= self.0
+    }
+}
+
+#[test]
+fn stages_that_stop_again_and_again_end_with_the_same_files() {
+    let place = Place::new(pipeline("strict", &[0.05, 0.01]));
+    let mut whole = place.staging("whole");
+    let ctx = place.context(&Silent);
+    let chosen = tune(&ctx, None, &mut whole).unwrap();
+    retrain(&ctx, None, &chosen, &mut whole).unwrap();
+    let expected = files(whole.path());
+    for steps in [1, 2, 5] {
+        let mut out = place.staging(&format!("stopped{steps}"));
+        let mut stops = 0;
+        let (mut chosen, mut done) = (None, false);
+        while !done {
+            let listener = StopAfter(steps, Mutex::default());
+            let stage = if chosen.is_none() { "tune" } else { "retrain" };
+            let folder = place.folder.path().join(format!(".{stage}{steps}.checkpoint"));
+            let checkpoints = Checkpoints::new(folder, stage, None);
+            let ctx = StageContext { checkpoints: Some(&checkpoints), ..place.context(&listener) };
+            let stopped = match &chosen {
+                None => match tune(&ctx, None, &mut out) {
+                    Ok(found) => {
+                        chosen = Some(found);
+                        false
+                    }
+                    Err(dash_tune::Error::Train(dash_train::Error::Stopped)) => true,
+                    Err(error) => panic!("{error}"),
+                },
+                Some(chosen) => match retrain(&ctx, None, chosen, &mut out) {
+                    Ok(_) => {
+                        done = true;
+                        false
+                    }
+                    Err(dash_train::Error::Stopped) => true,
+                    Err(error) => panic!("{error}"),
+                },
+            };
+            stops += usize::from(stopped);
+        }
+        // Two trials of 3 steps, and 4 epochs of 3.
+        assert!(stops >= 18 / steps - 2, "{stops}");
+        let found = files(out.path());
+        assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for (name, bytes) in &expected {
+            assert!(bytes == &found[name], "{name} differs after stops every {steps} steps");
         }
     }
 }
