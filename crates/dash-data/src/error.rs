@@ -27,6 +27,14 @@ pub enum Error {
         /// The hash that it has.
         found: String,
     },
+    /// No address gave a file.
+    #[error("{}: cannot be fetched: {problem}", path.display())]
+    Download {
+        /// Where it was to be put.
+        path: PathBuf,
+        /// Each address, and what was wrong there.
+        problem: String,
+    },
     /// The system refused to read a file.
     #[error("{}: {source}", path.display())]
     Io {
@@ -243,6 +251,10 @@ impl Classify for Error {
             Error::Changed { .. } => {
                 "get the file again; if the new one is meant, remove its entry from sha256.json in the \
                  raw folder"
+            }
+            Error::Download { .. } => {
+                "run the same command again, which goes on where this one has stopped; or download the file by \
+                 hand and use --from, or name another address with --mirrors"
             }
             Error::Io { .. } => "check that the file exists and may be read",
             Error::Pickle { .. }
