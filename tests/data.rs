@@ -243,11 +243,13 @@ fn files_that_a_server_has_are_fetched_into_the_raw_folder() {
     assert!(ran.stderr.contains("challenge2017.pkl: 1.5 kB of 1.5 kB"), "{}", ran.stderr);
     let again = json(&bench, &fetch);
     assert_eq!((&again["files"][0]["address"], &again["files"][0]["first"]), (&Value::Null, &false.into()));
-    let other = serve(&[8; 1500]);
-    mirrors(other);
-    std::fs::remove_file(bench.path("data/raw/ecg/challenge2017.pkl")).unwrap();
-    bench.run(&fetch).failed(4, &["data/raw/ecg/challenge2017.pkl: sha256 is ", "hint: get the file again"]);
-    bench.run(&[&fetch[..], &["--from", "x"]].concat()).failed(2, &["--from"]);
+    // Another file is not taken for the one on record.
+    mirrors(serve(&[8; 1500]));
+    bench.write("other/ecg/sha256.json", &bench.files("data/raw/ecg")["sha256.json"]);
+    bench
+        .run(&[&fetch[..], &["--raw", "other"][..]].concat())
+        .failed(4, &["other/ecg/challenge2017.pkl: sha256 is ", "hint: get the file again"]);
+    bench.run(&[&fetch[..], &["--from", "x"][..]].concat()).failed(2, &["--from"]);
     bench.write("mirrors.toml", b"\"moon.pkl\" = []");
     bench.run(&fetch).failed(3, &["mirrors.toml", "no task has a raw file called `moon.pkl`"]);
 }

@@ -41,6 +41,7 @@ mod ecg;
 mod error;
 mod fetch;
 mod folder;
+mod hdf5;
 mod http;
 mod inspect;
 mod map;
