@@ -87,16 +87,6 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
-    /// A container of a kind that this version does not read.
-    #[error("{}: this is {kind}", path.display())]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        kind: &'static str,
-        /// What to do instead.
-        instead: &'static str,
-    },
     /// A container does not hold a field that its recipe needs.
     #[error("{}: no field `{field}`; the file has {found}", path.display())]
     MissingField {
@@ -282,7 +272,6 @@ impl Classify for Error {
             Error::Dataset { .. } | Error::Parquet { .. } | Error::Arrow { .. } => {
                 "remove the dataset folder and run the same command: it is made anew from the raw data"
             }
-            Error::Unsupported { instead, .. } => instead,
             Error::Store(source) => return source.hint(),
             Error::Configuration { .. } | Error::Row { .. } => return None,
         };

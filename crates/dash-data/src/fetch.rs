@@ -221,9 +221,7 @@ fn bring(
     };
     let address = client.fetch(addresses, target, &mut partial, &mut progress)?;
     let found = compare(known, name, partial.path()).map_err(|error| match error {
-        Error::Changed { recorded, found, .. } => {
-            Error::Changed { path: target.to_owned(), recorded, found }
-        }
+        Error::Changed { recorded, found, .. } => Error::Changed { path: target.to_owned(), recorded, found },
         other => other,
     });
     if matches!(found, Err(Error::Changed { .. })) {

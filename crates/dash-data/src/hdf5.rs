@@ -153,7 +153,11 @@ enum Place {
     Here(Vec<u8>),
     /// In one piece at a byte of the file.
     At(u64),
-    Chunks { size: Vec<usize>, chunks: Vec<Chunk>, filters: Filters },
+    Chunks {
+        size: Vec<usize>,
+        chunks: Vec<Chunk>,
+        filters: Filters,
+    },
 }
 
 struct Chunk {
@@ -171,7 +175,8 @@ struct Filters {
 }
 
 fn shape(info: &DatasetInfo) -> Option<Vec<usize>> {
-    let shape: Option<Vec<usize>> = info.dataspace.dims.iter().map(|&axis| usize::try_from(axis).ok()).collect();
+    let shape: Option<Vec<usize>> =
+        info.dataspace.dims.iter().map(|&axis| usize::try_from(axis).ok()).collect();
     shape.filter(|shape| elements(shape).is_some())
 }
 
@@ -205,7 +210,9 @@ fn number(datatype: &DatatypeMessage) -> Result<(Storage, bool), String> {
         (DatatypeClass::FixedPoint, 4, _) => Storage::U32,
         (DatatypeClass::FixedPoint, 8, Some(true)) => Storage::I64,
         (DatatypeClass::FixedPoint, 8, _) => Storage::U64,
-        (class, size, _) => return Err(format!("an array of {size}-byte numbers of the HDF5 class {class:?}")),
+        (class, size, _) => {
+            return Err(format!("an array of {size}-byte numbers of the HDF5 class {class:?}"));
+        }
     };
     if whole { Ok((storage, big_endian)) } else { Err("an array of numbers with unused bits".to_owned()) }
 }
@@ -220,7 +227,8 @@ fn array(dataset: &Dataset, base: u64, bytes: u64) -> Result<Array, String> {
         return Err("its values are in another file".to_owned());
     }
     let inside = |address: u64, length: u64| {
-        let at = base.checked_add(address).filter(|at| at.checked_add(length).is_some_and(|end| end <= bytes));
+        let at =
+            base.checked_add(address).filter(|at| at.checked_add(length).is_some_and(|end| end <= bytes));
         at.ok_or_else(|| "its values are not in the file: it ends early".to_owned())
     };
     let place = match info.layout.layout_class {
@@ -252,10 +260,12 @@ fn chunks(
     };
     // Newer files name the size of an element after the sizes of the axes.
     let size = info.layout.chunk_dims.iter().flatten().take(shape.len());
-    let size: Option<Vec<usize>> = size.map(|&axis| usize::try_from(axis).ok().filter(|&axis| axis > 0)).collect();
+    let size: Option<Vec<usize>> =
+        size.map(|&axis| usize::try_from(axis).ok().filter(|&axis| axis > 0)).collect();
     let size = size.filter(|size| size.len() == shape.len()).ok_or("its chunks have no size")?;
     let length = elements(&size).and_then(|values| values.checked_mul(number)).map(|length| length as u64);
-    let length = length.filter(|&length| length <= most_bytes(bytes)).ok_or("its chunks are larger than the file")?;
+    let length =
+        length.filter(|&length| length <= most_bytes(bytes)).ok_or("its chunks are larger than the file")?;
     let mut chunks: Vec<Chunk> = vec![];
     let visited = dataset.visit_chunk_infos(|first, mask, address, stored| {
         let failed = |problem: &str| hdf5_pure_rust::Error::InvalidFormat(problem.to_owned());
@@ -274,7 +284,8 @@ fn chunks(
     // Every place of the grid exactly once: nothing is left out, and nothing is unpacked many times.
     let counts = shape.iter().zip(&size).map(|(&axis, &size)| axis.div_ceil(size));
     let wanted = counts.clone().try_fold(1usize, |total, count| total.checked_mul(count));
-    let mut places: Option<Vec<usize>> = chunks.iter().map(|chunk| place(&chunk.first, shape, &size)).collect();
+    let mut places: Option<Vec<usize>> =
+        chunks.iter().map(|chunk| place(&chunk.first, shape, &size)).collect();
     if let Some(places) = &mut places {
         places.sort_unstable();
         places.dedup();

@@ -313,9 +313,7 @@ impl Client {
         match total {
             0 => Ok(()),
             total if partial.len() == total => Ok(()),
-            total => {
-                Err(Failure::Cut(format!("the file ends after {} of {total} bytes", partial.len())))
-            }
+            total => Err(Failure::Cut(format!("the file ends after {} of {total} bytes", partial.len()))),
         }
     }
 }

@@ -23,7 +23,10 @@ fn read(path: &Path, field: &str) -> Result<(Vec<usize>, Vec<f64>), Error> {
         }
         Ok(())
     })?;
-    Ok((variable.dimensions.clone(), out.into_iter().map(|value| value.expect("every value comes")).collect()))
+    Ok((
+        variable.dimensions.clone(),
+        out.into_iter().map(|value| value.expect("every value comes")).collect(),
+    ))
 }
 
 fn cube(samples: usize, factor: f64) -> Vec<f64> {

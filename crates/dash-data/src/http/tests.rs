@@ -63,7 +63,9 @@ fn a_file_that_was_cut_is_continued() {
     let mut told = vec![];
     let mut partial = Partial::open(&place.target()).unwrap();
     let addresses = [server.address("/file")];
-    client().fetch(&addresses, &place.target(), &mut partial, &mut |done, total| told.push((done, total))).unwrap();
+    client()
+        .fetch(&addresses, &place.target(), &mut partial, &mut |done, total| told.push((done, total)))
+        .unwrap();
     assert_eq!(place.there(), FILE);
     assert!(told.contains(&(7, 20)) && told.last() == Some(&(20, 20)), "{told:?}");
     let seen = server.seen();

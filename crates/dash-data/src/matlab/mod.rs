@@ -66,9 +66,10 @@ impl MatFile {
         match mat.file_header(&mut reader)? {
             Some(big_endian) => mat.big_endian = big_endian,
             None => {
-                mat.hdf5 = Some(hdf5::find(path)?.ok_or_else(|| {
-                    mat.damaged("this is no MATLAB file of level 5 or version 7.3")
-                })?);
+                mat.hdf5 = Some(
+                    hdf5::find(path)?
+                        .ok_or_else(|| mat.damaged("this is no MATLAB file of level 5 or version 7.3"))?,
+                );
                 mat.variables = hdf5::list(path)?.into_iter().map(Variable::from_hdf5).collect();
                 return Ok(mat);
             }

@@ -49,10 +49,7 @@ impl Pair {
     fn at(position: f64, side: usize) -> Pair {
         let (before, after) = (position.floor() - 1.0, position.floor() + 1.0);
         let inside = |pixel: f64| (pixel >= 0.0 && pixel < side as f64).then_some(pixel as usize);
-        Pair {
-            pixels: [inside(before), inside(after)],
-            weights: [after - position, position - before],
-        }
+        Pair { pixels: [inside(before), inside(after)], weights: [after - position, position - before] }
     }
 }
 
