@@ -74,7 +74,7 @@ impl Listener for BytesLines {
     fn on(&self, event: &Event) {
         let line = match event {
             Event::Progress { what, done, total } => {
-                let tenth = (done.saturating_mul(10)).checked_div(*total).unwrap_or(0);
+                let tenth = done.saturating_mul(10).checked_div(*total).unwrap_or(0);
                 let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
                 if last.0 == *what && last.1 == tenth {
                     return;

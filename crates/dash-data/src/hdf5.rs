@@ -352,6 +352,7 @@ impl Array {
         if filters.shuffled {
             let mut shuffled = vec![0; elements(size).unwrap_or_default().saturating_mul(width)];
             reader.read_exact(&mut shuffled).map_err(&damaged)?;
+            finish(&mut reader).map_err(&damaged)?;
             reader = Box::new(Cursor::new(unshuffle(&shuffled, width)));
         }
         let (Some(&row), Some(&axis)) = (size.last(), self.shape.last()) else {
@@ -368,7 +369,7 @@ impl Array {
             self.number.decode(raw.get(..length * width).unwrap_or_default(), self.big_endian, &mut values);
             visit(Piece { column, first, values: &values })?;
         }
-        Ok(())
+        finish(&mut reader).map_err(damaged)
     }
 
     /// The indices of a row of a chunk on all axes but the last, as one number; none if it is outside of the
@@ -386,6 +387,14 @@ impl Array {
             number /= size;
         }
         Some(column)
+    }
+}
+
+/// Checks that nothing follows, which makes a decompressor compare its checksum.
+fn finish(reader: &mut impl Read) -> io::Result<()> {
+    match reader.read(&mut [0])? {
+        0 => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "a chunk holds more than its size says")),
     }
 }
 
