@@ -23,7 +23,7 @@ impl Request {
 
 /// What is written to the connection before it is closed.
 pub(crate) struct Answer {
-    bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// Keeps the connection open for so many milliseconds without a word.
     pub(crate) silence: u64,
 }
