@@ -12,11 +12,12 @@ use crate::{
 };
 use flate2::read::ZlibDecoder;
 use hdf5_pure_rust::{
-    Dataset,
+    Dataset, Group,
     format::messages::{
         data_layout::LayoutClass,
         datatype::{ByteOrder, DatatypeClass, DatatypeMessage},
         filter_pipeline::{FILTER_DEFLATE, FILTER_SHUFFLE},
+        link::LinkType,
     },
     hl::dataset::DatasetInfo,
 };
@@ -72,7 +73,7 @@ pub(crate) fn list(path: &Path) -> Result<Vec<Listed>, Error> {
             if name.starts_with('#') {
                 continue;
             }
-            let array = root.open_dataset(&name).and_then(|dataset| dataset.info());
+            let array = open(&root, &name).and_then(|dataset| dataset.info());
             let (shape, other) = match array {
                 Ok(info) => match shape(&info) {
                     Some(shape) => (shape, number(&info.datatype).err()),
@@ -99,7 +100,7 @@ pub(crate) fn visit(
     let bytes = file.metadata().map_err(Error::io(path))?.len();
     let array = guarded(path, || {
         let file = hdf5_pure_rust::File::open(path)?;
-        let dataset = file.root_group()?.open_dataset(name)?;
+        let dataset = open(&file.root_group()?, name)?;
         Ok(array(&dataset, base, bytes))
     })?;
     let wrong = |problem: String| Error::field(path, name, problem);
@@ -126,6 +127,16 @@ pub(crate) fn visit(
             Ok(())
         }
     }
+}
+
+/// An array of a group. The crate takes names for paths, and follows links, even into other files: what
+/// could lead there is refused.
+fn open(group: &Group, name: &str) -> hdf5_pure_rust::Result<Dataset> {
+    let plain = !name.contains('/') && name != "." && name != "..";
+    if !plain || group.link_type(name)? != LinkType::Hard {
+        return Err(hdf5_pure_rust::Error::InvalidFormat("this is a link".to_owned()));
+    }
+    group.open_dataset(name)
 }
 
 /// Runs the crate. It is young, and its authors did not have hostile files in mind: if it panics, which

@@ -29,6 +29,13 @@ fn read(path: &Path, field: &str) -> Result<(Vec<usize>, Vec<f64>), Error> {
     ))
 }
 
+/// Writes a file without the care of a published one, which would make thousands of them slow.
+fn put(path: &Path, bytes: &[u8]) {
+    use std::io::Write;
+    let mut file = File::options().write(true).create(true).truncate(true).open(path).unwrap();
+    file.write_all(bytes).unwrap();
+}
+
 fn cube(samples: usize, factor: f64) -> Vec<f64> {
     let value = |k: usize| 100 * (k % samples) + 10 * (k / samples % 5) + k / samples / 5;
     (0..25 * samples).map(|k| factor * value(k) as f64).collect()
@@ -93,7 +100,7 @@ fn every_truncation_is_an_error() {
     for (name, samples) in [("chunked.mat", 7), ("contiguous.mat", 3), ("newest.mat", 3)] {
         let whole = std::fs::read(fixture(name)).unwrap();
         for length in (0..whole.len()).step_by(61) {
-            dash_store::publish_file(&path, &whole[..length]).unwrap();
+            put(&path, &whole[..length]);
             match read(&path, "coeff") {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Data, "{error}"),
                 // Only the other array was cut.
@@ -111,12 +118,12 @@ fn no_damaged_byte_leads_to_a_panic() {
         let whole = std::fs::read(fixture(name)).unwrap();
         for at in 0..whole.len() {
             // Most of a chunked file is its many chunks, one like the other.
-            if at > 4000 && at % 7 > 0 {
+            if at > 3000 && at % 11 > 0 {
                 continue;
             }
             let mut damaged = whole.clone();
             damaged[at] ^= if at % 2 == 0 { 0xff } else { 1 << (at % 8) };
-            dash_store::publish_file(&path, &damaged).unwrap();
+            put(&path, &damaged);
             for field in ["coeff", "sol"] {
                 let _ = read(&path, field);
             }
