@@ -7,9 +7,11 @@ use std::path::Path;
 #[allow(unreachable_pub, reason = "the targets call it as a library")]
 mod targets;
 
+type Target = fn(&[u8]);
+
 #[test]
 fn no_reader_fails_on_what_fuzzing_found() {
-    let all: [(&str, fn(&[u8])); 7] = [
+    let all: [(&str, Target); 7] = [
         ("npy", targets::npy),
         ("npz", targets::npz),
         ("pickle", targets::pickle),

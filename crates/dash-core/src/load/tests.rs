@@ -446,7 +446,7 @@ fn projections_are_checked() {
         ("dataset.project.bandwidth=0", "dataset.project.bandwidth: must be from 1 to 512, found 0"),
         ("dataset.project.bandwidth=513", "dataset.project.bandwidth: must be from 1 to 512, found 513"),
         ("dataset.project.images_per_rotation=0", "dataset.project.images_per_rotation: must be from 1 to"),
-        ("dataset.project.band=3", "dataset.project.band: unknown key; did you mean `bandwidth`?"),
+        ("dataset.project.bandwith=3", "dataset.project.bandwith: unknown key; did you mean `bandwidth`?"),
     ] {
         let error = load(&text, &[set]).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
