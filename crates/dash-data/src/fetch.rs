@@ -368,12 +368,12 @@ mod tests {
         assert!(!raw.join("satellite_train.npy.part.json").exists());
 
         // What is there stays, and is compared.
-        let again = fetch(&small(&[new.clone()]), &Mirrors::default(), &raw).unwrap();
+        let again = fetch(&small(std::slice::from_ref(&new)), &Mirrors::default(), &raw).unwrap();
         assert_eq!((again[0].address.as_deref(), again[0].first), (None, false));
 
         // Another file is not taken for the one on record, and leaves nothing to be continued.
         dash_store::remove(&raw.join("satellite_train.npy")).unwrap();
-        let error = fetch(&small(&[new.clone()]), &Mirrors::default(), &raw).unwrap_err();
+        let error = fetch(&small(std::slice::from_ref(&new)), &Mirrors::default(), &raw).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Data);
         assert!(error.to_string().contains("satellite_train.npy: sha256 is"), "{error}");
         let left: Vec<_> = std::fs::read_dir(&raw).unwrap().map(|entry| entry.unwrap().file_name()).collect();
