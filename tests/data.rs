@@ -201,3 +201,55 @@ fn files_that_are_here_are_fetched_into_the_raw_folder() {
         .failed(4, &["there is no satellite_train.npy"]);
     bench.run(&["data", "fetch", "moon", "--from", "downloads"]).failed(2, &["satellite"]);
 }
+
+/// A server on this machine that has one file, whatever it is asked for.
+fn serve(body: &'static [u8]) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/file", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = vec![];
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.push(byte[0]);
+            }
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())
+                .unwrap();
+            stream.write_all(body).unwrap();
+        }
+    });
+    address
+}
+
+#[test]
+fn files_that_a_server_has_are_fetched_into_the_raw_folder() {
+    let bench = bench();
+    bench.run(&["data", "fetch", "ecg"]).failed(
+        4,
+        &["no address is known of challenge2017.pkl", "https://nb360.ml.cmu.edu", "--from", "--mirrors"],
+    );
+    let mirrors = |address: String| {
+        bench.write("mirrors.toml", format!("\"challenge2017.pkl\" = [\"{address}\"]\n").as_bytes());
+    };
+    let address = serve(&[7; 1500]);
+    mirrors(address.clone());
+    let fetch = ["data", "fetch", "ecg", "--mirrors", "mirrors.toml"];
+    let ran = bench.run(&fetch).well();
+    let line = format!("data/raw/ecg/challenge2017.pkl: fetched from {address}, 1.5 kB, hash recorded\n");
+    assert!(ran.stdout.contains(&line), "{}", ran.stdout);
+    assert!(ran.stderr.contains("challenge2017.pkl: 1.5 kB of 1.5 kB"), "{}", ran.stderr);
+    let again = json(&bench, &fetch);
+    assert_eq!((&again["files"][0]["address"], &again["files"][0]["first"]), (&Value::Null, &false.into()));
+    // Another file is not taken for the one on record.
+    mirrors(serve(&[8; 1500]));
+    bench.write("other/ecg/sha256.json", &bench.files("data/raw/ecg")["sha256.json"]);
+    bench
+        .run(&[&fetch[..], &["--raw", "other"][..]].concat())
+        .failed(4, &["other/ecg/challenge2017.pkl: sha256 is ", "hint: get the file again"]);
+    bench.run(&[&fetch[..], &["--from", "x"][..]].concat()).failed(2, &["--from"]);
+    bench.write("mirrors.toml", b"\"moon.pkl\" = []");
+    bench.run(&fetch).failed(3, &["mirrors.toml", "no task has a raw file called `moon.pkl`"]);
+}

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod data;
+mod fuzz;
 
 use dash_tests::{Bench, Ran, TINY};
 use serde_json::Value;

@@ -95,8 +95,13 @@ pub(crate) enum Data {
     /// List the benchmark's raw files: sizes, terms, where they come from, and which are here
     #[command(after_help = "Example:\n  dash-nas data list --raw data/raw")]
     List(DataList),
-    /// Copy a task's raw files from a folder into the raw folder, and record or compare their hashes
-    #[command(after_help = "Example:\n  dash-nas data fetch ecg --from ~/Downloads")]
+    /// Bring a task's raw files into the raw folder, over the network or from a folder, and record or
+    /// compare their hashes. A file that was begun earlier is continued
+    #[command(after_help = "\
+Examples:
+  dash-nas data fetch satellite
+  dash-nas data fetch ecg --from ~/Downloads
+  dash-nas data fetch ecg --mirrors mirrors.toml    # with lines such as \"challenge2017.pkl\" = [\"https://...\"]")]
     Fetch(Fetch),
     /// Show what a dataset holds: shapes, ranges, histograms, classes, and pictures of samples
     #[command(after_help = "\
@@ -125,9 +130,15 @@ pub(crate) struct Fetch {
     /// The task
     #[arg(value_parser = raw_task)]
     pub(crate) task: RawTask,
-    /// The folder that holds the files, or a folder in it
+    /// Copy the files from this folder, or a folder in it, instead of fetching them
     #[arg(long, value_name = "DIR")]
-    pub(crate) from: PathBuf,
+    pub(crate) from: Option<PathBuf>,
+    /// A TOML file with more addresses per file, which are tried first
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub(crate) mirrors: Option<PathBuf>,
+    /// No progress on standard error, only warnings and errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
     /// The folder that holds the raw folders of all tasks
     #[arg(long, value_name = "DIR", default_value = "data/raw")]
     pub(crate) raw: PathBuf,

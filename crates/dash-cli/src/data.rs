@@ -5,6 +5,7 @@ use crate::{
     error::Error,
     files,
     output::{document, table},
+    progress,
 };
 use comfy_table::CellAlignment;
 use dash_core::{
@@ -12,7 +13,7 @@ use dash_core::{
     event::Silent,
     pipeline::{Dataset, Pipeline},
 };
-use dash_data::{BatchTarget, Checked, DatasetFolder, Histogram, SplitSummary, TensorSummary};
+use dash_data::{BatchTarget, Checked, DatasetFolder, Histogram, Mirrors, SplitSummary, TensorSummary};
 use dash_report::{
     number,
     samples::{self, Sample, Tensor},
@@ -33,7 +34,10 @@ pub(crate) fn list(args: &args::DataList) -> Result<(), Error> {
             let folder = args.raw.join(&task.folder);
             let files = task.files.iter().map(|file| {
                 let found = file.find(&folder);
-                json!({ "name": file.name, "bytes": file.bytes, "or": file.alternatives, "present": found })
+                json!({
+                    "name": file.name, "bytes": file.bytes, "or": file.alternatives, "present": found,
+                    "mirrors": file.mirrors,
+                })
             });
             json!({
                 "recipe": task.recipe, "title": task.title, "folder": folder, "licence": task.licence,
@@ -78,16 +82,26 @@ pub(crate) fn list(args: &args::DataList) -> Result<(), Error> {
     )?)
 }
 
-/// Copies raw files to their place.
+/// Brings raw files to their place.
 pub(crate) fn fetch(args: &args::Fetch) -> Result<(), Error> {
     let raw = args.raw.join(&args.task.folder);
-    let fetched = dash_data::import(&args.task, &args.from, &raw, &Silent)?;
+    let fetched = match &args.from {
+        Some(from) => dash_data::import(&args.task, from, &raw, &Silent)?,
+        None => {
+            let mirrors = args.mirrors.as_deref().map(Mirrors::read).transpose()?.unwrap_or_default();
+            dash_data::download(&args.task, &mirrors, &raw, progress::bytes(args.quiet).as_ref())?
+        }
+    };
     if args.format == Format::Json {
         return document(&json!({ "licence": args.task.licence, "files": fetched }));
     }
     let mut out = io::stdout().lock();
     for file in &fetched {
-        let came = if file.copied { "copied" } else { "was there" };
+        let came = match (&file.address, file.copied) {
+            (Some(address), _) => format!("fetched from {address}"),
+            (None, true) => "copied".to_owned(),
+            (None, false) => "was there".to_owned(),
+        };
         let seen = if file.first { "hash recorded" } else { "hash as recorded" };
         writeln!(out, "{}: {came}, {}, {seen}", file.path.display(), size(file.bytes))?;
     }
@@ -322,7 +336,7 @@ fn raw(dataset: &Dataset) -> Option<&Path> {
 }
 
 /// Bytes as people say them.
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;
     let mut unit = 0;

@@ -26,6 +26,73 @@ pub(crate) fn listener(args: &Execution) -> Result<Box<dyn Listener>, Error> {
     Ok(Box::new(Both(shown, logged)))
 }
 
+/// Who hears how many bytes of a file have come.
+pub(crate) fn bytes(quiet: bool) -> Box<dyn Listener> {
+    if quiet {
+        Box::new(Lines { quiet: true, ..Lines::default() })
+    } else if io::stderr().is_terminal() {
+        let bar = ProgressBar::new(0);
+        let template = "{prefix} {bar:24} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Box::new(BytesBar(bar))
+    } else {
+        Box::new(BytesLines::default())
+    }
+}
+
+struct BytesBar(ProgressBar);
+
+impl Listener for BytesBar {
+    fn on(&self, event: &Event) {
+        match event {
+            Event::Progress { what, done, total } => {
+                if self.0.prefix() != *what {
+                    self.0.reset();
+                    self.0.set_prefix(what.clone());
+                }
+                self.0.set_length((*total).max(*done) as u64);
+                self.0.set_position(*done as u64);
+            }
+            other => self.0.println(describe(other)),
+        }
+    }
+}
+
+impl Drop for BytesBar {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// A line per file and tenth of it, for logs.
+#[derive(Default)]
+struct BytesLines(Mutex<(String, usize)>);
+
+impl Listener for BytesLines {
+    fn on(&self, event: &Event) {
+        let line = match event {
+            Event::Progress { what, done, total } => {
+                let tenth = done.saturating_mul(10).checked_div(*total).unwrap_or(0);
+                let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if last.0 == *what && last.1 == tenth {
+                    return;
+                }
+                *last = (what.clone(), tenth);
+                let size = |bytes: usize| crate::data::size(bytes as u64);
+                match total {
+                    0 => format!("{what}: {}", size(*done)),
+                    total => format!("{what}: {} of {}", size(*done), size(*total)),
+                }
+            }
+            other => describe(other),
+        };
+        // There is nowhere to tell that standard error is closed.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
 struct Both(Box<dyn Listener>, Box<dyn Listener>);
 
 impl Listener for Both {

@@ -7,7 +7,7 @@ mod points;
 
 pub use dense::Cosmic;
 pub use own::{Channels, OwnData, SPLIT_PLACEHOLDER};
-pub use points::{Cifar100, Ninapro, Satellite, Spherical};
+pub use points::{Cifar100, Ninapro, Projection, Satellite, Spherical};
 
 use crate::card::TargetKind;
 use schemars::JsonSchema;

@@ -36,6 +36,9 @@ pub struct RawFile {
     /// What may be there in its place: unpacked, a name that ends with `/` is a folder.
     #[serde(rename = "or", default)]
     pub alternatives: Vec<String>,
+    /// Addresses that it can be fetched from, tried in turn.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
 }
 
 /// A raw file, or what may be in its place, that is there.
@@ -98,6 +101,9 @@ mod tests {
         for task in &tasks {
             assert!(!task.licence.is_empty() && task.page.starts_with("https://"), "{task:?}");
             assert!(!task.files.is_empty());
+            // Without the protection of https anybody on the way could put other data in place.
+            let mirrors = task.files.iter().flat_map(|file| &file.mirrors);
+            assert!(mirrors.clone().all(|address| address.starts_with("https://")), "{task:?}");
             let names =
                 task.files.iter().flat_map(|file| std::iter::once(&file.name).chain(&file.alternatives));
             for path in names.map(Path::new).chain([task.folder.as_path()]) {
@@ -113,6 +119,7 @@ mod tests {
             name: name.into(),
             bytes: 0,
             alternatives: or.iter().map(|s| (*s).into()).collect(),
+            mirrors: vec![],
         };
         let packed = file("a.tar", &["unpacked/", "list.txt"]);
         assert_eq!(packed.find(&place.path().join("none")), None);

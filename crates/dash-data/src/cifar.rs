@@ -22,16 +22,21 @@ const LICENCE: &str = "no licence is stated (cite Krizhevsky 2009, Learning Mult
                        Images)";
 
 /// Colour planes of an image: the format has no shape that could say otherwise.
-const CHANNELS: usize = 3;
+pub(crate) const CHANNELS: usize = 3;
 
 /// The largest value of a pixel.
 const WHITE: f64 = 255.0;
 
 const FILES: [&str; 3] = ["train", "test", "meta"];
 
-/// The three pickles, or the archive that holds them.
+/// The raw files that [`ingest`] will read.
 pub(crate) fn sources(config: &Cifar100) -> Result<Vec<PathBuf>, Error> {
-    let all = listing(&config.raw)?;
+    files(&config.raw, &config.archive, "dataset.archive")
+}
+
+/// The three pickles in a raw folder, or the archive that holds them, which `key` names.
+pub(crate) fn files(raw: &Path, archive: &Path, key: &str) -> Result<Vec<PathBuf>, Error> {
+    let all = listing(raw)?;
     let folders: Vec<&Path> =
         all.iter().filter(|path| path.ends_with("train")).filter_map(|path| path.parent()).collect();
     // Another folder may have a file of that name as well.
@@ -39,7 +44,26 @@ pub(crate) fn sources(config: &Cifar100) -> Result<Vec<PathBuf>, Error> {
     let folder = folders.iter().find(complete).or(folders.first());
     match folder {
         Some(folder) => FILES.iter().map(|name| raw_file(folder, Path::new(name))).collect(),
-        None => Ok(vec![find(&config.raw, &config.archive, "dataset.archive")?]),
+        None => Ok(vec![find(raw, archive, key)?]),
+    }
+}
+
+/// The pickles `train`, `test` and `meta` of the files that [`files`] has found, with their paths.
+pub(crate) fn open(files: &[PathBuf]) -> Result<([PathBuf; 3], [Pickle; 3]), Error> {
+    match files {
+        [train, test, meta] => {
+            let pickles = [Pickle::open(train)?, Pickle::open(test)?, Pickle::open(meta)?];
+            Ok(([train.clone(), test.clone(), meta.clone()], pickles))
+        }
+        [archive, ..] => {
+            let [train, test, meta] = packed::members(archive, FILES)?;
+            // Messages name the member as if it were below the archive.
+            let paths = FILES.map(|name| archive.join(name));
+            let read = |bytes: Vec<u8>, path: &Path| Pickle::from_bytes(bytes.into(), path);
+            let pickles = [read(train, &paths[0])?, read(test, &paths[1])?, read(meta, &paths[2])?];
+            Ok((paths, pickles))
+        }
+        [] => Err(Error::Row { row: 0, rows: 0 }),
     }
 }
 
@@ -50,21 +74,7 @@ pub(crate) fn ingest(
     listener: &dyn Listener,
 ) -> Result<Card, Error> {
     let files = sources(config)?;
-    let (paths, pickles) = match files.as_slice() {
-        [train, test, meta] => {
-            let pickles = [Pickle::open(train)?, Pickle::open(test)?, Pickle::open(meta)?];
-            ([train.clone(), test.clone(), meta.clone()], pickles)
-        }
-        [archive, ..] => {
-            let [train, test, meta] = packed::members(archive, FILES)?;
-            // Messages name the member as if it were below the archive.
-            let paths = FILES.map(|name| archive.join(name));
-            let read = |bytes: Vec<u8>, path: &Path| Pickle::from_bytes(bytes.into(), path);
-            let pickles = [read(train, &paths[0])?, read(test, &paths[1])?, read(meta, &paths[2])?];
-            (paths, pickles)
-        }
-        [] => return Err(Error::Row { row: 0, rows: 0 }),
-    };
+    let (paths, pickles) = open(&files)?;
     let [train_path, test_path, meta_path] = &paths;
     let [train, test, meta] = &pickles;
     let (mut train_images, train_labels) = read(config, train_path, train)?;
@@ -76,11 +86,7 @@ pub(crate) fn ingest(
         );
         return Err(Error::field(test_path, "data", problem));
     }
-    let names = field(meta_path, meta.root(), "fine_label_names")?;
-    let names = names.texts().filter(|names| !names.is_empty()).ok_or_else(|| {
-        let problem = format!("is {}; a list of names is expected", names.kind());
-        Error::field(meta_path, "fine_label_names", problem)
-    })?;
+    let names = names(meta_path, meta)?;
     check_labels(&train_labels, &names)?;
     check_labels(&test_labels, &names)?;
     // Black is what images are padded with; the dataset holds normalised values.
@@ -134,6 +140,13 @@ struct Images<'a> {
 }
 
 fn read<'a>(config: &'a Cifar100, path: &'a Path, pickle: &'a Pickle) -> Result<(Images<'a>, Labels), Error> {
+    let (array, side, labels) = images(path, pickle)?;
+    let (mean, deviation) = (config.mean.as_slice(), config.deviation.as_slice());
+    Ok((Images { path, array, side, pixels: side * side, mean, deviation }, labels))
+}
+
+/// The images of a file, a row of numbers each, their side and their labels.
+pub(crate) fn images<'a>(path: &Path, pickle: &'a Pickle) -> Result<(&'a Array, usize, Labels), Error> {
     let data = field(path, pickle.root(), "data")?;
     let wrong = |problem: String| Error::field(path, "data", problem);
     let array = data.as_array().filter(|array| array.dtype().is_numeric());
@@ -148,11 +161,19 @@ fn read<'a>(config: &'a Cifar100, path: &'a Path, pickle: &'a Pickle) -> Result<
     }
     let labels = labels(path, pickle.root(), "fine_labels")?;
     labels.check_count(samples, "`data`")?;
-    let (mean, deviation) = (config.mean.as_slice(), config.deviation.as_slice());
-    Ok((Images { path, array, side, pixels, mean, deviation }, labels))
+    Ok((array, side, labels))
 }
 
-fn check_labels(labels: &Labels, names: &[String]) -> Result<(), Error> {
+/// The names of the classes, in the order of their labels.
+pub(crate) fn names(path: &Path, meta: &Pickle) -> Result<Vec<String>, Error> {
+    let names = field(path, meta.root(), "fine_label_names")?;
+    names.texts().filter(|names| !names.is_empty()).ok_or_else(|| {
+        let problem = format!("is {}; a list of names is expected", names.kind());
+        Error::field(path, "fine_label_names", problem)
+    })
+}
+
+pub(crate) fn check_labels(labels: &Labels, names: &[String]) -> Result<(), Error> {
     let unknown = |&label: &i64| usize::try_from(label).map_or(true, |label| label >= names.len());
     match labels.values.iter().position(unknown) {
         None => Ok(()),

@@ -27,6 +27,14 @@ pub enum Error {
         /// The hash that it has.
         found: String,
     },
+    /// No address gave a file.
+    #[error("{}: cannot be fetched: {problem}", path.display())]
+    Download {
+        /// Where it was to be put.
+        path: PathBuf,
+        /// Each address, and what was wrong there.
+        problem: String,
+    },
     /// The system refused to read a file.
     #[error("{}: {source}", path.display())]
     Io {
@@ -78,16 +86,6 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         problem: String,
-    },
-    /// A container of a kind that this version does not read.
-    #[error("{}: this is {kind}", path.display())]
-    Unsupported {
-        /// The file.
-        path: PathBuf,
-        /// What it is.
-        kind: &'static str,
-        /// What to do instead.
-        instead: &'static str,
     },
     /// A container does not hold a field that its recipe needs.
     #[error("{}: no field `{field}`; the file has {found}", path.display())]
@@ -244,6 +242,10 @@ impl Classify for Error {
                 "get the file again; if the new one is meant, remove its entry from sha256.json in the \
                  raw folder"
             }
+            Error::Download { .. } => {
+                "run the same command again, which goes on where this one has stopped; or download the file by \
+                 hand and use --from, or name another address with --mirrors"
+            }
             Error::Io { .. } => "check that the file exists and may be read",
             Error::Pickle { .. }
             | Error::Matlab { .. }
@@ -270,7 +272,6 @@ impl Classify for Error {
             Error::Dataset { .. } | Error::Parquet { .. } | Error::Arrow { .. } => {
                 "remove the dataset folder and run the same command: it is made anew from the raw data"
             }
-            Error::Unsupported { instead, .. } => instead,
             Error::Store(source) => return source.hint(),
             Error::Configuration { .. } | Error::Row { .. } => return None,
         };

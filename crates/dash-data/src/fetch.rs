@@ -1,7 +1,13 @@
-//! Raw files that one already has -> the raw folder of a task, with the hash of each on record.
+//! Raw files that one already has, or that a server has -> the raw folder of a task, with the hash of each on
+//! record.
 
-use crate::{Error, RawTask, recipe::in_words};
+use crate::{
+    Error, Present, RawTask,
+    http::{Client, Patience},
+    recipe::in_words,
+};
 use dash_core::event::{Event, Listener};
+use dash_store::{Lock, Partial};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -22,8 +28,11 @@ pub struct Fetched {
     pub bytes: u64,
     /// Its SHA-256 in lower-case hexadecimal digits.
     pub sha256: String,
-    /// Whether it was copied; otherwise it had been there.
+    /// Whether it was copied; if not, and not fetched, it had been there.
     pub copied: bool,
+    /// The address that it was fetched from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// Whether this hash is the first on record for it.
     pub first: bool,
 }
@@ -70,16 +79,7 @@ pub fn import(
     let total = plan.len();
     for (name, target, source) in plan {
         let path = source.map_or(target.as_path(), PathBuf::as_path);
-        let bytes = std::fs::metadata(path).map_err(Error::io(path))?.len();
-        let sha256 = dash_store::sha256_file(path)?;
-        let first = match known.get(name) {
-            Some(known) if known.sha256 != sha256 => {
-                let (recorded, found) = (known.sha256.clone(), sha256);
-                return Err(Error::Changed { path: path.to_owned(), recorded, found });
-            }
-            Some(_) => false,
-            None => true,
-        };
+        let (bytes, sha256, first) = compare(&known, name, path)?;
         if let Some(source) = source {
             let mut file = File::open(source).map_err(Error::io(source))?;
             dash_store::publish_with(&target, |out| io::copy(&mut file, out).map(|_| ()))?;
@@ -94,10 +94,159 @@ pub fn import(
             known.insert(name.to_owned(), Known { bytes, sha256: sha256.clone() });
             write(raw, &known)?;
         }
-        fetched.push(Fetched { path: target, bytes, sha256, copied: source.is_some(), first });
+        fetched.push(Fetched { path: target, bytes, sha256, copied: source.is_some(), address: None, first });
         listener.on(&Event::Progress { what: "files".to_owned(), done: fetched.len(), total });
     }
     Ok(fetched)
+}
+
+/// Addresses of raw files beside those of the catalogue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mirrors(BTreeMap<String, Vec<String>>);
+
+impl Mirrors {
+    /// Reads a TOML file with a line per raw file, such as `"challenge2017.pkl" = ["https://..."]`.
+    ///
+    /// # Errors
+    /// If it cannot be read, holds something else, or names a file that no task has.
+    pub fn read(path: &Path) -> Result<Mirrors, Error> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let wrong = |problem: String| Error::configuration(path.display().to_string(), problem);
+        let addresses: BTreeMap<String, Vec<String>> = toml::from_str(&text)
+            .map_err(|e| wrong(format!("a list of addresses per file is expected: {e}")))?;
+        let tasks = crate::catalogue()?;
+        let exists = |name: &String| tasks.iter().flat_map(|task| &task.files).any(|file| file.name == *name);
+        match addresses.keys().find(|name| !exists(name)) {
+            Some(name) => Err(wrong(format!("no task has a raw file called `{name}`"))),
+            None => Ok(Mirrors(addresses)),
+        }
+    }
+}
+
+/// Fetches a task's raw files into `raw`, each from the first of its addresses that has it; those of
+/// `mirrors` are tried before those of the catalogue. A file that an earlier try has begun is continued.
+/// Files that are there stay, and hashes are recorded and compared as by [`import`].
+///
+/// # Errors
+/// If no address is known for a file, of which nothing is fetched then; if no address has it; if it cannot
+/// be written; if it is not the one on record; if another process fetches into `raw`.
+pub fn download(
+    task: &RawTask,
+    mirrors: &Mirrors,
+    raw: &Path,
+    listener: &dyn Listener,
+) -> Result<Vec<Fetched>, Error> {
+    download_with(&Client::new(Patience::default()), task, mirrors, raw, listener)
+}
+
+fn download_with(
+    client: &Client,
+    task: &RawTask,
+    mirrors: &Mirrors,
+    raw: &Path,
+    listener: &dyn Listener,
+) -> Result<Vec<Fetched>, Error> {
+    let mut plan = vec![];
+    let mut unknown = vec![];
+    for file in &task.files {
+        let name = file.name.as_str();
+        match file.find(raw) {
+            Some(Present { path, bytes: Some(_) }) if path.ends_with(name) => plan.push((name, path, None)),
+            Some(Present { path, .. }) => {
+                let message = format!("{} is there: {name} is not fetched", path.display());
+                listener.on(&Event::Warning { message });
+            }
+            None => {
+                let own = mirrors.0.get(name).into_iter().flatten();
+                let addresses: Vec<String> = own.chain(&file.mirrors).cloned().collect();
+                if addresses.is_empty() {
+                    unknown.push(name);
+                }
+                plan.push((name, raw.join(name), Some(addresses)));
+            }
+        }
+    }
+    if !unknown.is_empty() {
+        let problem = format!(
+            "no address is known of {}; get it from {} and use --from, or name an address with --mirrors",
+            unknown.join(", "),
+            task.page
+        );
+        return Err(Error::Raw { path: raw.to_owned(), problem });
+    }
+    let _lock = Lock::acquire(raw)?;
+    let mut known = read(raw)?;
+    let mut fetched = vec![];
+    for (name, path, addresses) in plan {
+        let (found, address) = match addresses {
+            None => (compare(&known, name, &path)?, None),
+            Some(addresses) => {
+                let (found, address) = bring(client, &known, name, &addresses, &path, listener)?;
+                (found, Some(address))
+            }
+        };
+        let (bytes, sha256, first) = found;
+        if first {
+            known.insert(name.to_owned(), Known { bytes, sha256: sha256.clone() });
+            write(raw, &known)?;
+        }
+        fetched.push(Fetched { path, bytes, sha256, copied: false, address, first });
+    }
+    Ok(fetched)
+}
+
+/// Progress is told about once per so many bytes.
+const STEP: u64 = 1 << 20;
+
+/// Size, hash, and whether the hash is the first on record.
+type Found = (u64, String, bool);
+
+/// Fetches one file, and puts it in its place if it is the one on record.
+fn bring(
+    client: &Client,
+    known: &BTreeMap<String, Known>,
+    name: &str,
+    addresses: &[String],
+    target: &Path,
+    listener: &dyn Listener,
+) -> Result<(Found, String), Error> {
+    let mut partial = Partial::open(target)?;
+    let mut told = None;
+    let mut progress = |done: u64, total: u64| {
+        if told.is_none_or(|told: u64| done.abs_diff(told) >= STEP) || (done == total && told != Some(done)) {
+            told = Some(done);
+            let [done, total] = [done, total].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+            listener.on(&Event::Progress { what: name.to_owned(), done, total });
+        }
+    };
+    let address = client.fetch(addresses, target, &mut partial, &mut progress)?;
+    let found = compare(known, name, partial.path()).map_err(|error| match error {
+        Error::Changed { recorded, found, .. } => Error::Changed { path: target.to_owned(), recorded, found },
+        other => other,
+    });
+    if matches!(found, Err(Error::Changed { .. })) {
+        // It would be taken for the beginning of the right file, or for all of it, ever again.
+        dash_store::remove(partial.path())?;
+        Client::forget(target)?;
+    }
+    let found = found?;
+    partial.publish()?;
+    Client::forget(target)?;
+    Ok((found, address))
+}
+
+/// Compares a file with what is on record under its name.
+fn compare(known: &BTreeMap<String, Known>, name: &str, path: &Path) -> Result<Found, Error> {
+    let bytes = std::fs::metadata(path).map_err(Error::io(path))?.len();
+    let sha256 = dash_store::sha256_file(path)?;
+    match known.get(name) {
+        Some(known) if known.sha256 != sha256 => {
+            let (recorded, found) = (known.sha256.clone(), sha256);
+            Err(Error::Changed { path: path.to_owned(), recorded, found })
+        }
+        Some(_) => Ok((bytes, sha256, false)),
+        None => Ok((bytes, sha256, true)),
+    }
 }
 
 fn read(raw: &Path) -> Result<BTreeMap<String, Known>, Error> {
@@ -123,10 +272,12 @@ fn write(raw: &Path, known: &BTreeMap<String, Known>) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::server::{Server, answer};
     use dash_core::{
         error::{Classify, ErrorKind},
         event::Silent,
     };
+    use std::time::Duration;
 
     fn task() -> RawTask {
         crate::catalogue().unwrap().into_iter().find(|task| task.recipe == "satellite").unwrap()
@@ -181,5 +332,111 @@ mod tests {
         );
         put(raw.join(HASHES_FILE), "[");
         assert!(refusal().contains("is no record of hashes"));
+    }
+
+    /// A task with one file at the addresses given.
+    fn small(mirrors: &[String]) -> RawTask {
+        let mut task = task();
+        task.files.truncate(1);
+        task.files[0].mirrors = mirrors.to_vec();
+        task
+    }
+
+    fn fetch(task: &RawTask, mirrors: &Mirrors, raw: &Path) -> Result<Vec<Fetched>, Error> {
+        let patience =
+            Patience { pause: Duration::ZERO, bytes: Duration::from_millis(500), ..Patience::default() };
+        download_with(&Client::new(patience), task, mirrors, raw, &Silent)
+    }
+
+    #[test]
+    fn files_are_fetched_once_recorded_and_compared_afterwards() {
+        let place = tempfile::tempdir().unwrap();
+        let raw = place.path().join("raw");
+        let server = Server::new(|request| match request.path.as_str() {
+            "/old" => answer(200, &[], b"data"),
+            "/new" => answer(200, &[], b"other data"),
+            _ => answer(404, &[], b"no"),
+        });
+        let (gone, old, new) = (server.address("/gone"), server.address("/old"), server.address("/new"));
+        let fetched = fetch(&small(&[gone.clone(), old.clone()]), &Mirrors::default(), &raw).unwrap();
+        let [file] = fetched.as_slice() else { panic!("{fetched:?}") };
+        assert_eq!((file.bytes, file.copied, file.first), (4, false, true));
+        assert_eq!(file.address.as_deref(), Some(old.as_str()));
+        assert_eq!(file.sha256, dash_store::sha256(b"data"));
+        assert_eq!(std::fs::read(raw.join("satellite_train.npy")).unwrap(), b"data");
+        assert!(!raw.join("satellite_train.npy.part").exists());
+        assert!(!raw.join("satellite_train.npy.part.json").exists());
+
+        // What is there stays, and is compared.
+        let again = fetch(&small(std::slice::from_ref(&new)), &Mirrors::default(), &raw).unwrap();
+        assert_eq!((again[0].address.as_deref(), again[0].first), (None, false));
+
+        // Another file is not taken for the one on record, and leaves nothing to be continued.
+        dash_store::remove(&raw.join("satellite_train.npy")).unwrap();
+        let error = fetch(&small(std::slice::from_ref(&new)), &Mirrors::default(), &raw).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data);
+        assert!(error.to_string().contains("satellite_train.npy: sha256 is"), "{error}");
+        let left: Vec<_> = std::fs::read_dir(&raw).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(left.iter().all(|name| name == HASHES_FILE || name == ".lock"), "{left:?}");
+
+        // Mirrors that the user names go first.
+        let mirrors = Mirrors([("satellite_train.npy".to_owned(), vec![old.clone()])].into());
+        let fetched = fetch(&small(&[new]), &mirrors, &raw).unwrap();
+        assert_eq!((fetched[0].address.as_deref(), fetched[0].first), (Some(old.as_str()), false));
+    }
+
+    #[test]
+    fn files_without_an_address_and_unpacked_ones_are_told_about() {
+        let place = tempfile::tempdir().unwrap();
+        let raw = place.path().join("raw");
+        let error = fetch(&small(&[]), &Mirrors::default(), &raw).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Data);
+        assert!(error.to_string().contains("no address is known of satellite_train.npy"), "{error}");
+        assert!(!raw.exists());
+        let mut unpacked = small(&[]);
+        unpacked.files[0].alternatives = vec!["unpacked/".to_owned()];
+        dash_store::publish_file(&raw.join("unpacked/x"), b"1").unwrap();
+        assert_eq!(fetch(&unpacked, &Mirrors::default(), &raw).unwrap(), []);
+    }
+
+    #[test]
+    fn another_process_may_not_fetch_into_the_same_folder() {
+        let place = tempfile::tempdir().unwrap();
+        let _held = Lock::acquire(place.path()).unwrap();
+        let error = fetch(&small(&["http://127.0.0.1:1/".to_owned()]), &Mirrors::default(), place.path());
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Locked);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_told_from_bad_data() {
+        let place = tempfile::tempdir().unwrap();
+        let server = Server::new(|_| answer(200, &[], b"data"));
+        std::os::unix::fs::symlink("/dev/full", place.path().join("satellite_train.npy.part")).unwrap();
+        let error = fetch(&small(&[server.address("/")]), &Mirrors::default(), place.path()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Device, "{error}");
+        assert!(error.to_string().contains("satellite_train.npy.part"), "{error}");
+    }
+
+    #[test]
+    fn files_of_mirrors_are_checked() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("mirrors.toml");
+        let read = |text: &str| {
+            dash_store::publish_file(&path, text.as_bytes()).unwrap();
+            Mirrors::read(&path)
+        };
+        let mirrors = read("\"challenge2017.pkl\" = [\"https://a/b\"]").unwrap();
+        assert_eq!(mirrors.0["challenge2017.pkl"], ["https://a/b"]);
+        for (text, message) in [
+            ("\"challenge.pkl\" = []", "no task has a raw file called `challenge.pkl`"),
+            ("\"challenge2017.pkl\" = \"https://a/b\"", "a list of addresses per file is expected"),
+            ("[", "a list of addresses per file is expected"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Configuration);
+            assert!(error.to_string().contains(message), "{error}");
+        }
+        assert_eq!(Mirrors::read(place.path()).unwrap_err().kind(), ErrorKind::Data);
     }
 }

@@ -36,6 +36,12 @@ impl RandomState {
         }
     }
 
+    /// `random_sample()`: a uniform number in [0, 1) of 53 bits.
+    pub fn uniform(&mut self) -> f64 {
+        let [high, low] = [5, 6].map(|shift| f64::from(self.next_u32() >> shift));
+        (high * 67_108_864.0 + low) / 9_007_199_254_740_992.0
+    }
+
     /// `permutation(n)`: a Fisher-Yates shuffle of `0..n` from the end.
     pub fn permutation(&mut self, n: u32) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n as usize).collect();
@@ -73,6 +79,13 @@ mod tests {
     fn first_words_of_seed_0() {
         let mut rng = RandomState::new(0);
         assert_eq!([(); 3].map(|()| rng.next_u32()), [2357136044, 2546248239, 3071714933]);
+    }
+
+    // numpy.random.RandomState(0).random_sample(2)
+    #[test]
+    fn uniform_numbers_of_seed_0() {
+        let mut rng = RandomState::new(0);
+        assert_eq!([(); 2].map(|()| rng.uniform()), [0.548_813_503_927_324_8, 0.715_189_366_372_419_5]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
         Dataset::Satellite(config) => satellite::sources(config),
         Dataset::Ninapro(config) => ninapro::sources(config),
         Dataset::Cifar100(config) => cifar::sources(config),
-        Dataset::Spherical(config) => spherical::source(config).map(|path| vec![path]),
+        Dataset::Spherical(config) => spherical::sources(config),
         Dataset::Npz(config) | Dataset::Parquet(config) => own::sources(config),
     }
 }

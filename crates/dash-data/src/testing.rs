@@ -1,5 +1,7 @@
 //! Writers of small files in the benchmark's containers, for tests.
 
+pub(crate) mod server;
+
 use flate2::{Compression, Crc, write::DeflateEncoder};
 use std::io::Write;
 

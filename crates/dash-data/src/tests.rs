@@ -304,6 +304,42 @@ fn darcy_file(samples: usize) -> Vec<u8> {
     mat(&[("coeff", &shape, &cube(samples, 1.0)), ("sol", &shape, &cube(samples, 0.25))])
 }
 
+// The files hold the value 100 sample + 10 row + column, and minus a quarter of it: see
+// tests/fixtures/hdf5.py.
+#[test]
+fn darcy_files_of_matlab_7_3_are_those_of_level_5() {
+    let field = |samples: usize, scale: f64| -> Vec<f64> {
+        let value = |k: usize| 100 * (k % samples) + 10 * (k / samples % 5) + k / samples / 5;
+        (0..samples * 25).map(|k| scale * value(k) as f64).collect()
+    };
+    let level5 = Place::new();
+    let level7 = Place::new();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/hdf5");
+    for (name, samples, fixture) in [
+        ("piececonst_r5_N7_smooth1.mat", 7, "chunked.mat"),
+        ("piececonst_r5_N3_smooth2.mat", 3, "contiguous.mat"),
+    ] {
+        let shape = [samples as u32, 5, 5];
+        let fields = [field(samples, 1.0), field(samples, -0.25)];
+        level5.put(name, &mat(&[("coeff", &shape, &fields[0]), ("sol", &shape, &fields[1])]));
+        level7.put(name, &std::fs::read(fixtures.join(fixture)).unwrap());
+    }
+    let darcy = |place: &Place| place.darcy(serde_json::json!({}));
+    let expected = level5.ingest(&darcy(&level5), Protocol::Strict).unwrap();
+    let card = level7.ingest(&darcy(&level7), Protocol::Strict).unwrap();
+    assert_eq!(card.splits, expected.splits);
+    assert_eq!(card.target_scaling, expected.target_scaling);
+
+    let refused = Place::new();
+    for part in ["smooth1", "smooth2"] {
+        let bytes = std::fs::read(fixtures.join("refused.mat")).unwrap();
+        refused.put(&format!("piececonst_r5_N3_{part}.mat"), &bytes);
+    }
+    let few = refused.darcy(serde_json::json!({"train": 2, "validation": 1}));
+    let message = refused.refusal(&few);
+    assert!(message.contains("field `coeff[0, 0, 0]`: the value is not a finite number"), "{message}");
+}
+
 #[test]
 fn darcy_files_are_thinned_encoded_and_laid_out_as_documented() {
     for protocol in [Protocol::Strict, Protocol::Paper] {

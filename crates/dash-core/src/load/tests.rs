@@ -433,6 +433,27 @@ fn the_effective_configuration_is_a_pipeline_file_again() {
 }
 
 #[test]
+fn projections_are_checked() {
+    let text = DARCY.split("[profiles").next().unwrap();
+    let text = text
+        .replace("darcy-flow", "spherical")
+        .replace("simulate = { grid = 57 }\nsubsample = 2", "raw = \"x\"\nproject = { bandwidth = 30 }")
+        .replace("{ kind = \"relative-l2\" }\nmetric", "{ kind = \"cross-entropy\" }\nmetric")
+        .replace("{ kind = \"relative-l2\" }\ndecode_target = true", "{ kind = \"zero-one-error\" }");
+    let Dataset::Spherical(s) = load(&text, &["dataset.project={}"]).unwrap().dataset else { panic!() };
+    assert_eq!(s.project, Some(crate::pipeline::Projection::default()));
+    for (set, message) in [
+        ("dataset.project.bandwidth=0", "dataset.project.bandwidth: must be from 1 to 512, found 0"),
+        ("dataset.project.bandwidth=513", "dataset.project.bandwidth: must be from 1 to 512, found 513"),
+        ("dataset.project.images_per_rotation=0", "dataset.project.images_per_rotation: must be from 1 to"),
+        ("dataset.project.bandwith=3", "dataset.project.bandwith: unknown key; did you mean `bandwidth`?"),
+    ] {
+        let error = load(&text, &[set]).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
+#[test]
 fn sweeps_are_told_apart_and_checked() {
     let text = "include = [\"a.toml\", \"b.toml\"]\nseeds = [0, 1]\nreport = \"all\"";
     assert_eq!(kind("s.toml", text).unwrap(), FileKind::Sweep);

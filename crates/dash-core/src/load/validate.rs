@@ -5,7 +5,7 @@ use crate::{
     card::TargetKind,
     pipeline::{
         Augment, Backbone, Cifar100, Cosmic, DarcyFlow, Dataset, Deepsea, Ecg, Loss, OwnData, Pipeline, Pull,
-        SPLIT_PLACEHOLDER, Schedule, Sweep,
+        SPLIT_PLACEHOLDER, Schedule, Spherical, Sweep,
     },
 };
 use std::fmt::Debug;
@@ -26,7 +26,7 @@ pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
         Dataset::Satellite(s) => checks.held_out(s.validation_fraction),
         Dataset::Ninapro(_) => {}
         Dataset::Cifar100(cifar) => checks.cifar(cifar),
-        Dataset::Spherical(s) => checks.held_out(s.validation_fraction),
+        Dataset::Spherical(s) => checks.spherical(s),
         Dataset::Npz(own) | Dataset::Parquet(own) => checks.own(own, &p.dataset),
     }
     checks.task(p);
@@ -190,6 +190,15 @@ impl Checks<'_, '_, '_> {
         for (i, &value) in c.deviation.iter().enumerate() {
             self.positive(&format!("dataset.deviation[{i}]"), value);
         }
+    }
+
+    fn spherical(&mut self, s: &Spherical) {
+        self.held_out(s.validation_fraction);
+        let Some(p) = &s.project else { return };
+        self.require((1..=512).contains(&p.bandwidth), "dataset.project.bandwidth", || {
+            format!("must be from 1 to 512, found {}", p.bandwidth)
+        });
+        self.count("dataset.project.images_per_rotation", p.images_per_rotation);
     }
 
     fn own(&mut self, o: &OwnData, dataset: &Dataset) {

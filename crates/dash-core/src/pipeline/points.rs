@@ -80,7 +80,7 @@ pub struct Cifar100 {
 }
 
 /// CIFAR-100 projected onto the sphere: a gzipped pickle of `train` and `test`, each with `images`
-/// (samples, channels, rows, columns) and `labels`.
+/// (samples, channels, rows, columns) and `labels`; or made on this machine from CIFAR-100.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spherical {
@@ -89,12 +89,45 @@ pub struct Spherical {
     /// Name of the file in `raw`, gzipped or not.
     #[serde(default = "default::spherical_file")]
     pub file: PathBuf,
+    /// Make the images from the files of CIFAR-100 in `raw`, by the published rule; `file` is not read
+    /// then. `{}` takes the published numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<Projection>,
     /// Share of the training part that is held out for validation.
     #[serde(default = "default::fifth")]
     pub validation_fraction: f64,
     /// Seed of the split (numpy's legacy generator).
     #[serde(default)]
     pub split_seed: u32,
+}
+
+/// How images are projected onto the sphere: each chunk of them is seen under another random rotation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Projection {
+    /// Name of the packed CIFAR-100 in `raw`; it is read where the unpacked files are not there.
+    #[serde(default = "default::cifar100_archive")]
+    pub archive: PathBuf,
+    /// Half the rows, and half the columns, of the grid on the sphere.
+    #[serde(default = "default::bandwidth")]
+    pub bandwidth: usize,
+    /// How many consecutive images of a file share a rotation.
+    #[serde(default = "default::images_per_rotation")]
+    pub images_per_rotation: usize,
+    /// Seed of the rotations (numpy's legacy generator).
+    #[serde(default)]
+    pub seed: u32,
+}
+
+impl Default for Projection {
+    fn default() -> Self {
+        Projection {
+            archive: default::cifar100_archive(),
+            bandwidth: default::bandwidth(),
+            images_per_rotation: default::images_per_rotation(),
+            seed: 0,
+        }
+    }
 }
 
 mod default {
@@ -139,6 +172,12 @@ mod default {
     }
     pub(super) fn spherical_file() -> PathBuf {
         "s2_cifar100.gz".into()
+    }
+    pub(super) fn bandwidth() -> usize {
+        30
+    }
+    pub(super) fn images_per_rotation() -> usize {
+        500
     }
     pub(super) fn fifth() -> f64 {
         0.2

@@ -41,7 +41,7 @@ impl fmt::Display for Class {
 
 /// How the numbers of an array are stored; MATLAB may store a double array as bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Storage {
+pub(crate) enum Storage {
     I8,
     U8,
     I16,
@@ -72,7 +72,7 @@ impl Storage {
     }
 
     /// Bytes per number.
-    pub(super) fn size(self) -> usize {
+    pub(crate) fn size(self) -> usize {
         match self {
             Storage::I8 | Storage::U8 => 1,
             Storage::I16 | Storage::U16 => 2,
@@ -82,7 +82,7 @@ impl Storage {
     }
 
     /// Replaces `values` by the numbers in `raw`.
-    pub(super) fn decode(self, raw: &[u8], big_endian: bool, values: &mut Vec<f64>) {
+    pub(crate) fn decode(self, raw: &[u8], big_endian: bool, values: &mut Vec<f64>) {
         fn each<const N: usize>(
             raw: &[u8],
             big_endian: bool,

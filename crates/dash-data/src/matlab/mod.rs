@@ -1,14 +1,16 @@
-//! A streaming reader of MATLAB level 5 files: numeric arrays, compressed or not, of either byte
-//! order.
+//! A streaming reader of MATLAB files of level 5 and of version 7.3: numeric arrays, compressed or not, of
+//! either byte order.
 //!
 //! An array is delivered in pieces of bounded size in the order of the file, which is column-major:
 //! the first index varies fastest. So a part of an array that is larger than memory can be taken.
-//! Layout: "MAT-File Format", The MathWorks, chapter "Level 5".
+//! Layout of level 5: "MAT-File Format", The MathWorks, chapter "Level 5". Files of version 7.3 are HDF5
+//! files, where the same order of values is described with the axes reversed.
 
 mod element;
 
-use crate::Error;
-use element::{Class, Header, Stream};
+use crate::{Error, hdf5};
+pub(crate) use element::Storage;
+use element::{Header, Stream};
 use std::{
     fs::File,
     io::{BufReader, Read, Seek, SeekFrom},
@@ -23,6 +25,8 @@ const PIECE: usize = 1 << 15;
 pub struct MatFile {
     path: PathBuf,
     big_endian: bool,
+    /// Where HDF5 begins, in a file of version 7.3.
+    hdf5: Option<u64>,
     variables: Vec<Variable>,
 }
 
@@ -35,13 +39,13 @@ pub struct Variable {
     pub dimensions: Vec<usize>,
     /// Whether it is a real numeric array, the only kind that is read.
     numeric: bool,
-    /// What it is, for messages.
-    class: Class,
+    /// What it is if it is something else.
+    class: String,
     /// Where its element begins in the file.
     offset: u64,
 }
 
-/// Consecutive values of one column of an array.
+/// Consecutive values of one column of an array. In files of version 7.3 columns may come in any order.
 #[derive(Clone, Copy, Debug)]
 pub struct Piece<'a> {
     /// The indices after the first, as one number: the second index varies fastest.
@@ -57,14 +61,25 @@ impl MatFile {
     pub fn open(path: &Path) -> Result<MatFile, Error> {
         let file = File::open(path).map_err(Error::io(path))?;
         let bytes = file.metadata().map_err(Error::io(path))?.len();
-        let mut mat = MatFile { path: path.to_owned(), big_endian: false, variables: vec![] };
+        let mut mat = MatFile { path: path.to_owned(), big_endian: false, hdf5: None, variables: vec![] };
         let mut reader = BufReader::new(file);
-        mat.big_endian = mat.file_header(&mut reader)?;
+        match mat.file_header(&mut reader)? {
+            Some(big_endian) => mat.big_endian = big_endian,
+            None => {
+                mat.hdf5 = Some(
+                    hdf5::find(path)?
+                        .ok_or_else(|| mat.damaged("this is no MATLAB file of level 5 or version 7.3"))?,
+                );
+                mat.variables = hdf5::list(path)?.into_iter().map(Variable::from_hdf5).collect();
+                return Ok(mat);
+            }
+        }
         let mut offset = 128;
         while offset < bytes {
             let (header, next) = mat.header(&mut reader, offset, bytes)?;
             if let Some(Header { name, dimensions, class, complex }) = header {
                 let numeric = class.is_numeric() && !complex;
+                let class = class.to_string();
                 mat.variables.push(Variable { name, dimensions, numeric, class, offset });
             }
             offset = next;
@@ -95,12 +110,16 @@ impl MatFile {
         }
     }
 
-    /// Streams the values of `variable` in the order of the file. `visit` gets each piece once.
+    /// Streams the values of `variable` in the order of the file. `visit` gets each value once.
     pub fn visit(
         &self,
         variable: &Variable,
         mut visit: impl FnMut(Piece<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        if let Some(base) = self.hdf5 {
+            let shape: Vec<usize> = variable.dimensions.iter().rev().copied().collect();
+            return hdf5::visit(&self.path, base, &variable.name, &shape, visit);
+        }
         let file = File::open(&self.path).map_err(Error::io(&self.path))?;
         let bytes = file.metadata().map_err(Error::io(&self.path))?.len();
         let mut reader = BufReader::with_capacity(1 << 17, file);
@@ -133,8 +152,9 @@ impl MatFile {
         Error::Matlab { path: self.path.clone(), problem: problem.into() }
     }
 
-    /// Checks the 128 bytes that a file begins with; whether numbers are big-endian.
-    fn file_header(&self, reader: &mut BufReader<File>) -> Result<bool, Error> {
+    /// Checks the 128 bytes that a file of level 5 begins with: whether numbers are big-endian. None if this
+    /// may be a file of version 7.3.
+    fn file_header(&self, reader: &mut BufReader<File>) -> Result<Option<bool>, Error> {
         let mut head = [0u8; 128];
         let mut length = 0;
         while let Some(rest) = head.get_mut(length..).filter(|rest| !rest.is_empty()) {
@@ -143,22 +163,15 @@ impl MatFile {
                 read => length += read,
             }
         }
-        if head.starts_with(b"MATLAB 7.3") || head.starts_with(b"\x89HDF\r\n\x1a\n") {
-            return Err(Error::Unsupported {
-                path: self.path.clone(),
-                kind: "a MATLAB 7.3 (HDF5) file; reading those comes later",
-                instead: "save it as level 5: `save(name, ..., '-v7')` in MATLAB, `scipy.io.savemat` in Python",
-            });
-        }
         if length < head.len() {
             return Err(self.damaged(format!("the file ends early, after {length} bytes of its header")));
         }
         // The last four bytes: version 0x0100 and the letters MI, as 16-bit numbers of the writer.
-        match head.last_chunk::<4>() {
-            Some([0x00, 0x01, b'I', b'M']) => Ok(false),
-            Some([0x01, 0x00, b'M', b'I']) => Ok(true),
-            _ => Err(self.damaged("this is no MATLAB level 5 file")),
-        }
+        Ok(match head.last_chunk::<4>() {
+            Some([0x00, 0x01, b'I', b'M']) => Some(false),
+            Some([0x01, 0x00, b'M', b'I']) => Some(true),
+            _ => None,
+        })
     }
 
     /// The header of the element at `offset`, if it is a matrix, and where the next element begins.
@@ -185,6 +198,14 @@ impl MatFile {
         reader.seek(SeekFrom::Start(offset)).map_err(Error::io(&self.path))?;
         Stream::open(reader, offset, bytes, self.big_endian)
             .map_err(|e| self.damaged(format!("element at byte {offset} of the file: {e}")))
+    }
+}
+
+impl Variable {
+    fn from_hdf5(listed: hdf5::Listed) -> Variable {
+        let hdf5::Listed { name, shape, other } = listed;
+        let dimensions = shape.into_iter().rev().collect();
+        Variable { name, dimensions, numeric: other.is_none(), class: other.unwrap_or_default(), offset: 0 }
     }
 }
 

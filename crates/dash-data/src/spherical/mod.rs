@@ -1,4 +1,7 @@
-//! CIFAR-100 on the sphere: one gzipped pickle with a training and a test part.
+//! CIFAR-100 on the sphere: one gzipped pickle with a training and a test part, or made from CIFAR-100.
+
+mod made;
+mod projection;
 
 use crate::{
     Error, packed,
@@ -21,8 +24,23 @@ use std::path::{Path, PathBuf};
 const LICENCE: &str =
     "no licence is stated (cite Krizhevsky 2009 for the images, Cohen et al. 2018 for the projection)";
 
-pub(crate) fn source(config: &Spherical) -> Result<PathBuf, Error> {
-    find(&config.raw, &config.file, "dataset.file")
+/// The raw files that [`ingest`] will read.
+pub(crate) fn sources(config: &Spherical) -> Result<Vec<PathBuf>, Error> {
+    match &config.project {
+        Some(project) => made::sources(config, project),
+        None => Ok(vec![source(config)?]),
+    }
+}
+
+fn source(config: &Spherical) -> Result<PathBuf, Error> {
+    find(&config.raw, &config.file, "dataset.file").map_err(|error| match error {
+        // Flat images may be there instead.
+        Error::Raw { path, problem } if made::is_possible(config) => {
+            let problem = format!("{problem}; `dataset.project = {{}}` makes it from the CIFAR-100 there");
+            Error::Raw { path, problem }
+        }
+        other => other,
+    })
 }
 
 pub(crate) fn ingest(
@@ -31,6 +49,9 @@ pub(crate) fn ingest(
     staging: &mut Staging,
     listener: &dyn Listener,
 ) -> Result<Card, Error> {
+    if let Some(project) = &config.project {
+        return made::ingest(config, project, protocol, staging, listener);
+    }
     let path = source(config)?;
     // The images stay bytes of this one buffer until they are written.
     let pickle = Pickle::from_bytes(packed::contents(&path)?.into(), &path)?;
