@@ -1,5 +1,5 @@
-//! A streaming reader of MATLAB level 5 files: numeric arrays, compressed or not, of either byte
-//! order.
+//! A streaming reader of MATLAB level 5 files: numeric arrays and cell arrays of them, compressed or
+//! not, of either byte order.
 //!
 //! An array is delivered in pieces of bounded size in the order of the file, which is column-major:
 //! the first index varies fastest. So a part of an array that is larger than memory can be taken.
@@ -7,7 +7,7 @@
 
 mod element;
 
-use crate::Error;
+use crate::{Error, npy::most_bytes};
 use element::{Class, Header, Stream};
 use std::{
     fs::File,
@@ -33,7 +33,7 @@ pub struct Variable {
     pub name: String,
     /// Positions per axis; the first varies fastest in the file.
     pub dimensions: Vec<usize>,
-    /// Whether it is a real numeric array, the only kind that is read.
+    /// Whether it is a real numeric array.
     numeric: bool,
     /// What it is, for messages.
     class: Class,
@@ -49,6 +49,17 @@ pub struct Piece<'a> {
     /// First index of the first value.
     pub first: usize,
     /// The values, of ascending first index.
+    pub values: &'a [f64],
+}
+
+/// A cell of a cell array: a real numeric array.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell<'a> {
+    /// Its number; the first index of the cell array varies fastest.
+    pub index: usize,
+    /// Positions per axis; the first varies fastest.
+    pub dimensions: &'a [usize],
+    /// All its values.
     pub values: &'a [f64],
 }
 
@@ -77,13 +88,30 @@ impl MatFile {
         &self.variables
     }
 
-    /// The numeric array called `name`.
-    pub fn numeric(&self, name: &str) -> Result<&Variable, Error> {
-        let Some(variable) = self.variables.iter().find(|v| v.name == name) else {
+    fn variable(&self, name: &str) -> Result<&Variable, Error> {
+        self.variables.iter().find(|v| v.name == name).ok_or_else(|| {
             let names: Vec<String> = self.variables.iter().map(|v| format!("`{}`", v.name)).collect();
             let found = if names.is_empty() { "no fields".to_owned() } else { names.join(", ") };
-            return Err(Error::MissingField { path: self.path.clone(), field: name.to_owned(), found });
+            Error::MissingField { path: self.path.clone(), field: name.to_owned(), found }
+        })
+    }
+
+    /// The cell array called `name`.
+    pub fn cells(&self, name: &str) -> Result<&Variable, Error> {
+        let variable = self.variable(name)?;
+        if variable.class.is_cell() {
+            return Ok(variable);
+        }
+        let found = match variable.numeric {
+            true => "a numeric array".to_owned(),
+            false => variable.class.to_string(),
         };
+        Err(Error::field(&self.path, name, format!("is {found}; a cell array is expected")))
+    }
+
+    /// The numeric array called `name`.
+    pub fn numeric(&self, name: &str) -> Result<&Variable, Error> {
+        let variable = self.variable(name)?;
         if variable.numeric {
             Ok(variable)
         } else {
@@ -125,6 +153,58 @@ impl MatFile {
             storage.decode(&raw, self.big_endian, &mut values);
             visit(Piece { column, first, values: &values })?;
             done += length;
+        }
+        stream.finish().map_err(problem)
+    }
+
+    /// Hands the cells of a cell array to `visit`, one in memory at a time. What all of them unpack to is
+    /// limited as for other packed files.
+    pub fn visit_cells(
+        &self,
+        variable: &Variable,
+        mut visit: impl FnMut(Cell<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let file = File::open(&self.path).map_err(Error::io(&self.path))?;
+        let bytes = file.metadata().map_err(Error::io(&self.path))?.len();
+        let most = most_bytes(bytes);
+        let mut reader = BufReader::with_capacity(1 << 17, file);
+        let mut stream = self.stream(&mut reader, variable.offset, bytes)?;
+        let problem = |e: std::io::Error| self.damaged(format!("variable `{}`: {e}", variable.name));
+        let header = stream.matrix_header().map_err(problem)?;
+        if header.is_none_or(|header| header.dimensions != variable.dimensions) {
+            return Err(self.damaged("the file changed while it was read"));
+        }
+        let total = variable.dimensions.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
+        let total = total.ok_or_else(|| self.damaged("a cell array with impossibly many cells"))?;
+        let (mut raw, mut values) = (vec![], vec![]);
+        for index in 0..total {
+            let place =
+                |e: std::io::Error| self.damaged(format!("variable `{}[{index}]`: {e}", variable.name));
+            // A cell takes eight bytes even if it is empty, so that this ends with the file.
+            let left = most.saturating_sub(stream.position());
+            let Some((header, end)) = stream.cell(left).map_err(place)? else {
+                visit(Cell { index, dimensions: &[0, 0], values: &[] })?;
+                continue;
+            };
+            if !header.class.is_numeric() || header.complex {
+                let problem = format!("is {}; a real numeric array is expected", header.class);
+                return Err(Error::field(&self.path, format!("{}[{index}]", variable.name), problem));
+            }
+            let numbers = header.dimensions.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
+            let numbers = numbers.ok_or_else(|| place(std::io::Error::other("impossibly many elements")))?;
+            let storage = stream.data_header(numbers).map_err(place)?;
+            // Compared with what there can be before memory is asked for.
+            let length = (numbers as u64).saturating_mul(storage.size() as u64);
+            let decoded = (numbers as u64).saturating_mul(size_of::<f64>() as u64);
+            if length > end.saturating_sub(stream.position()) || decoded > most {
+                let problem = format!("{numbers} numbers do not fit into a cell of this file");
+                return Err(place(std::io::Error::other(problem)));
+            }
+            raw.resize(numbers * storage.size(), 0);
+            stream.read_exact(&mut raw).map_err(place)?;
+            storage.decode(&raw, self.big_endian, &mut values);
+            visit(Cell { index, dimensions: &header.dimensions, values: &values })?;
+            stream.skip_to(end).map_err(place)?;
         }
         stream.finish().map_err(problem)
     }
