@@ -709,7 +709,7 @@ batch_size = 4
     bench
         .run(&["run", "songs.toml", "--set", "task.metric.kind=relative-l2"])
         .failed(3, &["task.metric: relative-l2 does not fit: music predicts a mask"]);
-    bench.write("raw/songs.mat", &songs()[..2000]);
+    bench.write("raw/songs.mat", &songs()[..1500]);
     bench.run(&["run", "songs.toml"]).failed(4, &["songs.mat", "ends early"]);
 }
 
