@@ -297,7 +297,7 @@ fn masks_and_backgrounds_have_rules_of_their_own() {
         ),
         (
             "task.metric={kind='macro-f1'}".to_owned(),
-            "task.metric: macro-f1 does not fit: cosmic predicts a mask; use false-negative-rate",
+            "task.metric: macro-f1 does not fit: cosmic predicts a mask; use false-negative-rate or masked-binary-cross-entropy",
         ),
         ("dataset.crop=0".to_owned(), "dataset.crop: must be from 1 to 100000000, found 0"),
         ("dataset.validation=0".to_owned(), "dataset.validation: must be from 1 to 100000000, found 0"),
