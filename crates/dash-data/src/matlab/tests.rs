@@ -136,8 +136,10 @@ fn cell_array(order: bool, name: &str, dimensions: &[u32], cells: &[Vec<u8>]) ->
     whole
 }
 
-/// Index, dimensions and values of all cells.
-fn cells(mat: &MatFile, name: &str) -> Result<Vec<(usize, Vec<usize>, Vec<f64>)>, Error> {
+/// Index, dimensions and values of a cell.
+type Found = (usize, Vec<usize>, Vec<f64>);
+
+fn cells(mat: &MatFile, name: &str) -> Result<Vec<Found>, Error> {
     let mut all = vec![];
     mat.visit_cells(mat.cells(name)?, |cell| {
         all.push((cell.index, cell.dimensions.to_vec(), cell.values.to_vec()));
