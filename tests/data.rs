@@ -119,6 +119,9 @@ retrain = { epochs = 8, batch_size = 8 }
     let svg = String::from_utf8(bench.files("out")["own.svg"].clone()).unwrap();
     assert_eq!(svg.matches("<path").count(), 3);
     assert!(svg.contains("train row 0: "));
+    bench.run(&["data", "inspect", "own.toml", "--samples", "out/own.PNG", "--count", "2"]).well();
+    let png = bench.files("out")["own.PNG"].clone();
+    assert!(png.starts_with(b"\x89PNG\r\n\x1a\n") && png.ends_with(b"IEND\xae\x42\x60\x82"));
     // A backbone that does not suit the data is a mistake of the pipeline file.
     bench
         .run(&["run", "own.toml", "--set", "retrain.backbone={ kind = \"wrn\" }"])
@@ -177,7 +180,7 @@ fn raw_files_are_listed_with_their_terms() {
     }
     let listed = json(&bench, &["data", "list", "--raw", "elsewhere"]);
     let tasks = listed["tasks"].as_array().unwrap();
-    assert_eq!(tasks.len(), 10);
+    assert_eq!(tasks.len(), 13);
     let task = |recipe: &str| tasks.iter().find(|task| task["recipe"] == recipe).unwrap();
     assert_eq!(task("ecg")["readable"], true);
     assert_eq!(task("ecg")["files"][0]["present"], Value::Null);

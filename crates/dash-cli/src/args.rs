@@ -166,7 +166,8 @@ pub(crate) struct Inspect {
     /// Intervals of the histograms
     #[arg(long, value_name = "N", default_value = "24")]
     pub(crate) bins: NonZeroU16,
-    /// Draw samples of the training split, or of --split, into this SVG file
+    /// Draw samples of the training split, or of --split, into this SVG file, or PNG file if its name
+    /// ends in .png
     #[arg(long, value_name = "FILE")]
     pub(crate) samples: Option<PathBuf>,
     /// How many samples are drawn

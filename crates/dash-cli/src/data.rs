@@ -9,7 +9,7 @@ use crate::{
 };
 use comfy_table::CellAlignment;
 use dash_core::{
-    card::{Card, Split, Target},
+    card::{Card, ElementType, Split, Target},
     event::Silent,
     pipeline::{Dataset, Pipeline},
 };
@@ -146,7 +146,7 @@ pub(crate) fn inspect(args: &args::Inspect) -> Result<(), Error> {
     }
     if let Some(file) = &args.samples {
         let split = args.split.map_or(Split::Train, Split::from);
-        let figure = figure(&folder, split, args.count.get().into())?;
+        let figure = figure(&folder, split, args.count.get().into(), file)?;
         dash_store::publish_file(file, &figure)?;
     }
     if args.folders.format == Format::Json {
@@ -172,7 +172,12 @@ fn describe(path: &Path, card: &Card, summaries: &[SplitSummary]) -> Result<(), 
         Target::Field { tensor } => format!("a field of shape {:?}, float32", tensor.shape),
         Target::Mask { tensor, .. } => format!("a mask of shape {:?}, uint8", tensor.shape),
     };
-    writeln!(out, "input: shape {:?}, float32; target: {target}", card.input.shape)?;
+    let element = match card.input.element {
+        ElementType::U8 => "uint8",
+        ElementType::I64 => "int64",
+        ElementType::F32 => "float32",
+    };
+    writeln!(out, "input: shape {:?}, {element}; target: {target}", card.input.shape)?;
     let mut numbers = table(&["split", "rows", "column", "min", "max", "mean", "deviation", "histogram"]);
     for summary in summaries {
         for (at, tensor) in summary.tensors.iter().enumerate() {
@@ -254,8 +259,8 @@ fn bars(histogram: &Histogram) -> String {
     histogram.counts.iter().map(bar).collect()
 }
 
-/// Some samples of a split, equally far apart.
-fn figure(folder: &DatasetFolder, split: Split, count: usize) -> Result<Vec<u8>, Error> {
+/// Some samples of a split, equally far apart, in the format that the name of the file asks for.
+fn figure(folder: &DatasetFolder, split: Split, count: usize, file: &Path) -> Result<Vec<u8>, Error> {
     let data = folder.split(split)?;
     let card = folder.card();
     let count = count.min(data.len());
@@ -294,6 +299,10 @@ fn figure(folder: &DatasetFolder, split: Split, count: usize) -> Result<Vec<u8>,
         }
         drawn.push(Sample { title, tensors });
     }
+    if file.extension().is_some_and(|end| end.eq_ignore_ascii_case("png")) {
+        let too_many = || Error::TooManySamples { count, file: file.to_owned() };
+        return samples::draw_png(&drawn).ok_or_else(too_many);
+    }
     let alt = format!("{count} samples of the {} split of {}.", split.name(), card.recipe);
     Ok(samples::draw(&drawn, &alt))
 }
@@ -331,6 +340,9 @@ fn raw(dataset: &Dataset) -> Option<&Path> {
         Dataset::Ninapro(config) => Some(&config.raw),
         Dataset::Cifar100(config) => Some(&config.raw),
         Dataset::Spherical(config) => Some(&config.raw),
+        Dataset::Cifar10(config) => Some(&config.raw),
+        Dataset::Mnist(config) => Some(&config.raw),
+        Dataset::Music(config) => Some(&config.raw),
         Dataset::Npz(config) | Dataset::Parquet(config) => Some(&config.raw),
     }
 }

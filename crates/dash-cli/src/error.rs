@@ -28,6 +28,9 @@ pub(crate) enum Error {
     /// Files are not what is written down about them.
     #[error("{}", .files.iter().map(damage).collect::<Vec<_>>().join("\n"))]
     Damaged { files: Vec<Checked> },
+    /// A picture of pixels would be too large to make.
+    #[error("{count} samples are too many for the PNG file {}", file.display())]
+    TooManySamples { count: usize, file: PathBuf },
     #[error("cannot start the worker threads: {reason}")]
     Threads { reason: String },
     #[error("cannot write to standard output: {0}")]
@@ -66,6 +69,7 @@ impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Error::Read { .. } | Error::Nested { .. } => ErrorKind::Configuration,
+            Error::TooManySamples { .. } => ErrorKind::Usage,
             Error::Threads { .. } | Error::Output(_) => ErrorKind::Device,
             Error::NoDataset { .. } | Error::Damaged { .. } => ErrorKind::Data,
             Error::Json(_) => ErrorKind::Internal,
@@ -82,6 +86,7 @@ impl Classify for Error {
             Error::NoDataset { file, .. } => {
                 Some(format!("make it: dash-nas data ingest {}", file.display()))
             }
+            Error::TooManySamples { .. } => Some("lower --count, or let the file be an SVG file".into()),
             Error::Damaged { .. } => {
                 Some("remove the dataset folder and make it again from good raw files".into())
             }

@@ -50,6 +50,9 @@ pub struct Card {
     pub sources: Vec<Source>,
     /// The input tensor of a sample.
     pub input: TensorField,
+    /// What networks see instead of the bytes of an input column of bytes; without it, their values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_scaling: Option<InputScaling>,
     /// What is predicted.
     pub target: Target,
     /// Name of a Float32 column with the background level of each sample, which augmentation in
@@ -217,6 +220,15 @@ pub struct SplitInfo {
     /// Samples per class, by index; samples that have a label, by label; empty for regression.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_counts: Vec<usize>,
+}
+
+/// An affine map per channel: a byte stands for byte * scale + offset, computed in double precision.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputScaling {
+    /// Factor per channel.
+    pub scale: Vec<f64>,
+    /// Summand per channel.
+    pub offset: Vec<f64>,
 }
 
 /// An affine code per element: encoded = (value - mean) / scale.

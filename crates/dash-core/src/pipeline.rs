@@ -2,12 +2,14 @@
 //! published protocol's value where there is one.
 
 mod dense;
+mod music;
 mod own;
 mod points;
 
 pub use dense::Cosmic;
+pub use music::Music;
 pub use own::{Channels, OwnData, SPLIT_PLACEHOLDER};
-pub use points::{Cifar100, Ninapro, Projection, Satellite, Spherical};
+pub use points::{Cifar10, Cifar100, Mnist, Ninapro, Projection, Satellite, Spherical};
 
 use crate::card::TargetKind;
 use schemars::JsonSchema;
@@ -119,6 +121,12 @@ pub enum Dataset {
     Cifar100(Cifar100),
     /// CIFAR-100 projected onto the sphere.
     Spherical(Spherical),
+    /// Natural images of ten classes.
+    Cifar10(Cifar10),
+    /// Handwritten digits as series of pixels.
+    Mnist(Mnist),
+    /// Polyphonic music: from the notes of each step to those of the next.
+    Music(Music),
     /// Your own data in numpy archives.
     Npz(OwnData),
     /// Your own data in Parquet files.
@@ -137,6 +145,9 @@ impl Dataset {
             Dataset::Ninapro(_) => "ninapro",
             Dataset::Cifar100(_) => "cifar100",
             Dataset::Spherical(_) => "spherical",
+            Dataset::Cifar10(_) => "cifar10",
+            Dataset::Mnist(_) => "mnist",
+            Dataset::Music(_) => "music",
             Dataset::Npz(_) => "npz",
             Dataset::Parquet(_) => "parquet",
         }
@@ -361,6 +372,9 @@ pub enum Metric {
     /// Share of the positions in the masks of all samples that have a probability of at most one half,
     /// ignored positions left out; lower is better.
     FalseNegativeRate,
+    /// Mean over samples and positions of the negative log-probability, at most 100, that a position is
+    /// in the mask, or that it is not, as the loss of this name; lower is better.
+    MaskedBinaryCrossEntropy,
 }
 
 impl Metric {
@@ -373,6 +387,7 @@ impl Metric {
             Metric::AveragePrecision => "average-precision",
             Metric::RelativeL2 => "relative-l2",
             Metric::FalseNegativeRate => "false-negative-rate",
+            Metric::MaskedBinaryCrossEntropy => "masked-binary-cross-entropy",
         }
     }
 
@@ -382,7 +397,7 @@ impl Metric {
             Metric::ZeroOneError | Metric::MacroF1 => TargetKind::Class,
             Metric::Auroc | Metric::AveragePrecision => TargetKind::Labels,
             Metric::RelativeL2 => TargetKind::Field,
-            Metric::FalseNegativeRate => TargetKind::Mask,
+            Metric::FalseNegativeRate | Metric::MaskedBinaryCrossEntropy => TargetKind::Mask,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use arrow::buffer::ScalarBuffer;
-use dash_core::card::Target;
+use dash_core::card::{InputScaling, Target};
 
 /// Samples that are processed together, one after the other.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,9 +42,43 @@ pub(crate) struct Block {
     pub(crate) start: usize,
     /// Rows in the block.
     pub(crate) rows: usize,
-    pub(crate) input: ScalarBuffer<f32>,
+    pub(crate) input: BlockInput,
     pub(crate) target: BlockTarget,
     pub(crate) background: Option<ScalarBuffer<f32>>,
+}
+
+/// Inputs as they are stored.
+#[derive(Debug)]
+pub(crate) enum BlockInput {
+    Singles(ScalarBuffer<f32>),
+    Bytes(ScalarBuffer<u8>),
+}
+
+impl BlockInput {
+    /// Appends row `at` of rows of `length` elements as networks see it; `None` if there is none.
+    fn append(
+        &self,
+        at: usize,
+        length: usize,
+        scaling: Option<&InputScaling>,
+        out: &mut Vec<f32>,
+    ) -> Option<()> {
+        let bytes = match self {
+            BlockInput::Singles(values) => return append(values, at, length, out),
+            BlockInput::Bytes(bytes) => bytes.get(at * length..(at + 1) * length)?,
+        };
+        match scaling {
+            None => out.extend(bytes.iter().map(|&byte| f32::from(byte))),
+            Some(InputScaling { scale, offset }) => {
+                let positions = (length / scale.len().max(1)).max(1);
+                let channels = bytes.chunks(positions).zip(scale).zip(offset);
+                for ((channel, scale), offset) in channels {
+                    out.extend(channel.iter().map(|&byte| (f64::from(byte) * scale + offset) as f32));
+                }
+            }
+        }
+        Some(())
+    }
 }
 
 #[derive(Debug)]
@@ -97,6 +131,8 @@ pub struct SplitData {
     pub(crate) rows: usize,
     /// Elements of one input.
     pub(crate) input_len: usize,
+    /// What networks see of inputs of bytes.
+    pub(crate) input_scaling: Option<InputScaling>,
     pub(crate) target: TargetShape,
     /// In the order of rows, without gaps.
     pub(crate) blocks: Vec<Block>,
@@ -132,7 +168,8 @@ impl SplitData {
                 return Err(missing);
             };
             let at = row - block.start;
-            let copied = append(&block.input, at, self.input_len, &mut input).and_then(|()| {
+            let scaling = self.input_scaling.as_ref();
+            let copied = block.input.append(at, self.input_len, scaling, &mut input).and_then(|()| {
                 match (&block.target, &mut target, self.target) {
                     (BlockTarget::Class(values), BatchTarget::Class(out), TargetShape::Class) => {
                         append(values, at, 1, out)

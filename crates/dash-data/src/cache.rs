@@ -2,9 +2,9 @@
 
 use crate::{
     Error,
-    batch::{Block, BlockTarget, SplitData, TargetShape},
+    batch::{Block, BlockInput, BlockTarget, SplitData, TargetShape},
     map,
-    table::{EXTENSION_METADATA, Layout, TUNING_COLUMN},
+    table::{EXTENSION_METADATA, Layout, TUNING_COLUMN, element_type},
 };
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -15,7 +15,7 @@ use arrow::{
         root_as_message, writer::FileWriter,
     },
 };
-use dash_core::card::{Card, SplitInfo, Target, TensorField};
+use dash_core::card::{Card, ElementType, SplitInfo, Target, TensorField};
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 use std::{fs::File, path::Path, sync::Arc};
 
@@ -50,7 +50,7 @@ fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, boo
             ),
         ))
     };
-    let tensor = |tensor: &TensorField| list(&tensor.column, &tensor.shape, DataType::Float32);
+    let tensor = |tensor: &TensorField| list(&tensor.column, &tensor.shape, element_type(tensor));
     let mut wanted = vec![tensor(&card.input)?];
     wanted.push(match &card.target {
         Target::Field { tensor: field } => tensor(field)?,
@@ -193,7 +193,15 @@ fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> 
             )),
         }
     };
-    tensor(&card.input)?;
+    match card.input.element {
+        // Any byte is a number; only that none is missing is to be checked.
+        ElementType::U8 => {
+            let column = &card.input.column;
+            list_values::<UInt8Type>(batch, column)
+                .ok_or_else(|| Error::dataset(path, format!("column `{column}` has missing values")))?;
+        }
+        _ => tensor(&card.input)?,
+    }
     if let Some(column) = &card.background {
         let levels = numbers(batch, column)
             .ok_or_else(|| Error::dataset(path, format!("column `{column}` has missing values")))?;
@@ -251,13 +259,19 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
     let mut data = SplitData {
         rows: 0,
         input_len: card.input.len(),
+        input_scaling: card.input_scaling.clone(),
         target: TargetShape::of(&card.target),
         blocks: vec![],
         tuning: has_tuning.then(Vec::new),
     };
     for batch in batches {
         let rows = batch.num_rows();
-        let input = list_values::<Float32Type>(&batch, &card.input.column).ok_or_else(damaged)?;
+        let column = &card.input.column;
+        let input = match card.input.element {
+            ElementType::U8 => list_values::<UInt8Type>(&batch, column).map(BlockInput::Bytes),
+            _ => list_values::<Float32Type>(&batch, column).map(BlockInput::Singles),
+        };
+        let input = input.ok_or_else(damaged)?;
         let target = match &card.target {
             Target::Field { tensor } => {
                 BlockTarget::Field(list_values::<Float32Type>(&batch, &tensor.column).ok_or_else(damaged)?)

@@ -64,6 +64,9 @@ pub(crate) fn ingest(
         progress.total += validation.rows;
     }
     let mut ingest = Ingest::new(staging, protocol, layout);
+    if [&train, &validation, &test].iter().all(|part| part.x.dtype().is_byte()) {
+        ingest.store_bytes(None);
+    }
     ingest.split(Split::Train, |push| {
         train.write(&path, true, &mut progress, push)?;
         match protocol {

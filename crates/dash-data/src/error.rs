@@ -71,6 +71,14 @@ pub enum Error {
         /// What is wrong, and in which member of an archive.
         problem: String,
     },
+    /// An IDX file is damaged, truncated, or of a kind that is not read.
+    #[error("{}: {problem}", path.display())]
+    Idx {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A packed file is damaged, truncated, or not safe to unpack.
     #[error("{}: {problem}", path.display())]
     Packed {
@@ -250,6 +258,7 @@ impl Classify for Error {
             Error::Pickle { .. }
             | Error::Matlab { .. }
             | Error::Npy { .. }
+            | Error::Idx { .. }
             | Error::Packed { .. }
             | Error::Table { .. } => {
                 "the file may be incomplete: compare its size and checksum with the source, and fetch it \

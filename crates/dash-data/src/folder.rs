@@ -1,7 +1,7 @@
 //! A dataset folder: its card, and its splits on demand.
 
 use crate::{Error, batch::SplitData, cache};
-use dash_core::card::{Card, ElementType, Split, SplitInfo, Target, TensorField};
+use dash_core::card::{Card, ElementType, InputScaling, Split, SplitInfo, Target, TensorField};
 use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -91,7 +91,25 @@ pub(crate) fn read_card(path: &Path) -> Result<Card, Error> {
 /// What a card must fulfil for its rows to be readable.
 fn check(card: &Card) -> Result<(), String> {
     let tensor = |field: &TensorField| tensor(field, ElementType::F32);
-    tensor(&card.input)?;
+    match card.input.element {
+        // Bytes stand for themselves, or for what the scaling makes of them.
+        ElementType::U8 => self::tensor(&card.input, ElementType::U8)?,
+        _ => tensor(&card.input)?,
+    }
+    if let Some(InputScaling { scale, offset }) = &card.input_scaling {
+        let channels = card.input.shape.first().copied().unwrap_or(1);
+        if card.input.element != ElementType::U8 {
+            return Err("scales an input that is not stored as bytes".to_owned());
+        }
+        if scale.len() != channels || offset.len() != channels {
+            return Err(format!("input scaling has not one constant for each of {channels} channels"));
+        }
+        // What networks see must be finite in single precision, whatever the byte.
+        let seen = scale.iter().zip(offset).flat_map(|(scale, offset)| [*offset, 255.0 * scale + offset]);
+        if !seen.into_iter().all(|value| (value as f32).is_finite()) {
+            return Err("input scaling has a constant that is too large".to_owned());
+        }
+    }
     match &card.target {
         Target::Class { labels, .. } if labels.is_empty() => return Err("has no class labels".to_owned()),
         Target::Class { .. } => {}

@@ -69,11 +69,12 @@ pub(crate) fn contents(path: &Path) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// The files of a tar archive (gzipped or not) with the names `wanted`, in whatever folder of it.
-pub(crate) fn members<const N: usize>(path: &Path, wanted: [&str; N]) -> Result<[Vec<u8>; N], Error> {
+/// The files of a tar archive (gzipped or not) with the names `wanted`, in whatever folder of it, in the
+/// order of the names.
+pub(crate) fn members(path: &Path, wanted: &[&str]) -> Result<Vec<Vec<u8>>, Error> {
     let damaged = |problem: String| Error::Packed { path: path.to_owned(), problem };
     let mut archive = tar::Archive::new(reader(path)?);
-    let mut found = [const { None }; N];
+    let mut found = vec![None; wanted.len()];
     for entry in archive.entries().map_err(problem(path))? {
         let mut entry = entry.map_err(problem(path))?;
         let name = entry.path().map_err(problem(path))?.into_owned();
@@ -100,9 +101,6 @@ pub(crate) fn members<const N: usize>(path: &Path, wanted: [&str; N]) -> Result<
     }
     // Past the archive's end, where the checksum of a gzip file is.
     io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(problem(path))?;
-    let mut out = [const { vec![] }; N];
-    for ((slot, bytes), name) in out.iter_mut().zip(found).zip(wanted) {
-        *slot = bytes.ok_or_else(|| damaged(format!("there is no member `{name}`")))?;
-    }
-    Ok(out)
+    let missing = |name: &str| damaged(format!("there is no member `{name}`"));
+    found.into_iter().zip(wanted).map(|(bytes, name)| bytes.ok_or_else(|| missing(name))).collect()
 }

@@ -1,13 +1,13 @@
 //! What all recipes share: choosing the recipe, source files, splits, the card.
 
 use crate::{
-    Error, cifar, cosmic, darcy, deepsea, ecg, ninapro, own,
+    Error, cifar, cosmic, darcy, deepsea, ecg, mnist, music, ninapro, own,
     pickle::Value,
     satellite, spherical,
     table::{Layout, Row, SplitWriter},
 };
 use dash_core::{
-    card::{Card, Scaling, Source, Split, SplitInfo},
+    card::{Card, ElementType, InputScaling, Scaling, Source, Split, SplitInfo},
     event::Listener,
     pipeline::{Dataset, Protocol},
 };
@@ -35,8 +35,11 @@ pub fn ingest(
         Dataset::Ecg(config) => ecg::ingest(config, protocol, staging, listener),
         Dataset::Satellite(config) => satellite::ingest(config, protocol, staging, listener),
         Dataset::Ninapro(config) => ninapro::ingest(config, protocol, staging, listener),
-        Dataset::Cifar100(config) => cifar::ingest(config, protocol, staging, listener),
+        Dataset::Cifar100(config) => cifar::ingest(&config.into(), protocol, staging, listener),
         Dataset::Spherical(config) => spherical::ingest(config, protocol, staging, listener),
+        Dataset::Cifar10(config) => cifar::ingest(&config.into(), protocol, staging, listener),
+        Dataset::Mnist(config) => mnist::ingest(config, protocol, staging, listener),
+        Dataset::Music(config) => music::ingest(config, protocol, staging, listener),
         Dataset::Npz(config) => own::ingest(config, own::Kind::Npz, protocol, staging, listener),
         Dataset::Parquet(config) => own::ingest(config, own::Kind::Parquet, protocol, staging, listener),
     }
@@ -51,8 +54,11 @@ pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
         Dataset::Ecg(config) => ecg::source(config).map(|path| vec![path]),
         Dataset::Satellite(config) => satellite::sources(config),
         Dataset::Ninapro(config) => ninapro::sources(config),
-        Dataset::Cifar100(config) => cifar::sources(config),
+        Dataset::Cifar100(config) => cifar::sources(&config.into()),
         Dataset::Spherical(config) => spherical::sources(config),
+        Dataset::Cifar10(config) => cifar::sources(&config.into()),
+        Dataset::Mnist(config) => mnist::sources(config),
+        Dataset::Music(config) => music::source(config).map(|path| vec![path]),
         Dataset::Npz(config) | Dataset::Parquet(config) => own::sources(config),
     }
 }
@@ -63,6 +69,7 @@ pub(crate) struct Ingest<'a> {
     pub(crate) protocol: Protocol,
     pub(crate) layout: Layout,
     pub(crate) splits: BTreeMap<Split, SplitInfo>,
+    input_scaling: Option<InputScaling>,
 }
 
 /// What a recipe says in the card besides columns and splits.
@@ -76,7 +83,14 @@ pub(crate) struct About<'a> {
 
 impl<'a> Ingest<'a> {
     pub(crate) fn new(staging: &'a mut Staging, protocol: Protocol, layout: Layout) -> Self {
-        Ingest { staging, protocol, layout, splits: BTreeMap::new() }
+        Ingest { staging, protocol, layout, splits: BTreeMap::new(), input_scaling: None }
+    }
+
+    /// Inputs are stored as bytes, a quarter of the room: rows must hold whole numbers from 0 to 255, and
+    /// networks see what `scaling` makes of them; without it the numbers themselves.
+    pub(crate) fn store_bytes(&mut self, scaling: Option<InputScaling>) {
+        self.layout.input.element = ElementType::U8;
+        self.input_scaling = scaling;
     }
 
     /// Writes one split; `rows` hands each row to its argument.
@@ -105,6 +119,7 @@ impl<'a> Ingest<'a> {
             recipe: about.recipe.to_owned(),
             sources: about.sources,
             input: self.layout.input,
+            input_scaling: self.input_scaling,
             target: self.layout.target,
             background: self.layout.background.map(str::to_owned),
             splits: self.splits,

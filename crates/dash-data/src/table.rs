@@ -6,7 +6,7 @@ use arrow::{
     array::{ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, UInt8Array},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
-use dash_core::card::{Target, TensorField};
+use dash_core::card::{ElementType, Target, TensorField};
 use dash_store::StagedFile;
 use parquet::{
     arrow::ArrowWriter,
@@ -43,6 +43,7 @@ pub(crate) struct Layout {
 /// One row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {
+    /// Whole numbers from 0 to 255 where the layout's input is a column of bytes.
     pub(crate) input: &'a [f32],
     pub(crate) target: RowTarget<'a>,
     /// Has a meaning only where the layout has a background column.
@@ -68,6 +69,10 @@ pub(crate) enum RowTarget<'a> {
 impl Layout {
     /// Rows whose tensors fill about one row group.
     pub(crate) fn rows_per_group(&self) -> usize {
+        let input = match self.input.element {
+            ElementType::U8 => self.input.len().div_ceil(4),
+            _ => self.input.len(),
+        };
         let target = match &self.target {
             Target::Class { .. } => 2,
             Target::Labels { labels, .. } => labels.len().div_ceil(4),
@@ -76,7 +81,7 @@ impl Layout {
                 (tensor.len() * (1 + usize::from(ignore.is_some()))).div_ceil(4)
             }
         };
-        (GROUP_BYTES / (4 * (self.input.len() + target)).max(1)).clamp(1, 1 << 16)
+        (GROUP_BYTES / (4 * (input + target)).max(1)).clamp(1, 1 << 16)
     }
 
     fn schema(&self) -> Result<Schema, Error> {
@@ -132,7 +137,16 @@ fn element_field(element: DataType) -> Arc<Field> {
 }
 
 fn tensor_column(tensor: &TensorField) -> Result<Field, Error> {
-    list_column(&tensor.column, &tensor.shape, DataType::Float32)
+    list_column(&tensor.column, &tensor.shape, element_type(tensor))
+}
+
+/// What a column of tensors holds.
+pub(crate) fn element_type(tensor: &TensorField) -> DataType {
+    match tensor.element {
+        ElementType::U8 => DataType::UInt8,
+        ElementType::I64 => DataType::Int64,
+        ElementType::F32 => DataType::Float32,
+    }
 }
 
 fn list_column(column: &str, shape: &[usize], element: DataType) -> Result<Field, Error> {
@@ -146,7 +160,12 @@ fn list_column(column: &str, shape: &[usize], element: DataType) -> Result<Field
 /// Hugging Face's description of a tensor column: what is stored, a flat list. (Its `Array2D` and
 /// `Array3D` stand for nested lists, into which `datasets` cannot cast a flat one.)
 fn tensor_feature(tensor: &TensorField) -> serde_json::Value {
-    list_feature("float32", tensor.len())
+    let element = match tensor.element {
+        ElementType::U8 => "uint8",
+        ElementType::I64 => "int64",
+        ElementType::F32 => "float32",
+    };
+    list_feature(element, tensor.len())
 }
 
 fn list_feature(element: &str, length: usize) -> serde_json::Value {
@@ -164,6 +183,8 @@ pub(crate) struct SplitWriter {
     rows: usize,
     class_counts: Vec<usize>,
     input: Vec<f32>,
+    /// Inputs of a layout of bytes.
+    bytes: Vec<u8>,
     class: Vec<i64>,
     labels: Vec<u8>,
     field: Vec<f32>,
@@ -202,6 +223,7 @@ impl SplitWriter {
             rows: 0,
             class_counts: vec![0; classes],
             input: vec![],
+            bytes: vec![],
             class: vec![],
             labels: vec![],
             field: vec![],
@@ -216,7 +238,19 @@ impl SplitWriter {
 
     /// Adds a row.
     pub(crate) fn push(&mut self, row: Row<'_>) -> Result<(), Error> {
-        self.input.extend_from_slice(row.input);
+        match self.layout.input.element {
+            ElementType::U8 => {
+                for &value in row.input {
+                    let byte = value as u8;
+                    if f32::from(byte) != value {
+                        let problem = format!("{value} in row {} is no byte", self.rows);
+                        return Err(Error::field(&self.path, &self.layout.input.column, problem));
+                    }
+                    self.bytes.push(byte);
+                }
+            }
+            _ => self.input.extend_from_slice(row.input),
+        }
         match row.target {
             RowTarget::Class(class) => {
                 let count = self.class_counts.get_mut(class).ok_or_else(|| {
@@ -264,7 +298,14 @@ impl SplitWriter {
         if self.buffered == 0 {
             return Ok(());
         }
-        let mut columns = vec![self.tensor(&self.layout.input, self.input.clone())?];
+        let input = &self.layout.input;
+        let mut columns = vec![match input.element {
+            ElementType::U8 => {
+                let values = UInt8Array::from(std::mem::take(&mut self.bytes));
+                self.list(DataType::UInt8, input.len(), Arc::new(values))?
+            }
+            _ => self.tensor(input, self.input.clone())?,
+        }];
         match &self.layout.target {
             Target::Class { .. } => columns.push(Arc::new(Int64Array::from(std::mem::take(&mut self.class)))),
             Target::Labels { labels, .. } => {
@@ -312,7 +353,6 @@ impl SplitWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dash_core::card::ElementType;
 
     #[test]
     fn columns_carry_shapes_for_arrow_and_hugging_face() {
@@ -355,6 +395,23 @@ mod tests {
         assert_eq!(target.metadata()["ARROW:extension:metadata"], r#"{"shape":[2]}"#);
         let feature = r#""target":{"feature":{"dtype":"uint8","_type":"Value"},"length":2,"_type":"List"}"#;
         assert!(schema.metadata["huggingface"].contains(feature), "{}", schema.metadata["huggingface"]);
+    }
+
+    #[test]
+    fn inputs_of_bytes_are_a_column_of_bytes() {
+        let layout = Layout {
+            input: TensorField { column: "input".into(), shape: vec![1, 64, 64], element: ElementType::U8 },
+            target: Target::Class { column: "target".into(), labels: vec!["a".into(), "b".into()] },
+            background: None,
+            ids: vec![],
+            tuning: false,
+        };
+        let schema = layout.schema().unwrap();
+        let item = Arc::new(Field::new("item", DataType::UInt8, true));
+        assert_eq!(schema.field(0).data_type(), &DataType::FixedSizeList(item, 4096));
+        let feature = r#""input":{"feature":{"dtype":"uint8","_type":"Value"},"length":4096,"_type":"List"}"#;
+        assert!(schema.metadata["huggingface"].contains(feature), "{}", schema.metadata["huggingface"]);
+        assert_eq!(layout.rows_per_group(), (16 << 20) / (4096 + 8));
     }
 
     #[test]

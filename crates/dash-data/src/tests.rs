@@ -16,6 +16,7 @@ use std::{
 };
 
 mod deepsea;
+mod music;
 mod points;
 
 /// A folder for one test.

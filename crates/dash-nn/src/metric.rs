@@ -9,7 +9,7 @@ pub use batches::BatchMean;
 use crate::{Error, Targets, ops};
 use candle_core::Tensor;
 use dash_core::{card::Scaling, pipeline::Metric};
-use masks::Masks;
+use masks::{Losses, Masks};
 use scores::Scores;
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ pub fn lower_is_better(metric: Metric) -> bool {
         | Metric::Auroc
         | Metric::AveragePrecision
         | Metric::RelativeL2
-        | Metric::FalseNegativeRate => true,
+        | Metric::FalseNegativeRate
+        | Metric::MaskedBinaryCrossEntropy => true,
     }
 }
 
@@ -41,6 +42,8 @@ pub enum Accumulator {
     Errors(Errors),
     /// Counts of positions for [`Metric::FalseNegativeRate`].
     Masks(Masks),
+    /// Losses of samples for [`Metric::MaskedBinaryCrossEntropy`].
+    Losses(Losses),
 }
 
 /// Predictions counted by class.
@@ -69,6 +72,7 @@ impl Accumulator {
             Metric::Auroc | Metric::AveragePrecision => Accumulator::Scores(Scores::new(metric, outputs)),
             Metric::RelativeL2 => Accumulator::Errors(Errors { scaling, errors: Vec::new() }),
             Metric::FalseNegativeRate => Accumulator::Masks(Masks::default()),
+            Metric::MaskedBinaryCrossEntropy => Accumulator::Losses(Losses::default()),
         }
     }
 
@@ -79,6 +83,7 @@ impl Accumulator {
             Accumulator::Scores(scores) => scores.metric(),
             Accumulator::Errors(_) => Metric::RelativeL2,
             Accumulator::Masks(_) => Metric::FalseNegativeRate,
+            Accumulator::Losses(_) => Metric::MaskedBinaryCrossEntropy,
         }
     }
 
@@ -134,15 +139,13 @@ impl Accumulator {
                 Ok(())
             }
             (Accumulator::Masks(masks), Targets::Mask { values: mask, ignore }) => {
-                if output.elem_count() != mask.len() || ignore.len() != mask.len() {
-                    return Err(Error::Target(format!(
-                        "output {:?} for a mask of {} and {} ignored positions",
-                        output.dims(),
-                        mask.len(),
-                        ignore.len()
-                    )));
-                }
+                check_mask(&output, mask, ignore)?;
                 masks.add(values.as_slice(), mask, ignore);
+                Ok(())
+            }
+            (Accumulator::Losses(losses), Targets::Mask { values: mask, ignore }) => {
+                check_mask(&output, mask, ignore)?;
+                losses.add(values.as_slice(), mask, ignore, rows);
                 Ok(())
             }
             (accumulator, _) => Err(Error::unsuitable_metric(accumulator.metric(), targets.kind())),
@@ -159,6 +162,7 @@ impl Accumulator {
             },
             Accumulator::Scores(scores) => scores.value(),
             Accumulator::Masks(masks) => masks.false_negative_rate(),
+            Accumulator::Losses(losses) => losses.mean(),
             Accumulator::Errors(Errors { errors, .. }) => {
                 // Sorted, so that the sum does not depend on the order of the samples.
                 let mut sorted = errors.clone();
@@ -167,6 +171,19 @@ impl Accumulator {
             }
         }
     }
+}
+
+/// There must be a byte of both masks for each output.
+fn check_mask(output: &Tensor, mask: &[u8], ignore: &[u8]) -> Result<(), Error> {
+    if output.elem_count() == mask.len() && ignore.len() == mask.len() {
+        return Ok(());
+    }
+    Err(Error::Target(format!(
+        "output {:?} for a mask of {} and {} ignored positions",
+        output.dims(),
+        mask.len(),
+        ignore.len()
+    )))
 }
 
 impl Counts {
@@ -251,6 +268,7 @@ mod tests {
             Metric::Auroc,
             Metric::RelativeL2,
             Metric::FalseNegativeRate,
+            Metric::MaskedBinaryCrossEntropy,
         ] {
             assert!(Accumulator::new(metric, 2, None).value().is_nan());
         }
@@ -273,6 +291,7 @@ mod tests {
             (Metric::RelativeL2, Targets::Field(vec![0.0; 3])),
             (Metric::FalseNegativeRate, Targets::Mask { values: vec![0; 3], ignore: vec![0; 3] }),
             (Metric::FalseNegativeRate, Targets::Mask { values: vec![0; 4], ignore: vec![0; 3] }),
+            (Metric::MaskedBinaryCrossEntropy, Targets::Mask { values: vec![0; 3], ignore: vec![0; 4] }),
         ] {
             assert!(matches!(refused(metric, targets), Error::Target(_)));
         }
@@ -337,6 +356,17 @@ mod tests {
             };
             let mut moved = fields.clone();
             moved.rotate_left(turn % fields.len());
+            prop_assert_eq!(value(&fields, fields.len()).to_bits(), value(&moved, batch).to_bits());
+            let value = |fields: &[(f32, f32, f32)], batch: usize| {
+                let mut acc = Accumulator::new(Metric::MaskedBinaryCrossEntropy, 1, None);
+                for part in fields.chunks(batch) {
+                    let out = part.iter().flat_map(|f| [f.0, f.1]).collect();
+                    let values: Vec<u8> = part.iter().flat_map(|f| [u8::from(f.2 > 1.0), 1]).collect();
+                    let ignore = vec![0; values.len()];
+                    acc.add(&tensor(out, &[part.len(), 1, 2]), &Targets::Mask { values, ignore }).unwrap();
+                }
+                acc.value()
+            };
             prop_assert_eq!(value(&fields, fields.len()).to_bits(), value(&moved, batch).to_bits());
         }
     }

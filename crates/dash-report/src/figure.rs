@@ -7,6 +7,7 @@ mod axis;
 pub(crate) mod chart;
 pub(crate) mod curves;
 pub(crate) mod pattern;
+pub(crate) mod raster;
 pub(crate) mod samples;
 pub(crate) mod softmax;
 pub(crate) mod time;

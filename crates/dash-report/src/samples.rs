@@ -1,4 +1,4 @@
-//! Pictures of a few samples of a dataset as one SVG file: lines for 1-D tensors, heat maps for 2-D.
+//! Pictures of a few samples of a dataset as one SVG or PNG file: lines for 1-D tensors, heat maps for 2-D.
 //!
 //! ```
 //! use dash_report::samples::{Sample, Tensor, draw};
@@ -32,4 +32,9 @@ pub struct Tensor {
 /// the first four are drawn; many channels of 1-D tensors make one heat map.
 pub fn draw(samples: &[Sample], alt: &str) -> Vec<u8> {
     crate::figure::samples::draw(samples).standalone(alt)
+}
+
+/// The same picture as a PNG file; `None` if it would have more than about sixty million pixels.
+pub fn draw_png(samples: &[Sample]) -> Option<Vec<u8>> {
+    crate::figure::samples::draw_png(samples)
 }

@@ -38,6 +38,10 @@ pub(crate) fn metric(name: &str) -> Option<&'static str> {
             "Share of the positions that are in the masks of all samples, ignored ones left out, which the network \
              does not predict: their probability is at most one half."
         }
+        "masked-binary-cross-entropy" => {
+            "Mean over samples and positions of the negative log-probability (natural logarithm, at most 100) of \
+             what the mask says, ignored positions counting as certain."
+        }
         "macro-f1" => {
             "1 − F1, where F1 is the mean over classes of the harmonic mean of precision and recall; classes that \
              are neither target nor prediction are left out."

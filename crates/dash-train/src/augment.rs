@@ -12,6 +12,10 @@ use rand::Rng;
 /// Name of the note in a dataset's card that holds one value per channel for padding.
 const PADDING_NOTE: &str = "padding_value";
 
+/// Names of the notes that say which row and column of the original stands at each row and column, where
+/// the dataset holds permuted images: changes that move positions are made to the original.
+const ORDER_NOTES: [&str; 2] = ["row_order", "column_order"];
+
 /// The changes of a task, for samples of one shape. What happens to a sample depends on the seed, the
 /// stage, the epoch and its row alone.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub(crate) struct Augmentation {
     columns: usize,
     /// Per channel.
     padding: Vec<f32>,
+    /// For each position of a plane in the dataset that of the original, if they differ.
+    order: Option<Vec<usize>>,
 }
 
 impl Augmentation {
@@ -46,7 +52,8 @@ impl Augmentation {
                 ),
             });
         }
-        Ok(Augmentation { kinds: kinds.to_vec(), channels, rows, columns, padding })
+        let order = order(card, rows, columns)?;
+        Ok(Augmentation { kinds: kinds.to_vec(), channels, rows, columns, padding, order })
     }
 
     /// Changes the inputs of `batch`, which are those of `rows` of the training split.
@@ -68,9 +75,11 @@ impl Augmentation {
         for (at, (input, &row)) in batch.input.chunks_exact_mut(length.max(1)).zip(rows).enumerate() {
             let counter = [stage as u64, epoch as u64, row as u64];
             let mut rng = stream(seed, Purpose::Augmentation, counter);
+            self.reorder(input, false);
             for kind in &self.kinds {
                 self.change(input, batch.background.get(at).copied(), *kind, &mut rng)?;
             }
+            self.reorder(input, true);
         }
         Ok(())
     }
@@ -105,6 +114,20 @@ impl Augmentation {
         Ok(())
     }
 
+    /// From the order of the dataset to that of the original, or back.
+    fn reorder(&self, input: &mut [f32], back: bool) {
+        let Some(order) = &self.order else { return };
+        for plane in input.chunks_exact_mut(order.len().max(1)) {
+            let old = plane.to_vec();
+            for (here, &original) in order.iter().enumerate() {
+                let (from, to) = if back { (original, here) } else { (here, original) };
+                if let (Some(value), Some(place)) = (old.get(from), plane.get_mut(to)) {
+                    *place = *value;
+                }
+            }
+        }
+    }
+
     /// Puts at each position what is `down` rows and `right` columns further on, or padding.
     fn shift(&self, input: &mut [f32], down: i64, right: i64) {
         let planes = input.chunks_exact_mut((self.rows * self.columns).max(1));
@@ -124,6 +147,35 @@ impl Augmentation {
     }
 }
 
+/// The order of the positions of a plane, from the notes about its rows and columns.
+fn order(card: &Card, rows: usize, columns: usize) -> Result<Option<Vec<usize>>, Error> {
+    let axis = |name: &str, length: usize| -> Result<Option<Vec<usize>>, Error> {
+        let Some(note) = card.notes.get(name) else { return Ok(None) };
+        let order: Vec<usize> = serde_json::from_value(note.clone()).unwrap_or_default();
+        let mut seen = vec![false; length];
+        for &position in &order {
+            if let Some(seen) = seen.get_mut(position) {
+                *seen = true;
+            }
+        }
+        if order.len() != length || seen.contains(&false) {
+            let reason = format!("the note `{name}` is no order of {length} positions");
+            return Err(Error::Format { path: "dataset.json".into(), reason });
+        }
+        Ok(Some(order))
+    };
+    let [row_note, column_note] = ORDER_NOTES;
+    let (by_row, by_column) = (axis(row_note, rows)?, axis(column_note, columns)?);
+    if by_row.is_none() && by_column.is_none() {
+        return Ok(None);
+    }
+    let by_row = by_row.unwrap_or_else(|| (0..rows).collect());
+    let by_column = by_column.unwrap_or_else(|| (0..columns).collect());
+    let positions =
+        by_row.iter().flat_map(|row| by_column.iter().map(move |column| row * columns + column)).collect();
+    Ok(Some(positions))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,6 +190,7 @@ mod tests {
             recipe: "test".into(),
             sources: vec![],
             input: TensorField { column: "input".into(), shape: shape.to_vec(), element: ElementType::F32 },
+            input_scaling: None,
             target: Target::Class { column: "target".into(), labels: vec!["a".into(), "b".into()] },
             splits: Default::default(),
             background: None,
@@ -188,6 +241,39 @@ mod tests {
         let seen: BTreeSet<String> =
             of(&rows, 1, Stage::Search, 0).iter().map(|image| format!("{image:?}")).collect();
         assert_eq!(seen.len(), 50);
+    }
+
+    /// What a permuted dataset shows is the permuted form of what the original one shows.
+    #[test]
+    fn permuted_images_are_changed_in_their_original_order() {
+        let (row_order, column_order) = ([1, 0, 2], [0, 2, 1, 3]);
+        let permute = |image: &[f32]| -> Vec<f32> {
+            let plane = |plane: &[f32]| -> Vec<f32> {
+                let places = row_order.iter().flat_map(|r| column_order.iter().map(move |c| r * 4 + c));
+                places.map(|place: usize| plane[place]).collect()
+            };
+            image.chunks(12).flat_map(plane).collect()
+        };
+        let plain = card(&[2, 3, 4], Some(&[-1.0, -2.0]));
+        let mut permuted = plain.clone();
+        permuted.notes.insert("row_order".into(), serde_json::json!(row_order));
+        permuted.notes.insert("column_order".into(), serde_json::json!(column_order));
+        let kinds = [Augment::Crop { padding: 1 }, Augment::Flip];
+        let image: Vec<f32> = (0..24).map(|v| v as f32).collect();
+        let rows: Vec<usize> = (0..50).collect();
+        let changed = |card: &Card, image: Vec<f32>| {
+            let mut batch = batch(image.repeat(50), 50);
+            let augmentation = Augmentation::new(&kinds, card).unwrap();
+            augmentation.apply(&mut batch, &rows, 3, Stage::Search, 1).unwrap();
+            batch.input
+        };
+        let expected: Vec<f32> = changed(&plain, image.clone()).chunks(24).flat_map(permute).collect();
+        assert_eq!(changed(&permuted, permute(&image)), expected);
+        assert_ne!(expected[..24], expected[24..48]);
+        for wrong in [serde_json::json!([0, 1]), serde_json::json!([0, 1, 1]), serde_json::json!("x")] {
+            permuted.notes.insert("row_order".into(), wrong);
+            assert!(Augmentation::new(&kinds, &permuted).is_err());
+        }
     }
 
     #[test]

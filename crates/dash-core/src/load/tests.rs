@@ -95,7 +95,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "recipe = \"darcy-flow\"",
             "recipe = \"darci-flow\"",
-            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of cosmic, darcy-flow, deepsea, ecg, satellite, ninapro, cifar100, spherical, npz, parquet; did you mean `darcy-flow`?",
+            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of cosmic, darcy-flow, deepsea, ecg, satellite, ninapro, cifar100, spherical, cifar10, mnist, music, npz, parquet; did you mean `darcy-flow`?",
         ),
         (
             "subsample = 2",
@@ -297,7 +297,7 @@ fn masks_and_backgrounds_have_rules_of_their_own() {
         ),
         (
             "task.metric={kind='macro-f1'}".to_owned(),
-            "task.metric: macro-f1 does not fit: cosmic predicts a mask; use false-negative-rate",
+            "task.metric: macro-f1 does not fit: cosmic predicts a mask; use false-negative-rate or masked-binary-cross-entropy",
         ),
         ("dataset.crop=0".to_owned(), "dataset.crop: must be from 1 to 100000000, found 0"),
         ("dataset.validation=0".to_owned(), "dataset.validation: must be from 1 to 100000000, found 0"),
@@ -373,6 +373,34 @@ fn settings_of_classified_tasks_are_checked() {
     let dense = DARCY.replace("decode_target = true", "augment = [{ kind = \"flip\" }]");
     let error = load(&dense, &[]).unwrap_err().to_string();
     assert!(error.contains("task.augment: does not fit: darcy-flow predicts a field"), "{error}");
+}
+
+#[test]
+fn settings_of_further_tasks_are_checked() {
+    let text = |dataset: &str, loss: &str| {
+        format!(
+            "name = \"c\"\ndataset = {{ {dataset}, raw = \"x\" }}\n[task]\n\
+             loss = {{ kind = \"{loss}\" }}\nmetric = {{ kind = \"zero-one-error\" }}"
+        )
+    };
+    let complaint = |text: &str, set: &str| load(text, &[set]).unwrap_err().to_string();
+    let cifar = text("recipe = \"cifar10\"", "cross-entropy");
+    let p = load(&cifar, &[]).unwrap();
+    let Dataset::Cifar10(config) = &p.dataset else { panic!("the recipe is cifar10") };
+    assert_eq!((config.mean.as_slice(), config.permuted), (&[0.4914, 0.4822, 0.4465][..], false));
+    assert_eq!(load(&to_toml(&p).unwrap(), &[]).unwrap(), p);
+    assert!(complaint(&cifar, "dataset.mean=[1]").contains("one number for each of 3 channels, found 1"));
+    let mnist = text("recipe = \"mnist\"", "cross-entropy");
+    let p = load(&mnist, &["dataset.permuted=true"]).unwrap();
+    let Dataset::Mnist(config) = &p.dataset else { panic!("the recipe is mnist") };
+    assert_eq!((config.permuted, config.permutation_seed), (true, 1111));
+    assert!(complaint(&mnist, "dataset.deviation=0").contains("dataset.deviation: must be greater than 0"));
+    assert!(complaint(&mnist, "search.backbone={kind='wrn'}").contains("wrn needs 2-D data, mnist is 1-D"));
+    let music = text("recipe = \"music\", file = \"a.mat\"", "masked-binary-cross-entropy")
+        .replace("zero-one-error", "masked-binary-cross-entropy");
+    assert_eq!(load(&music, &[]).unwrap().task.metric.name(), "masked-binary-cross-entropy");
+    assert!(complaint(&music, "dataset.steps=1").contains("dataset.steps: must be at least 2"));
+    assert!(complaint(&music, "dataset.steps=0").contains("dataset.steps: must be from 1"));
 }
 
 #[test]

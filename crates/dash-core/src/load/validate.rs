@@ -4,7 +4,7 @@ use super::{Found, tree::Node};
 use crate::{
     card::TargetKind,
     pipeline::{
-        Augment, Backbone, Cifar100, Cosmic, DarcyFlow, Dataset, Deepsea, Ecg, Loss, OwnData, Pipeline, Pull,
+        Augment, Backbone, Cosmic, DarcyFlow, Dataset, Deepsea, Ecg, Loss, Music, OwnData, Pipeline, Pull,
         SPLIT_PLACEHOLDER, Schedule, Spherical, Sweep,
     },
 };
@@ -25,8 +25,14 @@ pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
         Dataset::Ecg(ecg) => checks.ecg(ecg),
         Dataset::Satellite(s) => checks.held_out(s.validation_fraction),
         Dataset::Ninapro(_) => {}
-        Dataset::Cifar100(cifar) => checks.cifar(cifar),
+        Dataset::Cifar100(c) => checks.cifar(c.validation_fraction, &c.mean, &c.deviation),
         Dataset::Spherical(s) => checks.spherical(s),
+        Dataset::Cifar10(c) => checks.cifar(c.validation_fraction, &c.mean, &c.deviation),
+        Dataset::Mnist(m) => {
+            checks.held_out(m.validation_fraction);
+            checks.positive("dataset.deviation", m.deviation);
+        }
+        Dataset::Music(m) => checks.music(m),
         Dataset::Npz(own) | Dataset::Parquet(own) => checks.own(own, &p.dataset),
     }
     checks.task(p);
@@ -179,15 +185,15 @@ impl Checks<'_, '_, '_> {
         });
     }
 
-    fn cifar(&mut self, c: &Cifar100) {
-        self.held_out(c.validation_fraction);
-        self.require(c.mean.len() == 3, "dataset.mean", || {
-            format!("must have one number for each of 3 channels, found {}", c.mean.len())
+    fn cifar(&mut self, validation_fraction: f64, mean: &[f64], deviation: &[f64]) {
+        self.held_out(validation_fraction);
+        self.require(mean.len() == 3, "dataset.mean", || {
+            format!("must have one number for each of 3 channels, found {}", mean.len())
         });
-        self.require(c.deviation.len() == 3, "dataset.deviation", || {
-            format!("must have one number for each of 3 channels, found {}", c.deviation.len())
+        self.require(deviation.len() == 3, "dataset.deviation", || {
+            format!("must have one number for each of 3 channels, found {}", deviation.len())
         });
-        for (i, &value) in c.deviation.iter().enumerate() {
+        for (i, &value) in deviation.iter().enumerate() {
             self.positive(&format!("dataset.deviation[{i}]"), value);
         }
     }
@@ -199,6 +205,15 @@ impl Checks<'_, '_, '_> {
             format!("must be from 1 to 512, found {}", p.bandwidth)
         });
         self.count("dataset.project.images_per_rotation", p.images_per_rotation);
+    }
+
+    fn music(&mut self, m: &Music) {
+        if let Some(steps) = m.steps {
+            self.count("dataset.steps", steps);
+            self.require(steps != 1, "dataset.steps", || {
+                "must be at least 2: a step predicts the next".into()
+            });
+        }
     }
 
     fn own(&mut self, o: &OwnData, dataset: &Dataset) {
@@ -271,7 +286,7 @@ impl Checks<'_, '_, '_> {
                 TargetKind::Class => "zero-one-error or macro-f1",
                 TargetKind::Labels => "auroc or average-precision",
                 TargetKind::Field => "relative-l2",
-                TargetKind::Mask => "false-negative-rate",
+                TargetKind::Mask => "false-negative-rate or masked-binary-cross-entropy",
             };
             unfit(p.task.metric.name(), fitting)
         });
@@ -410,14 +425,16 @@ impl Checks<'_, '_, '_> {
 
 fn target(dataset: &Dataset) -> TargetKind {
     match dataset {
-        Dataset::Cosmic(_) => TargetKind::Mask,
+        Dataset::Cosmic(_) | Dataset::Music(_) => TargetKind::Mask,
         Dataset::DarcyFlow(_) => TargetKind::Field,
         Dataset::Deepsea(_) => TargetKind::Labels,
         Dataset::Ecg(_)
         | Dataset::Satellite(_)
         | Dataset::Ninapro(_)
         | Dataset::Cifar100(_)
-        | Dataset::Spherical(_) => TargetKind::Class,
+        | Dataset::Spherical(_)
+        | Dataset::Cifar10(_)
+        | Dataset::Mnist(_) => TargetKind::Class,
         Dataset::Npz(own) | Dataset::Parquet(own) => own.target_kind,
     }
 }
@@ -431,7 +448,8 @@ fn dimensions(dataset: &Dataset) -> Option<usize> {
     match dataset {
         Dataset::Cosmic(_) | Dataset::DarcyFlow(_) => Some(2),
         Dataset::Deepsea(_) | Dataset::Ecg(_) | Dataset::Satellite(_) => Some(1),
-        Dataset::Ninapro(_) | Dataset::Cifar100(_) | Dataset::Spherical(_) => Some(2),
+        Dataset::Mnist(_) | Dataset::Music(_) => Some(1),
+        Dataset::Ninapro(_) | Dataset::Cifar100(_) | Dataset::Spherical(_) | Dataset::Cifar10(_) => Some(2),
         Dataset::Npz(own) | Dataset::Parquet(own) => own.dimensions(),
     }
 }

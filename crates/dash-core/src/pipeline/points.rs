@@ -74,6 +74,77 @@ pub struct Cifar100 {
     /// Per channel, what the difference is divided by.
     #[serde(default = "default::cifar100_deviation")]
     pub deviation: Vec<f64>,
+    /// Whether rows and columns are put into bit-reversed order, so that neighbours are far apart; their
+    /// numbers must be powers of two. Random changes of training images happen before.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub permuted: bool,
+    /// Seed of the split (numpy's legacy generator).
+    #[serde(default)]
+    pub split_seed: u32,
+}
+
+/// CIFAR-10 in its Python edition: pickles `data_batch_1` to `data_batch_5`, `test_batch` and
+/// `batches.meta`, unpacked or in the published `cifar-10-python.tar.gz`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cifar10 {
+    /// Folder with the files.
+    pub raw: PathBuf,
+    /// Name of the packed file in `raw`; it is read where the unpacked files are not there.
+    #[serde(default = "default::cifar10_archive")]
+    pub archive: PathBuf,
+    /// Share of the training files that is held out for validation.
+    #[serde(default = "default::fifth")]
+    pub validation_fraction: f64,
+    /// Per channel, what is subtracted from pixels of 0 to 1.
+    #[serde(default = "default::cifar10_mean")]
+    pub mean: Vec<f64>,
+    /// Per channel, what the difference is divided by.
+    #[serde(default = "default::cifar10_deviation")]
+    pub deviation: Vec<f64>,
+    /// Whether rows and columns are put into bit-reversed order, so that neighbours are far apart; their
+    /// numbers must be powers of two. Random changes of training images happen before.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub permuted: bool,
+    /// Seed of the split (numpy's legacy generator).
+    #[serde(default)]
+    pub split_seed: u32,
+}
+
+/// Handwritten digits (MNIST) in the published IDX files, gzipped or not: at the root of a folder, in one
+/// of its folders, or in `MNIST/raw`. An image is one series of pixels, row after row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mnist {
+    /// Folder with the files.
+    pub raw: PathBuf,
+    /// Name of the file with training images in `raw`, with or without `.gz`.
+    #[serde(default = "default::mnist_train")]
+    pub train_file: PathBuf,
+    /// Name of the file with training labels.
+    #[serde(default = "default::mnist_train_label")]
+    pub train_label_file: PathBuf,
+    /// Name of the file with test images.
+    #[serde(default = "default::mnist_test")]
+    pub test_file: PathBuf,
+    /// Name of the file with test labels.
+    #[serde(default = "default::mnist_test_label")]
+    pub test_label_file: PathBuf,
+    /// Share of the training images that is held out for validation.
+    #[serde(default = "default::sixth")]
+    pub validation_fraction: f64,
+    /// What is subtracted from pixels of 0 to 1.
+    #[serde(default = "default::mnist_mean")]
+    pub mean: f64,
+    /// What the difference is divided by.
+    #[serde(default = "default::mnist_deviation")]
+    pub deviation: f64,
+    /// Whether the pixels of all images are put into one random order.
+    #[serde(default)]
+    pub permuted: bool,
+    /// Seed of that order (numpy's legacy generator).
+    #[serde(default = "default::mnist_permutation")]
+    pub permutation_seed: u32,
     /// Seed of the split (numpy's legacy generator).
     #[serde(default)]
     pub split_seed: u32,
@@ -130,6 +201,11 @@ impl Default for Projection {
     }
 }
 
+/// Keys of later versions are left out where they change nothing: datasets keep their fingerprints.
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 mod default {
     use super::PathBuf;
 
@@ -181,5 +257,39 @@ mod default {
     }
     pub(super) fn fifth() -> f64 {
         0.2
+    }
+    pub(super) fn cifar10_archive() -> PathBuf {
+        "cifar-10-python.tar.gz".into()
+    }
+    pub(super) fn cifar10_mean() -> Vec<f64> {
+        vec![0.4914, 0.4822, 0.4465]
+    }
+    pub(super) fn cifar10_deviation() -> Vec<f64> {
+        vec![0.2023, 0.1994, 0.2010]
+    }
+    pub(super) fn mnist_train() -> PathBuf {
+        "train-images-idx3-ubyte".into()
+    }
+    pub(super) fn mnist_train_label() -> PathBuf {
+        "train-labels-idx1-ubyte".into()
+    }
+    pub(super) fn mnist_test() -> PathBuf {
+        "t10k-images-idx3-ubyte".into()
+    }
+    pub(super) fn mnist_test_label() -> PathBuf {
+        "t10k-labels-idx1-ubyte".into()
+    }
+    // As many as there are test images: 10 000 of 60 000.
+    pub(super) fn sixth() -> f64 {
+        1.0 / 6.0
+    }
+    pub(super) fn mnist_mean() -> f64 {
+        0.1307
+    }
+    pub(super) fn mnist_deviation() -> f64 {
+        0.3081
+    }
+    pub(super) fn mnist_permutation() -> u32 {
+        1111
     }
 }

@@ -19,6 +19,11 @@ const MOST_AXES: u32 = 32;
 pub(super) struct Class(u8);
 
 impl Class {
+    /// Cells, each of which holds an array.
+    pub(super) fn is_cell(self) -> bool {
+        self.0 == 1
+    }
+
     /// Double, single, and the eight integer classes.
     pub(super) fn is_numeric(self) -> bool {
         (6..=15).contains(&self.0)
@@ -138,6 +143,8 @@ pub(super) struct Stream<'r> {
     /// Whether the element is a matrix.
     matrix: bool,
     next_offset: u64,
+    /// Bytes read so far, after decompression.
+    position: u64,
 }
 
 fn invalid(problem: impl Into<String>) -> io::Error {
@@ -173,13 +180,15 @@ impl<'r> Stream<'r> {
                 matrix: false,
                 // Compressed elements are not padded.
                 next_offset: end,
+                position: 0,
             };
             stream.matrix = stream.word()? == MATRIX;
             stream.word()?;
             stream
         } else {
             let next_offset = end.next_multiple_of(8);
-            Stream { source: Source::Plain(source), big_endian, matrix: code == MATRIX, next_offset }
+            let matrix = code == MATRIX;
+            Stream { source: Source::Plain(source), big_endian, matrix, next_offset, position: 0 }
         };
         Ok(stream)
     }
@@ -189,11 +198,49 @@ impl<'r> Stream<'r> {
         self.next_offset
     }
 
+    /// Bytes read so far, after decompression.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
     /// Flags, dimensions and name; `None` if the element is no matrix.
     pub(super) fn matrix_header(&mut self) -> io::Result<Option<Header>> {
-        if !self.matrix {
+        if self.matrix { self.header().map(Some) } else { Ok(None) }
+    }
+
+    /// Begins the next cell of a cell array: its header and where it ends, `None` for an empty cell
+    /// without any. At most `most` bytes may belong to it.
+    pub(super) fn cell(&mut self, most: u64) -> io::Result<Option<(Header, u64)>> {
+        let (code, length, small) = self.tag()?;
+        if code != MATRIX || small {
+            return Err(invalid(format!("an element of type {code} where a cell is expected")));
+        }
+        if u64::from(length) > most {
+            return Err(invalid(format!("a cell of {length} bytes, from a file that may unpack to {most}")));
+        }
+        if length == 0 {
             return Ok(None);
         }
+        let end = self.position + u64::from(length);
+        let header = self.header()?;
+        Ok(Some((header, end)))
+    }
+
+    /// Skips what is left before `end`, such as padding.
+    pub(super) fn skip_to(&mut self, end: u64) -> io::Result<()> {
+        let mut left = end
+            .checked_sub(self.position)
+            .ok_or_else(|| invalid("a cell with more content than it announces"))?;
+        let mut buffer = [0; 512];
+        while left > 0 {
+            let length = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+            self.read_exact(buffer.get_mut(..length).unwrap_or_default())?;
+            left -= length as u64;
+        }
+        Ok(())
+    }
+
+    fn header(&mut self) -> io::Result<Header> {
         let flags = self.sub_element(8)?;
         let flags = flags.first_chunk::<4>().ok_or_else(|| invalid("a matrix without flags"))?;
         let flags = if self.big_endian { u32::from_be_bytes(*flags) } else { u32::from_le_bytes(*flags) };
@@ -206,7 +253,7 @@ impl<'r> Stream<'r> {
         let dimensions = lengths.iter().map(|&length| length as usize).collect();
         let name = String::from_utf8_lossy(&self.sub_element(LONGEST_NAME)?).into_owned();
         let class = Class((flags & 0xff) as u8);
-        Ok(Some(Header { name, dimensions, class, complex: flags & 0x0800 != 0 }))
+        Ok(Header { name, dimensions, class, complex: flags & 0x0800 != 0 })
     }
 
     /// The tag of the real part, which must hold `total` numbers; the numbers follow.
@@ -224,6 +271,7 @@ impl<'r> Stream<'r> {
 
     /// Fills `buffer`.
     pub(super) fn read_exact(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        self.position += buffer.len() as u64;
         match &mut self.source {
             Source::Plain(source) => source.read_exact(buffer),
             Source::Compressed(source) => source.read_exact(buffer),

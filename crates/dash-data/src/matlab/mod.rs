@@ -1,5 +1,5 @@
-//! A streaming reader of MATLAB files of level 5 and of version 7.3: numeric arrays, compressed or not, of
-//! either byte order.
+//! A streaming reader of MATLAB files of level 5 and of version 7.3: numeric arrays, and in level 5 cell
+//! arrays of them, compressed or not, of either byte order.
 //!
 //! An array is delivered in pieces of bounded size in the order of the file, which is column-major:
 //! the first index varies fastest. So a part of an array that is larger than memory can be taken.
@@ -8,7 +8,7 @@
 
 mod element;
 
-use crate::{Error, hdf5};
+use crate::{Error, hdf5, npy::most_bytes};
 pub(crate) use element::Storage;
 use element::{Header, Stream};
 use std::{
@@ -37,8 +37,10 @@ pub struct Variable {
     pub name: String,
     /// Positions per axis; the first varies fastest in the file.
     pub dimensions: Vec<usize>,
-    /// Whether it is a real numeric array, the only kind that is read.
+    /// Whether it is a real numeric array.
     numeric: bool,
+    /// Whether it is a cell array that can be read.
+    cells: bool,
     /// What it is if it is something else.
     class: String,
     /// Where its element begins in the file.
@@ -53,6 +55,17 @@ pub struct Piece<'a> {
     /// First index of the first value.
     pub first: usize,
     /// The values, of ascending first index.
+    pub values: &'a [f64],
+}
+
+/// A cell of a cell array: a real numeric array.
+#[derive(Clone, Copy, Debug)]
+pub struct Cell<'a> {
+    /// Its number; the first index of the cell array varies fastest.
+    pub index: usize,
+    /// Positions per axis; the first varies fastest.
+    pub dimensions: &'a [usize],
+    /// All its values.
     pub values: &'a [f64],
 }
 
@@ -79,8 +92,8 @@ impl MatFile {
             let (header, next) = mat.header(&mut reader, offset, bytes)?;
             if let Some(Header { name, dimensions, class, complex }) = header {
                 let numeric = class.is_numeric() && !complex;
-                let class = class.to_string();
-                mat.variables.push(Variable { name, dimensions, numeric, class, offset });
+                let (cells, class) = (class.is_cell(), class.to_string());
+                mat.variables.push(Variable { name, dimensions, numeric, cells, class, offset });
             }
             offset = next;
         }
@@ -92,13 +105,30 @@ impl MatFile {
         &self.variables
     }
 
-    /// The numeric array called `name`.
-    pub fn numeric(&self, name: &str) -> Result<&Variable, Error> {
-        let Some(variable) = self.variables.iter().find(|v| v.name == name) else {
+    fn variable(&self, name: &str) -> Result<&Variable, Error> {
+        self.variables.iter().find(|v| v.name == name).ok_or_else(|| {
             let names: Vec<String> = self.variables.iter().map(|v| format!("`{}`", v.name)).collect();
             let found = if names.is_empty() { "no fields".to_owned() } else { names.join(", ") };
-            return Err(Error::MissingField { path: self.path.clone(), field: name.to_owned(), found });
+            Error::MissingField { path: self.path.clone(), field: name.to_owned(), found }
+        })
+    }
+
+    /// The cell array called `name`.
+    pub fn cells(&self, name: &str) -> Result<&Variable, Error> {
+        let variable = self.variable(name)?;
+        if variable.cells {
+            return Ok(variable);
+        }
+        let found = match variable.numeric {
+            true => "a numeric array".to_owned(),
+            false => variable.class.clone(),
         };
+        Err(Error::field(&self.path, name, format!("is {found}; a cell array is expected")))
+    }
+
+    /// The numeric array called `name`.
+    pub fn numeric(&self, name: &str) -> Result<&Variable, Error> {
+        let variable = self.variable(name)?;
         if variable.numeric {
             Ok(variable)
         } else {
@@ -144,6 +174,58 @@ impl MatFile {
             storage.decode(&raw, self.big_endian, &mut values);
             visit(Piece { column, first, values: &values })?;
             done += length;
+        }
+        stream.finish().map_err(problem)
+    }
+
+    /// Hands the cells of a cell array to `visit`, one in memory at a time. What all of them unpack to is
+    /// limited as for other packed files.
+    pub fn visit_cells(
+        &self,
+        variable: &Variable,
+        mut visit: impl FnMut(Cell<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let file = File::open(&self.path).map_err(Error::io(&self.path))?;
+        let bytes = file.metadata().map_err(Error::io(&self.path))?.len();
+        let most = most_bytes(bytes);
+        let mut reader = BufReader::with_capacity(1 << 17, file);
+        let mut stream = self.stream(&mut reader, variable.offset, bytes)?;
+        let problem = |e: std::io::Error| self.damaged(format!("variable `{}`: {e}", variable.name));
+        let header = stream.matrix_header().map_err(problem)?;
+        if header.is_none_or(|header| header.dimensions != variable.dimensions) {
+            return Err(self.damaged("the file changed while it was read"));
+        }
+        let total = variable.dimensions.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
+        let total = total.ok_or_else(|| self.damaged("a cell array with impossibly many cells"))?;
+        let (mut raw, mut values) = (vec![], vec![]);
+        for index in 0..total {
+            let place =
+                |e: std::io::Error| self.damaged(format!("variable `{}[{index}]`: {e}", variable.name));
+            // A cell takes eight bytes even if it is empty, so that this ends with the file.
+            let left = most.saturating_sub(stream.position());
+            let Some((header, end)) = stream.cell(left).map_err(place)? else {
+                visit(Cell { index, dimensions: &[0, 0], values: &[] })?;
+                continue;
+            };
+            if !header.class.is_numeric() || header.complex {
+                let problem = format!("is {}; a real numeric array is expected", header.class);
+                return Err(Error::field(&self.path, format!("{}[{index}]", variable.name), problem));
+            }
+            let numbers = header.dimensions.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
+            let numbers = numbers.ok_or_else(|| place(std::io::Error::other("impossibly many elements")))?;
+            let storage = stream.data_header(numbers).map_err(place)?;
+            // Compared with what there can be before memory is asked for.
+            let length = (numbers as u64).saturating_mul(storage.size() as u64);
+            let decoded = (numbers as u64).saturating_mul(size_of::<f64>() as u64);
+            if length > end.saturating_sub(stream.position()) || decoded > most {
+                let problem = format!("{numbers} numbers do not fit into a cell of this file");
+                return Err(place(std::io::Error::other(problem)));
+            }
+            raw.resize(numbers * storage.size(), 0);
+            stream.read_exact(&mut raw).map_err(place)?;
+            storage.decode(&raw, self.big_endian, &mut values);
+            visit(Cell { index, dimensions: &header.dimensions, values: &values })?;
+            stream.skip_to(end).map_err(place)?;
         }
         stream.finish().map_err(problem)
     }
@@ -205,7 +287,8 @@ impl Variable {
     fn from_hdf5(listed: hdf5::Listed) -> Variable {
         let hdf5::Listed { name, shape, other } = listed;
         let dimensions = shape.into_iter().rev().collect();
-        Variable { name, dimensions, numeric: other.is_none(), class: other.unwrap_or_default(), offset: 0 }
+        let numeric = other.is_none();
+        Variable { name, dimensions, numeric, cells: false, class: other.unwrap_or_default(), offset: 0 }
     }
 }
 

@@ -125,6 +125,110 @@ fn every_number_format() {
     }
 }
 
+/// A cell array of the given cells, each a matrix element without a name.
+fn cell_array(order: bool, name: &str, dimensions: &[u32], cells: &[Vec<u8>]) -> Vec<u8> {
+    let mut whole = matrix(order, name, 1, dimensions, 2, &[]);
+    // Without the empty tag of numbers, which a cell array does not have.
+    whole.truncate(whole.len() - 8);
+    whole.extend(cells.concat());
+    let length = words(order, &[whole.len() as u32 - 8]);
+    whole[4..8].copy_from_slice(&length);
+    whole
+}
+
+/// Index, dimensions and values of a cell.
+type Found = (usize, Vec<usize>, Vec<f64>);
+
+fn cells(mat: &MatFile, name: &str) -> Result<Vec<Found>, Error> {
+    let mut all = vec![];
+    mat.visit_cells(mat.cells(name)?, |cell| {
+        all.push((cell.index, cell.dimensions.to_vec(), cell.values.to_vec()));
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+#[test]
+fn cells_hold_arrays_of_their_own_shapes() {
+    for order in [false, true] {
+        let bytes = |values: &[u8], dimensions: &[u32]| matrix(order, "", 9, dimensions, 2, values);
+        let empty = words(order, &[14, 0]);
+        // The second is in the small form: four bytes in the tag.
+        let mut small = bytes(&[], &[2, 2]);
+        small.truncate(small.len() - 8);
+        small.extend(words(order, &[4 << 16 | 2]));
+        small.extend([5, 6, 7, 8]);
+        let length = words(order, &[small.len() as u32 - 8]);
+        small[4..8].copy_from_slice(&length);
+        let doubles = matrix(order, "", 6, &[1, 2], 9, &doubles(order, [0.5, -1.0]));
+        let parts = [bytes(&[1, 0, 1], &[3, 1]), small, empty, doubles];
+        let element = cell_array(order, "traindata", &[1, 4], &parts);
+        let last = matrix(order, "x", 6, &[1, 1], 9, &self::doubles(order, [2.0]));
+        let plain = [file_header(order), element.clone(), last.clone()].concat();
+        let zipped = [file_header(order), compressed(order, &element), compressed(order, &last)].concat();
+        for bytes in [plain, zipped] {
+            let (_file, mat) = open(&bytes);
+            let mat = mat.unwrap();
+            let expected = [
+                (0, vec![3, 1], vec![1.0, 0.0, 1.0]),
+                (1, vec![2, 2], vec![5.0, 6.0, 7.0, 8.0]),
+                (2, vec![0, 0], vec![]),
+                (3, vec![1, 2], vec![0.5, -1.0]),
+            ];
+            assert_eq!(cells(&mat, "traindata").unwrap(), expected);
+            assert_eq!(values(&mat, "x").unwrap(), [2.0]);
+            let message = mat.numeric("traindata").unwrap_err().to_string();
+            assert!(message.contains("field `traindata`: is a cell array"), "{message}");
+            let message = mat.cells("x").unwrap_err().to_string();
+            assert!(message.contains("field `x`: is a numeric array; a cell array is expected"), "{message}");
+            assert!(mat.cells("y").unwrap_err().to_string().contains("no field `y`"));
+        }
+    }
+}
+
+#[test]
+fn damaged_cells_are_errors() {
+    let cell = matrix(false, "", 9, &[40, 2], 2, &[1; 80]);
+    let element = cell_array(false, "c", &[3, 1], &[cell.clone(), cell.clone(), cell.clone()]);
+    for element in [element.clone(), compressed(false, &element)] {
+        let whole = [file_header(false), element].concat();
+        for length in 129..whole.len() {
+            let (_file, mat) = open(&whole[..length]);
+            let read = mat.and_then(|mat| cells(&mat, "c"));
+            assert!(matches!(read, Err(Error::Matlab { .. })), "{length} of {} bytes", whole.len());
+        }
+    }
+    let refusal = |cell: Vec<u8>, words: &str| {
+        let bytes = [file_header(false), cell_array(false, "c", &[1, 1], &[cell])].concat();
+        let (_file, mat) = open(&bytes);
+        let message = cells(&mat.unwrap(), "c").unwrap_err().to_string();
+        assert!(message.contains(words), "{message}");
+    };
+    refusal(matrix(false, "", 4, &[1, 1], 4, &[65, 0]), "field `c[0]`: is text; a real numeric array");
+    refusal(matrix(false, "", 9 | 0x0800, &[1, 1], 2, &[1]), "field `c[0]`: is a complex array");
+    refusal(matrix(false, "", 9, &[1 << 30, 1 << 30, 1 << 30], 2, &[1]), "impossibly many");
+    refusal(matrix(false, "", 9, &[3, 1], 2, &[1]), "3 numbers are announced, 1 bytes follow");
+    let mut long = cell.clone();
+    long[4..8].copy_from_slice(&words(false, &[u32::MAX]));
+    refusal(long, "a cell of 4294967295 bytes, from a file that may unpack to");
+    let mut short = cell.clone();
+    short[4..8].copy_from_slice(&words(false, &[60]));
+    refusal(short, "80 numbers do not fit");
+    let mut other = cell;
+    other[0] = 15;
+    refusal(other, "an element of type 15 where a cell is expected");
+    // More cells than there are.
+    let bytes =
+        [file_header(false), cell_array(false, "c", &[1 << 30, 2], &[words(false, &[14, 0])])].concat();
+    let (_file, mat) = open(&bytes);
+    assert!(cells(&mat.unwrap(), "c").unwrap_err().to_string().contains("c[1]`: the data ends early"));
+    // A small file that unpacks to a hundred million numbers.
+    let bomb =
+        cell_array(false, "c", &[1, 1], &[matrix(false, "", 9, &[60 << 20, 1], 2, &vec![0; 60 << 20])]);
+    let (_file, mat) = open(&[file_header(false), compressed(false, &bomb)].concat());
+    assert!(cells(&mat.unwrap(), "c").unwrap_err().to_string().contains("do not fit"));
+}
+
 #[test]
 fn long_columns_come_in_pieces() {
     let rows = PIECE + 5;

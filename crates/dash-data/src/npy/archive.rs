@@ -94,6 +94,14 @@ impl Archive {
     /// # Errors
     /// If there is no such array, it is damaged, or does not hold numbers.
     pub fn array(&self, name: &str) -> Result<Array, Error> {
+        self.numbers_or_text(name)?.numeric()
+    }
+
+    /// Opens an array of numbers or of text ([`Array::texts`]), as [`Archive::array`] does.
+    ///
+    /// # Errors
+    /// If there is no such array, it is damaged, or holds objects.
+    pub fn numbers_or_text(&self, name: &str) -> Result<Array, Error> {
         let (member, at) = self.find(name)?;
         let header = {
             let mut reader = self.reader(member).map_err(|e| at.io(e))?;

@@ -108,7 +108,7 @@ impl Array {
         let header = Header::read(&mut reader).map_err(|e| at.header(e))?;
         let found = length.saturating_sub(header.start as u64);
         let source = Source::File { file: reader.into_inner(), start: header.start as u64 };
-        Array::new(at, header, source, found)
+        Array::new(at, header, source, found)?.numeric()
     }
 
     /// Reads a `.npy` file from memory; `path` names it in messages.
@@ -120,16 +120,13 @@ impl Array {
         let header = Header::read(&mut bytes.as_ref()).map_err(|e| at.header(e))?;
         let elements = bytes.slice(header.start.min(bytes.len())..);
         let found = elements.len() as u64;
-        Array::new(at, header, Source::Memory(elements), found)
+        Array::new(at, header, Source::Memory(elements), found)?.numeric()
     }
 
-    /// `found` is the number of bytes after the header.
+    /// An array of numbers or of text; `found` is the number of bytes after the header.
     fn new(at: Location, header: Header, source: Source, found: u64) -> Result<Array, Error> {
         if header.dtype.kind() == DTypeKind::Object {
             return Err(at.damaged("holds Python objects; numbers are expected"));
-        }
-        if !header.dtype.is_numeric() {
-            return Err(at.damaged(format!("holds elements of type {}; numbers are expected", header.dtype)));
         }
         if found != header.bytes {
             return Err(at.damaged(format!(
@@ -138,6 +135,11 @@ impl Array {
             )));
         }
         Ok(Array { at, header, source })
+    }
+
+    /// The array, if it holds numbers.
+    fn numeric(self) -> Result<Array, Error> {
+        if self.header.dtype.is_numeric() { Ok(self) } else { Err(self.no_numbers()) }
     }
 
     /// Positions per axis.
@@ -167,7 +169,8 @@ impl Array {
 
     /// How many rows to read at a time, so that memory stays bounded: at least one.
     pub fn block_rows(&self) -> usize {
-        (BLOCK_BYTES / self.row_len().saturating_mul(4).max(1)).max(1)
+        let element = self.header.dtype.size().max(size_of::<f32>());
+        (BLOCK_BYTES / self.row_len().saturating_mul(element).max(1)).max(1)
     }
 
     /// The rows `first..first + count` in single precision, last index fastest.
@@ -198,6 +201,22 @@ impl Array {
         values.map_err(|at| {
             let row = first + at / self.row_len().max(1);
             self.at.damaged(format!("row {row} holds something else than an integer"))
+        })
+    }
+
+    /// The rows `first..first + count` of an array of text, without the padding of its elements.
+    ///
+    /// # Errors
+    /// If there are no such rows, they cannot be read, or one of them holds something else.
+    pub fn texts(&mut self, first: usize, count: usize) -> Result<Vec<String>, Error> {
+        let bytes = self.bytes(first, count)?;
+        let dtype = self.header.dtype;
+        let texts = dtype
+            .decode_texts(&bytes)
+            .ok_or_else(|| self.at.damaged(format!("holds elements of type {dtype}; text is expected")))?;
+        texts.map_err(|at| {
+            let row = first + at / self.row_len().max(1);
+            self.at.damaged(format!("row {row} holds bytes that are no text"))
         })
     }
 

@@ -24,7 +24,7 @@ impl Table for NpzTable {
     }
 
     fn rows(&mut self, name: &str) -> Result<usize, Error> {
-        let array = self.archive.array(name)?;
+        let array = self.archive.numbers_or_text(name)?;
         match array.shape() {
             [] | [0, ..] => Err(Error::field(&self.path, name, "has no rows")),
             [rows, ..] => Ok(*rows),
@@ -38,16 +38,21 @@ impl Table for NpzTable {
     }
 
     fn values(&mut self, name: &str, values: &mut Values) -> Result<Vec<u32>, Error> {
-        let mut array = self.archive.array(name)?;
+        let mut array = self.archive.numbers_or_text(name)?;
         if array.row_len() != 1 {
-            let problem = format!("has shape {:?}; one number per sample is expected", array.shape());
+            let problem = format!("has shape {:?}; one value per sample is expected", array.shape());
             return Err(Error::field(&self.path, name, problem));
         }
         let (rows, block) = (array.len(), array.block_rows());
         let mut numbers = vec![];
         for first in (0..rows).step_by(block) {
-            for value in array.ints(first, block.min(rows - first))? {
-                numbers.push(values.number(&self.path, name, Value::Integer(value))?);
+            let count = block.min(rows - first);
+            let found: Vec<Value> = match array.dtype().is_text() {
+                true => array.texts(first, count)?.into_iter().map(Value::Text).collect(),
+                false => array.ints(first, count)?.into_iter().map(Value::Integer).collect(),
+            };
+            for value in found {
+                numbers.push(values.number(&self.path, name, value)?);
             }
         }
         Ok(numbers)

@@ -83,6 +83,11 @@ impl DType {
         matches!(self.kind, DTypeKind::Bool | DTypeKind::Int | DTypeKind::UInt | DTypeKind::Float)
     }
 
+    /// Whether the elements are unsigned bytes.
+    pub fn is_byte(self) -> bool {
+        (self.kind, self.size) == (DTypeKind::UInt, 1)
+    }
+
     /// The bits of one element as an unsigned number.
     fn bits(self, bytes: &[u8]) -> Option<u64> {
         let mut word = [0u8; 8];
@@ -152,6 +157,39 @@ impl DType {
         };
         let elements = bytes.chunks_exact(self.size).enumerate();
         Some(elements.map(|(at, element)| integer(element).ok_or(at)).collect())
+    }
+}
+
+impl DType {
+    /// Whether the elements are text, in UCS-4 or in bytes.
+    pub fn is_text(self) -> bool {
+        matches!(self.kind, DTypeKind::Unicode | DTypeKind::Bytes)
+    }
+
+    /// Elements that lie back to back as texts without their padding: `Err` names the first one that is
+    /// none, `None` means that the elements are of another kind.
+    pub(crate) fn decode_texts(self, bytes: &[u8]) -> Option<Result<Vec<String>, usize>> {
+        let text = |element: &[u8]| match self.kind {
+            DTypeKind::Unicode => self.unicode(element),
+            _ => {
+                let end = element.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+                std::str::from_utf8(element.get(..end)?).ok().map(str::to_owned)
+            }
+        };
+        let elements = bytes.chunks_exact(self.size).enumerate();
+        self.is_text().then(|| elements.map(|(at, element)| text(element).ok_or(at)).collect())
+    }
+
+    fn unicode(self, element: &[u8]) -> Option<String> {
+        let (words, _) = element.as_chunks::<4>();
+        let text: Option<String> = words
+            .iter()
+            .map(|&word| {
+                let code = if self.big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) };
+                char::from_u32(code)
+            })
+            .collect();
+        text.map(|text| text.trim_end_matches('\0').to_owned())
     }
 }
 
@@ -297,30 +335,7 @@ impl Array {
     /// The elements of an array of one axis as texts; `None` if they are not text.
     pub fn to_texts(&self) -> Option<Vec<String>> {
         let ArrayData::Raw(bytes) = &self.data else { return None };
-        let elements = bytes.chunks_exact(self.dtype.size);
-        match self.dtype.kind {
-            DTypeKind::Unicode => elements.map(|element| self.unicode(element)).collect(),
-            DTypeKind::Bytes => elements
-                .map(|element| {
-                    let end = element.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
-                    std::str::from_utf8(element.get(..end)?).ok().map(str::to_owned)
-                })
-                .collect(),
-            _ => None,
-        }
-    }
-
-    fn unicode(&self, element: &[u8]) -> Option<String> {
-        let (words, _) = element.as_chunks::<4>();
-        let text: Option<String> = words
-            .iter()
-            .map(|&word| {
-                let code =
-                    if self.dtype.big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) };
-                char::from_u32(code)
-            })
-            .collect();
-        text.map(|text| text.trim_end_matches('\0').to_owned())
+        self.dtype.decode_texts(bytes)?.ok()
     }
 
     /// Reorders from "first index fastest" to "last index fastest".

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     Error,
-    cifar::{self, CHANNELS},
+    cifar::{CHANNELS, HUNDRED},
     pickle::Array,
     points::{
         End, Labels, Part, Samples, check_finite, held_out, layout, warn_of_missing_classes, write_splits,
@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 
 pub(super) fn sources(config: &Spherical, project: &Projection) -> Result<Vec<PathBuf>, Error> {
-    cifar::files(&config.raw, &project.archive, "dataset.project.archive")
+    HUNDRED.sources(&config.raw, &project.archive, "dataset.project.archive")
 }
 
 /// Whether the raw folder holds CIFAR-100.
@@ -40,14 +40,13 @@ pub(super) fn ingest(
 ) -> Result<Card, Error> {
     check(project)?;
     let files = sources(config, project)?;
-    let (paths, pickles) = cifar::open(&files)?;
-    let [train_path, test_path, meta_path] = &paths;
-    let [train, test, meta] = &pickles;
-    let (train_array, train_side, train_labels) = cifar::images(train_path, train)?;
-    let (test_array, test_side, test_labels) = cifar::images(test_path, test)?;
-    let names = cifar::names(meta_path, meta)?;
-    cifar::check_labels(&train_labels, &names)?;
-    cifar::check_labels(&test_labels, &names)?;
+    let pickles = HUNDRED.open(&files)?;
+    let [(train_path, train), (test_path, test), (meta_path, meta)] = pickles.as_slice() else {
+        return Err(Error::Row { row: 2, rows: pickles.len() });
+    };
+    let names = HUNDRED.names(meta_path, meta)?;
+    let (train_array, train_side, train_labels) = HUNDRED.images(train_path, train, &names)?;
+    let (test_array, test_side, test_labels) = HUNDRED.images(test_path, test, &names)?;
     // One sequence of rotations for both files, in their order: what an image becomes depends on nothing
     // but its number.
     let [train_chunks, test_chunks] =

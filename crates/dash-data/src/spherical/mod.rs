@@ -67,6 +67,9 @@ pub(crate) fn ingest(
         held_out(train_labels.values.len(), config.validation_fraction, config.split_seed, End::Last)?;
     let shape = train.shape().to_vec();
     let mut ingest = Ingest::new(staging, protocol, layout(shape, classes.names(), vec!["sample"]));
+    if train.array.dtype().is_byte() && test.array.dtype().is_byte() {
+        ingest.store_bytes(None);
+    }
     let part =
         |samples, labels: &Labels, held_out| Part { samples, classes: classes.indices(labels), held_out };
     write_splits(

@@ -322,7 +322,11 @@ fn cifar_is_read_unpacked_and_packed_and_normalised() {
             ((f64::from(2 + 20 * k as u8) / 255.0 - mean) / deviation) as f32
         })
         .collect();
-    assert_eq!(validation[0].0, expected);
+    for (value, expected) in validation[0].0.iter().zip(expected) {
+        assert!((value - expected).abs() < 1e-6);
+    }
+    // Bytes stay bytes on disk.
+    assert_eq!(card.input.element, dash_core::card::ElementType::U8);
 
     let packed = Place::new();
     let files = cifar_files().map(|(name, bytes)| (format!("cifar-100-python/{name}"), bytes));
@@ -396,6 +400,226 @@ fn bad_cifar_files_are_refused() {
     assert!(place.refusal(&wanted).contains("cifar/meta: there is no such file"));
 }
 
+#[test]
+fn cifar_of_other_numbers_is_stored_as_networks_see_it() {
+    let wanted = json!({"mean": [0.5, 0.25, 0.0], "deviation": [0.5, 0.5, 2.0]});
+    let (bytes, singles) = (Place::new(), Place::new());
+    for (name, file) in cifar_files() {
+        bytes.put(name, &file);
+        singles.put(name, &file);
+    }
+    let values: Vec<u8> = (0..36).flat_map(|k| ((k / 12 + 20 * (k % 12)) as f32).to_le_bytes()).collect();
+    let data = array("<f4", &[3, 12], &values);
+    singles.put("test", &pickle(&dict(&[("data", data), ("fine_labels", small(&[2, 1, 0]))])));
+    bytes.ingest(&dataset(&bytes, "cifar100", wanted.clone()), Protocol::Strict).unwrap();
+    let card = singles.ingest(&dataset(&singles, "cifar100", wanted), Protocol::Strict).unwrap();
+    assert_eq!((card.input.element, card.input_scaling), (dash_core::card::ElementType::F32, None));
+    for split in Split::ALL {
+        assert_eq!(rows(&bytes, split), rows(&singles, split));
+    }
+}
+
+/// The files of CIFAR-10: five batches of two images, a test batch of three, and names.
+fn cifar10_files() -> Vec<(String, Vec<u8>)> {
+    let batch = |first: usize, labels: &[u8]| {
+        let samples = labels.len();
+        let bytes: Vec<u8> = (0..samples * 12).map(|k| (first + k / 12 + 20 * (k % 12)) as u8).collect();
+        pickle(&dict(&[("data", array("|u1", &[samples, 12], &bytes)), ("labels", small(labels))]))
+    };
+    let mut files: Vec<(String, Vec<u8>)> = (0..5)
+        .map(|n| (format!("data_batch_{}", n + 1), batch(2 * n, &[2 * n as u8 % 3, (2 * n + 1) as u8 % 3])))
+        .collect();
+    files.push(("test_batch".to_owned(), batch(0, &[2, 1, 0])));
+    let names = ["plane", "bird", "frog"].map(|name| {
+        let mut out = vec![];
+        short(&mut out, name);
+        out
+    });
+    files.push(("batches.meta".to_owned(), pickle(&dict(&[("label_names", list(&names))]))));
+    files
+}
+
+#[test]
+fn cifar10_batches_are_one_training_set() {
+    let wanted = json!({"mean": [0.0, 0.0, 0.0], "deviation": [1.0, 1.0, 1.0]});
+    let unpacked = Place::new();
+    for (name, bytes) in cifar10_files() {
+        unpacked.put(&format!("cifar-10-batches-py/{name}"), &bytes);
+    }
+    let card = unpacked.ingest(&dataset(&unpacked, "cifar10", wanted.clone()), Protocol::Strict).unwrap();
+    assert_eq!((card.recipe.as_str(), card.sources.len()), ("cifar10", 7));
+    let dash_core::card::Target::Class { labels, .. } = &card.target else { panic!() };
+    assert_eq!(labels, &["plane", "bird", "frog"]);
+    // The first two of permutation(10) are 2 and 8: image n begins with n / 255.
+    let image = |n: usize| (n as i64, (n % 3) as i64);
+    let found = |split| {
+        let first = |(input, class): (Vec<f32>, i64)| ((255.0 * input[0]).round() as i64, class);
+        rows(&unpacked, split).into_iter().map(first).collect::<Vec<_>>()
+    };
+    assert_eq!(found(Split::Validation), [2, 8].map(image));
+    assert_eq!(found(Split::Train), [0, 1, 3, 4, 5, 6, 7, 9].map(image));
+
+    let packed = Place::new();
+    let files: Vec<(String, Vec<u8>)> = cifar10_files()
+        .into_iter()
+        .map(|(name, bytes)| (format!("cifar-10-batches-py/{name}"), bytes))
+        .collect();
+    let files: Vec<(&str, Vec<u8>)> =
+        files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    packed.put("cifar-10-python.tar.gz", &gzip(&tar(&files)));
+    let other = packed.ingest(&dataset(&packed, "cifar10", wanted), Protocol::Strict).unwrap();
+    assert_eq!(other.splits, card.splits);
+
+    let refusal = |name: &str, bytes: Vec<u8>| {
+        for (other, whole) in cifar10_files() {
+            unpacked
+                .put(&format!("cifar-10-batches-py/{other}"), if other == name { &bytes } else { &whole });
+        }
+        dash_store::remove(&unpacked.target()).unwrap();
+        unpacked.refusal(&dataset(&unpacked, "cifar10", json!({})))
+    };
+    let one = |length: usize, label: u8| {
+        let data = array("|u1", &[1, length], &vec![0; length]);
+        pickle(&dict(&[("data", data), ("labels", small(&[label]))]))
+    };
+    let message = refusal("data_batch_3", one(27, 0));
+    assert!(message.contains("data_batch_3") && message.contains("images of 9 pixels"), "{message}");
+    let message = refusal("data_batch_5", one(12, 3));
+    assert!(message.contains("data_batch_5: field `labels[0]`: the label 3 has no name"), "{message}");
+    let message = refusal("test_batch", one(27, 0));
+    assert!(message.contains("images of 9 pixels, those of the training file have 4"), "{message}");
+    let message = refusal("batches.meta", pickle(&dict(&[])));
+    assert!(message.contains("no field `label_names`"), "{message}");
+    dash_store::remove(&unpacked.raw().join("cifar-10-batches-py/data_batch_4")).unwrap();
+    let message = unpacked.refusal(&dataset(&unpacked, "cifar10", json!({})));
+    assert!(message.contains("data_batch_4: there is no such file"), "{message}");
+}
+
+#[test]
+fn permuted_images_have_rows_and_columns_in_bit_reversed_order() {
+    let image = |place: &Place, permuted: bool| {
+        let wanted = json!({"permuted": permuted, "mean": [0.0, 0.0, 0.0], "deviation": [1.0, 1.0, 1.0]});
+        let card = place.ingest(&dataset(place, "cifar100", wanted), Protocol::Strict).unwrap();
+        (rows(place, Split::Test)[0].0.iter().map(|v| v * 255.0).collect::<Vec<f32>>(), card)
+    };
+    let place = Place::new();
+    let file = |samples: usize, side: usize| {
+        let length = 3 * side * side;
+        let bytes: Vec<u8> = (0..samples * length).map(|k| (k % length) as u8).collect();
+        let labels: Vec<u8> = (0..samples).map(|n| n as u8 % 3).collect();
+        pickle(&dict(&[("data", array("|u1", &[samples, length], &bytes)), ("fine_labels", small(&labels))]))
+    };
+    place.put("train", &file(10, 4));
+    place.put("test", &file(1, 4));
+    place.put("meta", &meta());
+    let (plain, card) = image(&place, false);
+    assert!(!card.notes.contains_key("row_order"));
+    let (permuted, card) = image(&place, true);
+    assert_eq!(card.notes["row_order"], json!([0, 2, 1, 3]));
+    assert_eq!(card.notes["column_order"], json!([0, 2, 1, 3]));
+    let order = [0usize, 2, 1, 3];
+    let expected: Vec<f32> =
+        (0..48).map(|k| plain[k / 16 * 16 + order[k / 4 % 4] * 4 + order[k % 4]]).collect();
+    assert_eq!(permuted, expected);
+    place.put("train", &file(10, 3));
+    place.put("test", &file(1, 3));
+    let error =
+        place.ingest(&dataset(&place, "cifar100", json!({"permuted": true})), Protocol::Strict).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    assert_eq!(error.to_string(), "`dataset.permuted`: 3 rows and columns are no power of two");
+}
+
+// MNIST
+
+/// An IDX file of bytes.
+fn idx(shape: &[u32], elements: &[u8]) -> Vec<u8> {
+    let mut out = vec![0, 0, 8, shape.len() as u8];
+    shape.iter().for_each(|axis| out.extend(axis.to_be_bytes()));
+    out.extend(elements);
+    out
+}
+
+/// Images of 2 x 3 pixels: pixel k of image n is 10 n + k.
+fn digits(samples: usize) -> Vec<u8> {
+    let pixels: Vec<u8> = (0..samples * 6).map(|k| (k / 6 * 10 + k % 6) as u8).collect();
+    idx(&[samples as u32, 2, 3], &pixels)
+}
+
+fn digit_labels(samples: usize) -> Vec<u8> {
+    idx(&[samples as u32], &(0..samples).map(|n| n as u8 % 3).collect::<Vec<_>>())
+}
+
+#[test]
+fn mnist_is_a_series_of_pixels_from_files_of_all_places() {
+    // numpy.random.RandomState(5).permutation(6) = 5 2 4 1 0 3.
+    for (folder, end, permuted, order) in [
+        ("", "", false, [0, 1, 2, 3, 4, 5]),
+        ("MNIST/raw/", ".gz", true, [5, 2, 4, 1, 0, 3]),
+        ("raw/", ".gz", false, [0, 1, 2, 3, 4, 5]),
+    ] {
+        let place = Place::new();
+        for (part, samples) in [("train", 10), ("t10k", 2)] {
+            let pack = |bytes: Vec<u8>| if end.is_empty() { bytes } else { gzip(&bytes) };
+            place.put(&format!("{folder}{part}-images-idx3-ubyte{end}"), &pack(digits(samples)));
+            place.put(&format!("{folder}{part}-labels-idx1-ubyte{end}"), &pack(digit_labels(samples)));
+        }
+        let wanted = dataset(
+            &place,
+            "mnist",
+            json!({
+                "validation_fraction": 0.2, "mean": 0.5, "deviation": 0.25, "permuted": permuted,
+                "permutation_seed": 5
+            }),
+        );
+        let card = place.ingest(&wanted, Protocol::Strict).unwrap();
+        assert_eq!(card.input.shape, [1, 6]);
+        assert_eq!((&card.notes["image"], card.sources.len()), (&json!([2, 3]), 4));
+        let row = |n: usize| {
+            let value = |k: &usize| ((f64::from((10 * n + k) as u32) / 255.0 - 0.5) / 0.25) as f32;
+            (order.iter().map(value).collect::<Vec<f32>>(), n as i64 % 3)
+        };
+        // The first two of permutation(10) are 2 and 8.
+        for ((found, class), n) in rows(&place, Split::Validation).into_iter().zip([2, 8]) {
+            let (expected, of) = row(n);
+            assert_eq!(class, of);
+            assert!(found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-6));
+        }
+        assert_eq!(rows(&place, Split::Test).len(), 2);
+        assert_eq!(rows(&place, Split::Train).len(), 8);
+    }
+}
+
+#[test]
+fn bad_mnist_files_are_refused() {
+    let place = Place::new();
+    let wanted = dataset(&place, "mnist", json!({}));
+    assert!(place.refusal(&wanted).contains("no such folder"));
+    place.put("notes.txt", b"x");
+    let message = place.refusal(&wanted);
+    assert!(message.contains("train-images-idx3-ubyte: there is no such file"), "{message}");
+    assert!(message.contains("`dataset.train_file` can name another"), "{message}");
+    let refusal = |name: &str, bytes: &[u8]| {
+        for (part, samples) in [("train", 10), ("t10k", 2)] {
+            place.put(&format!("{part}-images-idx3-ubyte"), &digits(samples));
+            place.put(&format!("{part}-labels-idx1-ubyte"), &digit_labels(samples));
+        }
+        place.put(name, bytes);
+        let message = place.refusal(&wanted);
+        assert!(message.contains(name), "{message}");
+        message
+    };
+    let whole = digits(10);
+    assert!(
+        refusal("train-images-idx3-ubyte", &whole[..40]).contains("takes 60 bytes, 24 follow the header")
+    );
+    assert!(refusal("train-images-idx3-ubyte", &digit_labels(10)).contains("an array of 1 axes; 3 are"));
+    assert!(refusal("train-labels-idx1-ubyte", &digit_labels(9)).contains("9 labels for the 10 samples"));
+    assert!(refusal("t10k-labels-idx1-ubyte", b"x").contains("ends early"));
+    let other = idx(&[2, 3, 3], &[0; 18]);
+    let message = refusal("t10k-images-idx3-ubyte", &other);
+    assert!(message.contains("images of [3, 3] pixels, those of the training file have [2, 3]"), "{message}");
+}
+
 // Spherical
 
 fn sphere(samples: usize, labels: &[i64]) -> Vec<u8> {
@@ -416,6 +640,7 @@ fn spherical_images_keep_their_bytes() {
         let wanted = dataset(&place, "spherical", json!({"file": name}));
         let card = place.ingest(&wanted, Protocol::Strict).unwrap();
         assert_eq!((card.input.shape.as_slice(), card.target.outputs()), (&[3, 3, 3][..], 4));
+        assert_eq!((card.input.element, card.input_scaling), (dash_core::card::ElementType::U8, None));
         assert_eq!(Split::ALL.map(|split| card.splits[&split].rows), [8, 2, 2]);
         let expected: Vec<f32> = (27..54).map(|k| k as f32).collect();
         assert_eq!(rows(&place, Split::Test)[1], (expected, 0));

@@ -1,5 +1,7 @@
 //! Metrics of masks.
 
+use crate::ops::mask_loss;
+
 /// Positions of all samples by mask and prediction; ignored ones are left out.
 #[derive(Clone, Debug, Default)]
 pub struct Masks {
@@ -29,9 +31,48 @@ impl Masks {
     }
 }
 
+/// Mean losses of all samples.
+#[derive(Clone, Debug, Default)]
+pub struct Losses {
+    samples: Vec<f64>,
+}
+
+impl Losses {
+    /// Adds `rows` samples of as many positions each; all slices have the same length.
+    pub(super) fn add(&mut self, logits: &[f32], mask: &[u8], ignore: &[u8], rows: usize) {
+        let length = (logits.len() / rows.max(1)).max(1);
+        let samples = logits.chunks(length).zip(mask.chunks(length)).zip(ignore.chunks(length));
+        self.samples.extend(samples.map(|((logits, mask), ignore)| {
+            let positions = logits.iter().zip(mask).zip(ignore);
+            let sum: f64 = positions.map(|((&logit, &mask), &ignore)| mask_loss(logit, mask, ignore)).sum();
+            sum / length as f64
+        }));
+    }
+
+    /// The mean over the samples; NaN if there are none.
+    pub(super) fn mean(&self) -> f64 {
+        // Sorted, so that the sum does not depend on the order of the samples.
+        let mut sorted = self.samples.clone();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted.iter().sum::<f64>() / sorted.len() as f64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn losses_are_means_over_positions_and_samples() {
+        let mut losses = Losses::default();
+        assert!(losses.mean().is_nan());
+        // Two samples of two positions: ln 2 and 0 (ignored), then 100 at most and ln(1 + e^-1).
+        losses.add(&[0.0, 7.0, -1e4, 1.0], &[1, 0, 1, 1], &[0, 1, 0, 0], 2);
+        let expected = (2f64.ln() + 100.0 + (-1f64).exp().ln_1p()) / 4.0;
+        assert!((losses.mean() - expected).abs() < 1e-12);
+        losses.add(&[f32::NAN, 0.0], &[0, 0], &[0, 0], 1);
+        assert!(losses.mean().is_nan());
+    }
 
     #[test]
     fn what_is_in_the_mask_and_not_predicted_is_missed() {

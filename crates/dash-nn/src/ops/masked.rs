@@ -19,6 +19,17 @@ pub(crate) fn masked_binary_cross_entropy(logits: &Tensor, mask: Vec<u8>, ignore
     logits.contiguous()?.apply_op1(MaskedBinaryCrossEntropy { mask, ignore })
 }
 
+/// The loss of one position.
+pub(crate) fn mask_loss(logit: f32, mask: u8, ignore: u8) -> f64 {
+    let loss = match (ignore, mask) {
+        (0, 0) => softplus(f64::from(logit)),
+        (0, _) => softplus(-f64::from(logit)),
+        _ => 0.0,
+    };
+    // Not `min`, which would make a number of NaN.
+    if loss > MOST { MOST } else { loss }
+}
+
 impl MaskedBinaryCrossEntropy {
     fn check(&self, elements: usize) -> Result<()> {
         if elements == 0 || self.mask.len() != elements || self.ignore.len() != elements {
@@ -41,15 +52,7 @@ impl CustomOp1 for MaskedBinaryCrossEntropy {
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let logits = operand(self.name(), x, layout)?;
         self.check(logits.len())?;
-        let term = |((&x, &mask), &ignore): ((&f32, &u8), &u8)| {
-            let loss = match (ignore, mask) {
-                (0, 0) => softplus(f64::from(x)),
-                (0, _) => softplus(-f64::from(x)),
-                _ => 0.0,
-            };
-            // Not `min`, which would make a number of NaN.
-            if loss > MOST { MOST } else { loss }
-        };
+        let term = |((&x, &mask), &ignore): ((&f32, &u8), &u8)| mask_loss(x, mask, ignore);
         // Sums of pieces of a fixed length, so that the total does not depend on the number of threads.
         let sums: Vec<f64> =
             (logits.par_chunks(GRAIN), self.mask.par_chunks(GRAIN), self.ignore.par_chunks(GRAIN))

@@ -17,7 +17,7 @@ pub(crate) use dropout::{Mask, dropout};
 pub(crate) use loss::{
     binary_cross_entropy, cross_entropy, focal, mean_squared_error, relative_l2, relative_l2_errors,
 };
-pub(crate) use masked::masked_binary_cross_entropy;
+pub(crate) use masked::{mask_loss, masked_binary_cross_entropy};
 pub(crate) use pool::mean_over_positions;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};

@@ -1,16 +1,17 @@
 //! Samples of a dataset: lines over one axis, heat maps over two.
 
-use super::{Anchor, COLOURS, Drawing, shorten, stroke};
+use super::{Anchor, COLOURS, Drawing, raster, raster::Raster, shorten, stroke};
 use crate::{
     number,
     samples::{Sample, Tensor},
 };
-use std::io::Write;
 
 const MARGIN: f64 = 14.0;
 const TITLE: f64 = 24.0;
 /// Height of a map or plot.
 const HEIGHT: f64 = 120.0;
+/// Height of a sample with its title and captions.
+const ROW: f64 = TITLE + HEIGHT + CAPTION;
 const MOST_WIDTH: f64 = 360.0;
 const CAPTION: f64 = 34.0;
 const GAP: f64 = 16.0;
@@ -23,28 +24,100 @@ const PIXELS: usize = 256;
 /// Points of a line; longer ones are drawn by their extremes.
 const POINTS: usize = 800;
 
-pub(crate) fn draw(samples: &[Sample]) -> Drawing {
+/// What pictures of samples are made of; lengths are pixels, y grows downwards.
+trait Canvas {
+    /// Text that begins at `at`, of class `t` (ink), `m` or `s` (muted).
+    fn text(&mut self, class: &str, at: (f64, f64), text: &str);
+    /// A line of class `axis` or `grid`.
+    fn line(&mut self, class: &str, a: (f64, f64), b: (f64, f64));
+    /// A polyline for each run of points, in the colour of a series.
+    fn curve(&mut self, series: usize, runs: &[Vec<(f64, f64)>], title: &str);
+    /// Coloured rectangles, all of one size.
+    fn map(&mut self, map: &Map, range: (f64, f64), at: (f64, f64), size: (f64, f64), title: &str);
+}
+
+impl Canvas for Drawing {
+    fn text(&mut self, class: &str, at: (f64, f64), text: &str) {
+        Drawing::text(self, class, Anchor::Start, at, text);
+    }
+
+    fn line(&mut self, class: &str, a: (f64, f64), b: (f64, f64)) {
+        Drawing::line(self, class, a, b);
+    }
+
+    fn curve(&mut self, series: usize, runs: &[Vec<(f64, f64)>], title: &str) {
+        Drawing::curve(self, &stroke(series), "", runs, title);
+    }
+
+    fn map(&mut self, map: &Map, range: (f64, f64), at: (f64, f64), size: (f64, f64), title: &str) {
+        self.image(&png(map, range), at, size, title);
+    }
+}
+
+impl Canvas for Raster {
+    fn text(&mut self, class: &str, at: (f64, f64), text: &str) {
+        Raster::text(self, if class == "t" { "--ink" } else { "--muted" }, at, text);
+    }
+
+    fn line(&mut self, class: &str, a: (f64, f64), b: (f64, f64)) {
+        let colour = if class == "grid" { "--rule" } else { "--muted" };
+        self.stroke(raster::variable(colour), 1.0, a, b);
+    }
+
+    fn curve(&mut self, series: usize, runs: &[Vec<(f64, f64)>], _: &str) {
+        let colour = raster::variable(&format!("--{}", stroke(series)));
+        for run in runs {
+            for pair in run.windows(2) {
+                if let [a, b] = pair {
+                    self.stroke(colour, 1.75, *a, *b);
+                }
+            }
+        }
+    }
+
+    fn map(&mut self, map: &Map, range: (f64, f64), at: (f64, f64), size: (f64, f64), _: &str) {
+        let rows = map.values.len() / map.columns.max(1);
+        self.cells((rows, map.columns), at, size, |row, column| {
+            let value = map.values.get(row * map.columns + column);
+            value.map_or([255; 3], |&value| colour(value, range))
+        });
+    }
+}
+
+/// Width and height of the picture.
+fn size(samples: &[Sample]) -> (f64, f64) {
     let widths = samples.iter().map(|sample| sample.tensors.iter().map(width).sum::<f64>());
     let width = widths.fold(LEAST_WIDTH, f64::max).max(300.0) + 2.0 * MARGIN;
-    let row = TITLE + HEIGHT + CAPTION;
-    let mut drawing = Drawing::new(width, MARGIN + row * samples.len() as f64);
+    (width, MARGIN + ROW * samples.len() as f64)
+}
+
+pub(crate) fn draw(samples: &[Sample]) -> Drawing {
+    let (width, height) = size(samples);
+    let mut drawing = Drawing::new(width, height);
+    paint(samples, width, &mut drawing);
+    drawing
+}
+
+/// The same picture as a PNG file; `None` if it is too large.
+pub(crate) fn draw_png(samples: &[Sample]) -> Option<Vec<u8>> {
+    let (width, height) = size(samples);
+    let mut raster = Raster::new(width, height)?;
+    paint(samples, width, &mut raster);
+    Some(raster.png())
+}
+
+fn paint(samples: &[Sample], width: f64, canvas: &mut dyn Canvas) {
     for (number, sample) in samples.iter().enumerate() {
-        let top = MARGIN + row * number as f64;
-        drawing.text(
-            "t",
-            Anchor::Start,
-            (MARGIN, top + 12.0),
-            &shorten(&sample.title, (width / 7.0) as usize),
-        );
+        let top = MARGIN + ROW * number as f64;
+        canvas.text("t", (MARGIN, top + 12.0), &shorten(&sample.title, (width / 7.0) as usize));
         let mut left = MARGIN;
         for tensor in &sample.tensors {
             for (at, panel) in panels(tensor).iter().enumerate() {
-                panel.draw(&mut drawing, (left + at as f64 * (panel.width() + GAP), top + TITLE));
+                panel.draw(canvas, (left + at as f64 * (panel.width() + GAP), top + TITLE));
             }
             left += self::width(tensor);
         }
     }
-    drawing
 }
 
 /// Room that a tensor takes, with the gaps.
@@ -108,25 +181,25 @@ impl Panel<'_> {
         }
     }
 
-    fn draw(&self, drawing: &mut Drawing, at: (f64, f64)) {
+    fn draw(&self, canvas: &mut dyn Canvas, at: (f64, f64)) {
         let (name, (low, high)) = match self {
             Panel::Lines { name, channels } => {
                 let range = range(channels.iter().flat_map(|values| values.iter().copied()));
-                lines(drawing, channels, at, range);
+                lines(canvas, channels, at, range);
                 (name, range)
             }
             Panel::Map { name, values, columns } => {
                 let range = range(values.iter().copied());
                 let map = shrink(values, *columns);
                 let title = format!("{name}: {} rows of {columns}", values.len() / (*columns).max(1));
-                drawing.image(&png(&map, range), at, (self.inner(), HEIGHT), &title);
+                canvas.map(&map, range, at, (self.inner(), HEIGHT), &title);
                 (name, range)
             }
         };
         let below = at.1 + HEIGHT;
-        drawing.text("m", Anchor::Start, (at.0, below + 12.0), &shorten(name, 40));
+        canvas.text("m", (at.0, below + 12.0), &shorten(name, 40));
         let text = format!("{} to {}", number::value(low, 3), number::value(high, 3));
-        drawing.text("s", Anchor::Start, (at.0, below + 24.0), &text);
+        canvas.text("s", (at.0, below + 24.0), &text);
     }
 }
 
@@ -137,12 +210,12 @@ fn range(values: impl Iterator<Item = f32>) -> (f64, f64) {
     if low > high { (0.0, 0.0) } else { (low, high) }
 }
 
-fn lines(drawing: &mut Drawing, channels: &[&[f32]], at: (f64, f64), (low, high): (f64, f64)) {
+fn lines(canvas: &mut dyn Canvas, channels: &[&[f32]], at: (f64, f64), (low, high): (f64, f64)) {
     let bottom = at.1 + HEIGHT;
-    drawing.line("axis", (at.0, bottom), (at.0 + MOST_WIDTH, bottom));
+    canvas.line("axis", (at.0, bottom), (at.0 + MOST_WIDTH, bottom));
     if low < 0.0 && high > 0.0 {
         let zero = bottom + low / (high - low) * HEIGHT;
-        drawing.line("grid", (at.0, zero), (at.0 + MOST_WIDTH, zero));
+        canvas.line("grid", (at.0, zero), (at.0 + MOST_WIDTH, zero));
     }
     let y = |value: f32| match high > low {
         true => bottom - (f64::from(value) - low) / (high - low) * HEIGHT,
@@ -162,7 +235,7 @@ fn lines(drawing: &mut Drawing, channels: &[&[f32]], at: (f64, f64), (low, high)
                 }
             }
         }
-        drawing.curve(&stroke(number), "", &runs, &format!("channel {number}"));
+        canvas.curve(number, &runs, &format!("channel {number}"));
     }
 }
 
@@ -223,34 +296,9 @@ fn colour(value: f32, (low, high): (f64, f64)) -> [u8; 3] {
 
 /// The map as a PNG file.
 fn png(map: &Map, range: (f64, f64)) -> Vec<u8> {
-    let rows = map.values.len() / map.columns.max(1);
-    let mut pixels = Vec::with_capacity(rows * (1 + 3 * map.columns));
-    for row in map.values.chunks_exact(map.columns.max(1)) {
-        // Every row begins with its filter: none.
-        pixels.push(0);
-        for &value in row {
-            pixels.extend(colour(value, range));
-        }
-    }
-    let mut deflated = flate2::write::ZlibEncoder::new(vec![], flate2::Compression::default());
-    // Writing to memory does not fail.
-    let _ = deflated.write_all(&pixels);
-    let deflated = deflated.finish().unwrap_or_default();
-    let mut file = b"\x89PNG\r\n\x1a\n".to_vec();
-    let mut header = vec![];
-    header.extend((map.columns as u32).to_be_bytes());
-    header.extend((rows as u32).to_be_bytes());
-    // Eight bits per channel, red, green and blue.
-    header.extend([8, 2, 0, 0, 0]);
-    for (name, data) in [(b"IHDR", header), (b"IDAT", deflated), (b"IEND", vec![])] {
-        let chunk = [&name[..], &data].concat();
-        let mut crc = flate2::Crc::new();
-        crc.update(&chunk);
-        file.extend((data.len() as u32).to_be_bytes());
-        file.extend(&chunk);
-        file.extend(crc.sum().to_be_bytes());
-    }
-    file
+    let whole = map.values.chunks_exact(map.columns.max(1)).flatten();
+    let pixels: Vec<u8> = whole.flat_map(|&value| colour(value, range)).collect();
+    raster::png(map.columns, &pixels)
 }
 
 #[cfg(test)]
@@ -292,6 +340,49 @@ mod tests {
         std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(&file[41..41 + length]), &mut pixels)
             .unwrap();
         assert_eq!(pixels, [0, 68, 1, 84, 253, 231, 37, 0, 253, 231, 37, 255, 255, 255]);
+    }
+
+    /// Pixels of a PNG file of this program, three bytes each, and its width.
+    fn pixels(file: &[u8]) -> (usize, Vec<u8>) {
+        let number = |at: usize| u32::from_be_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+        let (width, length) = (number(16), number(33));
+        let mut rows = vec![];
+        std::io::Read::read_to_end(&mut flate2::read::ZlibDecoder::new(&file[41..41 + length]), &mut rows)
+            .unwrap();
+        assert_eq!(rows.len(), number(20) * (1 + 3 * width));
+        (width, rows.chunks(1 + 3 * width).flat_map(|row| row[1..].to_vec()).collect())
+    }
+
+    #[test]
+    fn a_png_shows_the_same_picture() {
+        let tensors = vec![tensor(&[1, 40], |k| k as f32), tensor(&[1, 2, 2], |k| k as f32)];
+        let sample = Sample { title: "row 3".to_owned(), tensors };
+        let file = draw_png(std::slice::from_ref(&sample)).unwrap();
+        assert_eq!(draw_png(&vec![sample.clone(); 1000]), None, "too large");
+        let (width, pixels) = pixels(&file);
+        let (w, h) = size(&[sample]);
+        assert_eq!((width, pixels.len()), ((3.0 * w) as usize, (3.0 * w) as usize * (3.0 * h) as usize * 3));
+        let pixel = |x: f64, y: f64| {
+            let at = ((3.0 * y) as usize * width + (3.0 * x) as usize) * 3;
+            [pixels[at], pixels[at + 1], pixels[at + 2]]
+        };
+        let (top, map) = (MARGIN + TITLE, MARGIN + MOST_WIDTH + GAP);
+        // The ends of the ramp in the corners of the map, the middle of the line, the ground.
+        assert_eq!(pixel(map + 5.0, top + 5.0), [68, 1, 84]);
+        assert_eq!(pixel(map + 115.0, top + 115.0), [253, 231, 37]);
+        assert_eq!(pixel(MARGIN + MOST_WIDTH / 2.0, top + HEIGHT / 2.0), [0, 0x72, 0xb2]);
+        assert_eq!(pixel(1.0, 1.0), [255; 3]);
+        // Something is written where the title is.
+        let mut title = (0..40).flat_map(|x| (0..12).map(move |y| (x, y)));
+        let ink = |(x, y)| pixel(MARGIN + f64::from(x), MARGIN + f64::from(y)) == [0x1f, 0x23, 0x28];
+        assert!(title.any(ink));
+    }
+
+    #[test]
+    fn any_values_have_a_png() {
+        let values = [f32::NAN, f32::MAX, f32::MIN, f32::INFINITY, 0.0, f32::NEG_INFINITY];
+        let tensors = [vec![1, 6], vec![1, 2, 3]].map(|shape| tensor(&shape, |k| values[k]));
+        assert!(draw_png(&[Sample { title: "\u{1F600}…".to_owned(), tensors: tensors.into() }]).is_some());
     }
 
     #[test]
