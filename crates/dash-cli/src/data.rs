@@ -158,7 +158,8 @@ fn describe(path: &Path, card: &Card, summaries: &[SplitSummary]) -> Result<(), 
         Target::Field { tensor } => format!("a field of shape {:?}, float32", tensor.shape),
         Target::Mask { tensor, .. } => format!("a mask of shape {:?}, uint8", tensor.shape),
     };
-    writeln!(out, "input: shape {:?}, float32; target: {target}", card.input.shape)?;
+    let longest = if card.pairs.is_some() { " (the longest)" } else { "" };
+    writeln!(out, "input: shape {:?}{longest}, float32; target: {target}", card.input.shape)?;
     let mut numbers = table(&["split", "rows", "column", "min", "max", "mean", "deviation", "histogram"]);
     for summary in summaries {
         for (at, tensor) in summary.tensors.iter().enumerate() {
@@ -249,9 +250,13 @@ fn figure(folder: &DatasetFolder, split: Split, count: usize) -> Result<Vec<u8>,
     for number in 0..count {
         let row = number * data.len() / count.max(1);
         let batch = data.gather(&[row])?;
+        let side = data.side(row);
         let tensor = |field: &dash_core::card::TensorField, values: Vec<f32>| Tensor {
             name: field.column.clone(),
-            shape: field.shape.clone(),
+            shape: match side {
+                Some(side) => vec![field.shape.first().copied().unwrap_or(1), side, side],
+                None => field.shape.clone(),
+            },
             values,
         };
         let mut tensors = vec![tensor(&card.input, batch.input)];
@@ -317,6 +322,7 @@ fn raw(dataset: &Dataset) -> Option<&Path> {
         Dataset::Ninapro(config) => Some(&config.raw),
         Dataset::Cifar100(config) => Some(&config.raw),
         Dataset::Spherical(config) => Some(&config.raw),
+        Dataset::Psicov(config) => Some(&config.raw),
         Dataset::Npz(config) | Dataset::Parquet(config) => Some(&config.raw),
     }
 }

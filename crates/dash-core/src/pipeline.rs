@@ -5,7 +5,7 @@ mod dense;
 mod own;
 mod points;
 
-pub use dense::Cosmic;
+pub use dense::{Cosmic, Psicov, Window};
 pub use own::{Channels, OwnData, SPLIT_PLACEHOLDER};
 pub use points::{Cifar100, Ninapro, Satellite, Spherical};
 
@@ -119,6 +119,8 @@ pub enum Dataset {
     Cifar100(Cifar100),
     /// CIFAR-100 projected onto the sphere.
     Spherical(Spherical),
+    /// From the sequence profiles of a protein to the distances between its residues.
+    Psicov(Psicov),
     /// Your own data in numpy archives.
     Npz(OwnData),
     /// Your own data in Parquet files.
@@ -137,6 +139,7 @@ impl Dataset {
             Dataset::Ninapro(_) => "ninapro",
             Dataset::Cifar100(_) => "cifar100",
             Dataset::Spherical(_) => "spherical",
+            Dataset::Psicov(_) => "psicov",
             Dataset::Npz(_) => "npz",
             Dataset::Parquet(_) => "parquet",
         }
@@ -264,6 +267,9 @@ pub struct Task {
     /// inputs as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub augment: Vec<Augment>,
+    /// Where samples differ in size: how they are brought to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
 }
 
 /// A random change to an input, drawn anew for each sample and epoch.
@@ -361,6 +367,10 @@ pub enum Metric {
     /// Share of the positions in the masks of all samples that have a probability of at most one half,
     /// ignored positions left out; lower is better.
     FalseNegativeRate,
+    /// Mean over samples of the mean absolute error of predicted distances, at least 0.01 and
+    /// symmetrised, over the pairs of positions that are 24 or more apart in the sequence and at a known
+    /// distance (above 0) of at most 8; samples without such pairs left out; lower is better.
+    Mae8,
 }
 
 impl Metric {
@@ -373,6 +383,7 @@ impl Metric {
             Metric::AveragePrecision => "average-precision",
             Metric::RelativeL2 => "relative-l2",
             Metric::FalseNegativeRate => "false-negative-rate",
+            Metric::Mae8 => "mae8",
         }
     }
 
@@ -381,7 +392,7 @@ impl Metric {
         match self {
             Metric::ZeroOneError | Metric::MacroF1 => TargetKind::Class,
             Metric::Auroc | Metric::AveragePrecision => TargetKind::Labels,
-            Metric::RelativeL2 => TargetKind::Field,
+            Metric::RelativeL2 | Metric::Mae8 => TargetKind::Field,
             Metric::FalseNegativeRate => TargetKind::Mask,
         }
     }

@@ -4,6 +4,7 @@ use crate::{
     Error,
     batch::{Block, BlockTarget, SplitData, TargetShape},
     map,
+    pairs::{self, PairRows},
     table::{EXTENSION_METADATA, Layout, TUNING_COLUMN},
 };
 use arrow::{
@@ -51,6 +52,9 @@ fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, boo
         ))
     };
     let tensor = |tensor: &TensorField| list(&tensor.column, &tensor.shape, DataType::Float32);
+    if let (Some(pairs), Target::Field { tensor: field }) = (&card.pairs, &card.target) {
+        return with_tuning(path, schema, pairs::columns(path, schema, pairs, &field.column)?);
+    }
     let mut wanted = vec![tensor(&card.input)?];
     wanted.push(match &card.target {
         Target::Field { tensor: field } => tensor(field)?,
@@ -77,6 +81,11 @@ fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, boo
         }
         wanted.push(index);
     }
+    with_tuning(path, schema, wanted)
+}
+
+/// Adds the tuning column to the `wanted` ones if there is one.
+fn with_tuning(path: &Path, schema: &Schema, mut wanted: Vec<usize>) -> Result<(Vec<usize>, bool), Error> {
     let tuning = schema.index_of(TUNING_COLUMN).ok();
     if let Some(index) = tuning {
         if schema.field(index).data_type() != &DataType::Boolean {
@@ -125,7 +134,10 @@ pub(crate) fn make(cache: &Path, parquet: &Path, card: &Card, info: &SplitInfo) 
     };
     let batches = builder
         .with_projection(mask)
-        .with_batch_size(layout.rows_per_group())
+        .with_batch_size(match &card.pairs {
+            Some(pairs) => pairs::rows_per_block(card, pairs),
+            None => layout.rows_per_group(),
+        })
         .build()
         .map_err(Error::parquet(parquet))?;
     let mut failure = None;
@@ -193,6 +205,9 @@ fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> 
             )),
         }
     };
+    if let Some(pairs) = &card.pairs {
+        return pairs::check_values(path, batch, card, pairs, first);
+    }
     tensor(&card.input)?;
     if let Some(column) = &card.background {
         let levels = numbers(batch, column)
@@ -250,13 +265,24 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
     let (_, has_tuning) = columns(path, &schema, card)?;
     let mut data = SplitData {
         rows: 0,
-        input_len: card.input.len(),
+        shape: card.input.shape.clone(),
         target: TargetShape::of(&card.target),
         blocks: vec![],
         tuning: has_tuning.then(Vec::new),
+        pairs: card.pairs.clone().map(PairRows::new),
     };
     for batch in batches {
         let rows = batch.num_rows();
+        if let Some(tuning) = &mut data.tuning {
+            let marks = batch.column_by_name(TUNING_COLUMN).and_then(|c| c.as_boolean_opt());
+            let marks = marks.filter(|marks| marks.null_count() == 0).ok_or_else(damaged)?;
+            tuning.extend((0..rows).filter(|&row| marks.value(row)).map(|row| data.rows + row));
+        }
+        if let Some(pairs) = &mut data.pairs {
+            pairs.extend(&batch, card).ok_or_else(damaged)?;
+            data.rows += rows;
+            continue;
+        }
         let input = list_values::<Float32Type>(&batch, &card.input.column).ok_or_else(damaged)?;
         let target = match &card.target {
             Target::Field { tensor } => {
@@ -285,11 +311,6 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
         };
         let background = card.background.as_ref().map(|column| numbers(&batch, column).ok_or_else(damaged));
         let background = background.transpose()?;
-        if let Some(tuning) = &mut data.tuning {
-            let marks = batch.column_by_name(TUNING_COLUMN).and_then(|c| c.as_boolean_opt());
-            let marks = marks.filter(|marks| marks.null_count() == 0).ok_or_else(damaged)?;
-            tuning.extend((0..rows).filter(|&row| marks.value(row)).map(|row| data.rows + row));
-        }
         data.blocks.push(Block { start: data.rows, rows, input, target, background });
         data.rows += rows;
     }

@@ -17,6 +17,7 @@ use std::{
 
 mod deepsea;
 mod points;
+mod psicov;
 
 /// A folder for one test.
 struct Place(tempfile::TempDir);

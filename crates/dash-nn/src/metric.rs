@@ -1,6 +1,7 @@
 //! Metrics as accumulators over samples: neither order nor batch size changes a value.
 
 mod batches;
+mod distances;
 mod masks;
 mod scores;
 
@@ -9,6 +10,7 @@ pub use batches::BatchMean;
 use crate::{Error, Targets, ops};
 use candle_core::Tensor;
 use dash_core::{card::Scaling, pipeline::Metric};
+use distances::Distances;
 use masks::Masks;
 use scores::Scores;
 use std::sync::Arc;
@@ -26,7 +28,8 @@ pub fn lower_is_better(metric: Metric) -> bool {
         | Metric::Auroc
         | Metric::AveragePrecision
         | Metric::RelativeL2
-        | Metric::FalseNegativeRate => true,
+        | Metric::FalseNegativeRate
+        | Metric::Mae8 => true,
     }
 }
 
@@ -41,6 +44,8 @@ pub enum Accumulator {
     Errors(Errors),
     /// Counts of positions for [`Metric::FalseNegativeRate`].
     Masks(Masks),
+    /// Errors of samples for [`Metric::Mae8`].
+    Distances(Distances),
 }
 
 /// Predictions counted by class.
@@ -69,6 +74,7 @@ impl Accumulator {
             Metric::Auroc | Metric::AveragePrecision => Accumulator::Scores(Scores::new(metric, outputs)),
             Metric::RelativeL2 => Accumulator::Errors(Errors { scaling, errors: Vec::new() }),
             Metric::FalseNegativeRate => Accumulator::Masks(Masks::default()),
+            Metric::Mae8 => Accumulator::Distances(Distances::new(scaling)),
         }
     }
 
@@ -79,6 +85,7 @@ impl Accumulator {
             Accumulator::Scores(scores) => scores.metric(),
             Accumulator::Errors(_) => Metric::RelativeL2,
             Accumulator::Masks(_) => Metric::FalseNegativeRate,
+            Accumulator::Distances(_) => Metric::Mae8,
         }
     }
 
@@ -145,6 +152,19 @@ impl Accumulator {
                 masks.add(values.as_slice(), mask, ignore);
                 Ok(())
             }
+            (Accumulator::Distances(distances), Targets::Field(field)) => {
+                let side = match *output.dims() {
+                    [_, 1, side, columns] if side == columns && output.elem_count() == field.len() => side,
+                    _ => {
+                        return Err(Error::Target(format!(
+                            "output {:?} for {} distances; a square map per sample is expected",
+                            output.dims(),
+                            field.len()
+                        )));
+                    }
+                };
+                distances.add(values.as_slice(), field, side)
+            }
             (accumulator, _) => Err(Error::unsuitable_metric(accumulator.metric(), targets.kind())),
         }
     }
@@ -159,14 +179,17 @@ impl Accumulator {
             },
             Accumulator::Scores(scores) => scores.value(),
             Accumulator::Masks(masks) => masks.false_negative_rate(),
-            Accumulator::Errors(Errors { errors, .. }) => {
-                // Sorted, so that the sum does not depend on the order of the samples.
-                let mut sorted = errors.clone();
-                sorted.sort_unstable_by(f64::total_cmp);
-                sorted.iter().sum::<f64>() / sorted.len() as f64
-            }
+            Accumulator::Errors(Errors { errors, .. }) => mean(errors),
+            Accumulator::Distances(distances) => distances.value(),
         }
     }
+}
+
+/// The mean, in the order of size, so that it does not depend on that of the samples; NaN of none.
+fn mean(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.iter().sum::<f64>() / sorted.len() as f64
 }
 
 impl Counts {
@@ -251,6 +274,7 @@ mod tests {
             Metric::Auroc,
             Metric::RelativeL2,
             Metric::FalseNegativeRate,
+            Metric::Mae8,
         ] {
             assert!(Accumulator::new(metric, 2, None).value().is_nan());
         }
@@ -271,6 +295,7 @@ mod tests {
             (Metric::MacroF1, Targets::Class(vec![0, 2])),
             (Metric::Auroc, Targets::Labels(vec![0; 3])),
             (Metric::RelativeL2, Targets::Field(vec![0.0; 3])),
+            (Metric::Mae8, Targets::Field(vec![0.0; 4])),
             (Metric::FalseNegativeRate, Targets::Mask { values: vec![0; 3], ignore: vec![0; 3] }),
             (Metric::FalseNegativeRate, Targets::Mask { values: vec![0; 4], ignore: vec![0; 3] }),
         ] {
@@ -337,6 +362,21 @@ mod tests {
             };
             let mut moved = fields.clone();
             moved.rotate_left(turn % fields.len());
+            prop_assert_eq!(value(&fields, fields.len()).to_bits(), value(&moved, batch).to_bits());
+            // Maps whose only pair is the corner.
+            let value = |fields: &[(f32, f32, f32)], batch: usize| {
+                let side = 25;
+                let mut acc = Accumulator::new(Metric::Mae8, 1, None);
+                for part in fields.chunks(batch) {
+                    let (mut out, mut target) = (vec![], vec![]);
+                    for f in part {
+                        out.extend(std::iter::repeat_n(f.0 + f.1, side * side));
+                        target.extend((0..side * side).map(|at| if at == side - 1 { f.2 } else { 0.0 }));
+                    }
+                    acc.add(&tensor(out, &[part.len(), 1, side, side]), &Targets::Field(target)).unwrap();
+                }
+                acc.value()
+            };
             prop_assert_eq!(value(&fields, fields.len()).to_bits(), value(&moved, batch).to_bits());
         }
     }

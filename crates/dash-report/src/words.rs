@@ -38,6 +38,9 @@ pub(crate) fn metric(name: &str) -> Option<&'static str> {
             "Share of the positions that are in the masks of all samples, ignored ones left out, which the network \
              does not predict: their probability is at most one half."
         }
+        "mae8" => {
+            "Mean over samples of the mean absolute error of predicted distances, in the unit of the target              (ångström), over the pairs of positions that are 24 or more apart in the sequence and at a true distance              of at most 8. Predictions are symmetrised and at least 0.01; samples without such pairs are left out."
+        }
         "macro-f1" => {
             "1 − F1, where F1 is the mean over classes of the harmonic mean of precision and recall; classes that \
              are neither target nor prediction are left out."
