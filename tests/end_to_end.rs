@@ -776,6 +776,85 @@ batch_size = 4
     bench.run(&["run", "songs.toml"]).failed(4, &["songs.mat", "ends early"]);
 }
 
+/// Hairpins made by `tests/fixtures/psicov.py`; windows in which the larger ones are cut.
+const HAIRPINS: &str = r#"name = "hairpins"
+dataset = { recipe = "psicov", raw = "raw" }
+
+[task]
+loss = { kind = "mean-squared-error" }
+metric = { kind = "mae8" }
+batch_average = 2
+window = { training = 24, evaluation = 40 }
+
+[search]
+backbone = { kind = "wrn", depth = 10 }
+kernel_sizes = [3, 5]
+dilations = [1, 2]
+epochs = 1
+batch_size = 2
+learning_rate = 0.01
+pull = { kind = "kernel-size" }
+
+[tune]
+epochs = 1
+batch_size = 2
+learning_rates = [0.01]
+dropouts = [0.0]
+weight_decays = [5e-4]
+momenta = [0.9]
+
+[retrain]
+backbone = { kind = "wrn", depth = 10 }
+epochs = 4
+batch_size = 2
+"#;
+
+#[test]
+fn proteins_of_differing_length_go_from_an_archive_to_a_report() {
+    let bench = bench();
+    bench.write("hairpins.toml", HAIRPINS.as_bytes());
+    bench.write("raw/protein.zip", include_bytes!("fixtures/protein.zip"));
+    bench.run(&["run", "hairpins.toml", "--threads", "1"]).well();
+    let rows = bench.json("reports/hairpins/results.json");
+    let metrics: Vec<&str> = rows.as_array().unwrap().iter().map(|r| r["metric"].as_str().unwrap()).collect();
+    assert_eq!(metrics, ["mae8", "mae8 (mean over batches of 2)"]);
+    let error = rows[0]["value"].as_f64().unwrap();
+    assert!(error > 0.0 && error < 20.0, "{error} angstrom");
+    let page = std::fs::read_to_string(bench.path("reports/hairpins/index.html")).unwrap();
+    assert!(page.contains("24 or more apart in the sequence"));
+    let shown =
+        bench.run(&["data", "inspect", "hairpins.toml", "--samples", "out/some.svg", "--count", "2"]).well();
+    assert!(shown.stdout.contains("input: shape [21, 35, 35] (the longest), float32"), "{shown:?}");
+    let svg = String::from_utf8(bench.files("out")["some.svg"].clone()).unwrap();
+    assert_eq!(svg.matches("<image").count(), 2 * (4 + 1));
+    bench.run(&["data", "verify", "hairpins.toml"]).well();
+
+    // The same bytes on any number of threads, and however many proteins are evaluated together.
+    let models = || bench.files("runs/hairpins/0/retrain")["model.safetensors"].clone();
+    let first = models();
+    bench
+        .run(&[
+            "run",
+            "hairpins.toml",
+            "--runs-dir",
+            "other",
+            "--reports-dir",
+            "other-reports",
+            "--threads",
+            "3",
+        ])
+        .well();
+    assert_eq!(bench.files("other/hairpins/0/retrain")["model.safetensors"], first);
+    // The search evaluates nothing: another window of evaluation leaves it.
+    let again = bench.run(&["run", "hairpins.toml", "--set", "task.window.evaluation=30"]).well();
+    assert_eq!(stages(&again, "started"), ["hairpins/0 tune", "hairpins/0 retrain", "hairpins report"]);
+
+    let unfit = bench.run(&["run", "hairpins.toml", "--set", "task.metric={ kind = 'auroc' }"]);
+    unfit.failed(3, &["task.metric: auroc does not fit: psicov predicts a field; use relative-l2 or mae8"]);
+    bench.write("raw/protein.zip", &include_bytes!("fixtures/protein.zip")[..9000]);
+    bench.run(&["run", "hairpins.toml"]).failed(4, &["protein.zip", "hint: "]);
+}
+
 #[test]
 fn the_committed_pipelines_state_the_published_protocol() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../pipelines");
@@ -870,6 +949,29 @@ fn the_committed_pipelines_state_the_published_protocol() {
         ("/dataset/crop", "128"),
         ("/dataset/validation", "420"),
     ];
+    let psicov = [
+        ("/search/kernel_sizes", "[3,5,7,9]"),
+        ("/search/learning_rate", "0.01"),
+        ("/search/arch_learning_rate", "0.005"),
+        ("/search/batch_size", "8"),
+        ("/tune/batch_size", "8"),
+        ("/tune/learning_rates", "[0.01,0.001,0.0001]"),
+        ("/tune/dropouts", "[0.0]"),
+        ("/tune/weight_decays", "[0.00005]"),
+        ("/tune/momenta", "[0.99]"),
+        ("/retrain/batch_size", "8"),
+        ("/search/schedule/milestones", "[60,120,160]"),
+        ("/retrain/schedule/milestones", "[60,120,160]"),
+        ("/search/pull/kind", "\"kernel-size\""),
+        ("/search/backbone/width", "1"),
+        ("/retrain/backbone/width", "4"),
+        ("/task/window/training", "128"),
+        ("/task/window/evaluation", "512"),
+        ("/task/window/padding", "5"),
+        ("/task/window/target_padding", "100.0"),
+        ("/task/window/target_limit", "16.0"),
+        ("/dataset/validation", "100"),
+    ];
     let mnist = [
         ("/search/kernel_sizes", "[3,5,7,9]"),
         ("/search/dilations", "[1,3,7,15,31,63,127]"),
@@ -912,6 +1014,7 @@ fn the_committed_pipelines_state_the_published_protocol() {
         ("ecg", &ecg[..]),
         ("darcy-flow", &darcy[..]),
         ("cosmic", &cosmic[..]),
+        ("psicov", &psicov[..]),
         ("mnist", &mnist[..]),
         ("mnist-permuted", &permuted[..]),
         ("jsb", &jsb[..]),

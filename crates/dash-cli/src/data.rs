@@ -177,7 +177,8 @@ fn describe(path: &Path, card: &Card, summaries: &[SplitSummary]) -> Result<(), 
         ElementType::I64 => "int64",
         ElementType::F32 => "float32",
     };
-    writeln!(out, "input: shape {:?}, {element}; target: {target}", card.input.shape)?;
+    let longest = if card.pairs.is_some() { " (the longest)" } else { "" };
+    writeln!(out, "input: shape {:?}{longest}, {element}; target: {target}", card.input.shape)?;
     let mut numbers = table(&["split", "rows", "column", "min", "max", "mean", "deviation", "histogram"]);
     for summary in summaries {
         for (at, tensor) in summary.tensors.iter().enumerate() {
@@ -268,9 +269,13 @@ fn figure(folder: &DatasetFolder, split: Split, count: usize, file: &Path) -> Re
     for number in 0..count {
         let row = number * data.len() / count.max(1);
         let batch = data.gather(&[row])?;
+        let side = data.side(row);
         let tensor = |field: &dash_core::card::TensorField, values: Vec<f32>| Tensor {
             name: field.column.clone(),
-            shape: field.shape.clone(),
+            shape: match side {
+                Some(side) => vec![field.shape.first().copied().unwrap_or(1), side, side],
+                None => field.shape.clone(),
+            },
             values,
         };
         let mut tensors = vec![tensor(&card.input, batch.input)];
@@ -343,6 +348,7 @@ fn raw(dataset: &Dataset) -> Option<&Path> {
         Dataset::Cifar10(config) => Some(&config.raw),
         Dataset::Mnist(config) => Some(&config.raw),
         Dataset::Music(config) => Some(&config.raw),
+        Dataset::Psicov(config) => Some(&config.raw),
         Dataset::Npz(config) | Dataset::Parquet(config) => Some(&config.raw),
     }
 }

@@ -55,6 +55,11 @@ pub struct Card {
     pub input_scaling: Option<InputScaling>,
     /// What is predicted.
     pub target: Target,
+    /// Where the input is made of the features of a sequence's positions and of their pairs, which are
+    /// stored instead of it. Samples then differ in size: the shapes of input and target are those of
+    /// the longest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<PairFeatures>,
     /// Name of a Float32 column with the background level of each sample, which augmentation in
     /// training may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +124,31 @@ impl TensorField {
     /// Whether a sample has no elements.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Columns of features from which an input over all pairs of positions of a sequence is made when a
+/// batch is gathered. A feature of positions becomes two channels: at the pair (i, j) its value at j,
+/// then its value at i; a feature of pairs is a channel of its own. The target is stored as a list of
+/// length * length numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairFeatures {
+    /// Int64 column with the number of positions.
+    pub length: String,
+    /// Column of lists of Float32, feature after feature, each with one number per position.
+    pub positions: String,
+    /// Features of positions.
+    pub position_features: usize,
+    /// Column of lists of Float32, feature after feature, each with one number per pair, row by row.
+    pub maps: String,
+    /// Features of pairs.
+    pub map_features: usize,
+}
+
+impl PairFeatures {
+    /// Channels of the input.
+    pub fn channels(&self) -> usize {
+        2 * self.position_features + self.map_features
     }
 }
 

@@ -6,7 +6,7 @@ mod music;
 mod own;
 mod points;
 
-pub use dense::Cosmic;
+pub use dense::{Cosmic, Psicov, Window};
 pub use music::Music;
 pub use own::{Channels, OwnData, SPLIT_PLACEHOLDER};
 pub use points::{Cifar10, Cifar100, Mnist, Ninapro, Projection, Satellite, Spherical};
@@ -127,6 +127,8 @@ pub enum Dataset {
     Mnist(Mnist),
     /// Polyphonic music: from the notes of each step to those of the next.
     Music(Music),
+    /// From the sequence profiles of a protein to the distances between its residues.
+    Psicov(Psicov),
     /// Your own data in numpy archives.
     Npz(OwnData),
     /// Your own data in Parquet files.
@@ -148,6 +150,7 @@ impl Dataset {
             Dataset::Cifar10(_) => "cifar10",
             Dataset::Mnist(_) => "mnist",
             Dataset::Music(_) => "music",
+            Dataset::Psicov(_) => "psicov",
             Dataset::Npz(_) => "npz",
             Dataset::Parquet(_) => "parquet",
         }
@@ -275,6 +278,9 @@ pub struct Task {
     /// inputs as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub augment: Vec<Augment>,
+    /// Where samples differ in size: how they are brought to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
 }
 
 /// A random change to an input, drawn anew for each sample and epoch.
@@ -375,6 +381,10 @@ pub enum Metric {
     /// Mean over samples and positions of the negative log-probability, at most 100, that a position is
     /// in the mask, or that it is not, as the loss of this name; lower is better.
     MaskedBinaryCrossEntropy,
+    /// Mean over samples of the mean absolute error of predicted distances, at least 0.01 and
+    /// symmetrised, over the pairs of positions that are 24 or more apart in the sequence and at a known
+    /// distance (above 0) of at most 8; samples without such pairs left out; lower is better.
+    Mae8,
 }
 
 impl Metric {
@@ -388,6 +398,7 @@ impl Metric {
             Metric::RelativeL2 => "relative-l2",
             Metric::FalseNegativeRate => "false-negative-rate",
             Metric::MaskedBinaryCrossEntropy => "masked-binary-cross-entropy",
+            Metric::Mae8 => "mae8",
         }
     }
 
@@ -396,7 +407,7 @@ impl Metric {
         match self {
             Metric::ZeroOneError | Metric::MacroF1 => TargetKind::Class,
             Metric::Auroc | Metric::AveragePrecision => TargetKind::Labels,
-            Metric::RelativeL2 => TargetKind::Field,
+            Metric::RelativeL2 | Metric::Mae8 => TargetKind::Field,
             Metric::FalseNegativeRate | Metric::MaskedBinaryCrossEntropy => TargetKind::Mask,
         }
     }

@@ -1,6 +1,9 @@
 //! Rows of a split by number -> batches.
 
-use crate::Error;
+use crate::{
+    Error,
+    pairs::{PairRows, PairWindow},
+};
 use arrow::buffer::ScalarBuffer;
 use dash_core::card::{InputScaling, Target};
 
@@ -9,6 +12,8 @@ use dash_core::card::{InputScaling, Target};
 pub struct Batch {
     /// Number of samples.
     pub rows: usize,
+    /// Shape of one input.
+    pub shape: Vec<usize>,
     /// Input tensors, (rows, shape of one input).
     pub input: Vec<f32>,
     /// Targets.
@@ -129,14 +134,16 @@ impl TargetShape {
 #[derive(Debug)]
 pub struct SplitData {
     pub(crate) rows: usize,
-    /// Elements of one input.
-    pub(crate) input_len: usize,
     /// What networks see of inputs of bytes.
     pub(crate) input_scaling: Option<InputScaling>,
+    /// Shape of one input; of the longest, where they differ.
+    pub(crate) shape: Vec<usize>,
     pub(crate) target: TargetShape,
     /// In the order of rows, without gaps.
     pub(crate) blocks: Vec<Block>,
     pub(crate) tuning: Option<Vec<usize>>,
+    /// The samples, instead of blocks, where they are made of features of pairs.
+    pub(crate) pairs: Option<PairRows>,
 }
 
 impl SplitData {
@@ -155,9 +162,22 @@ impl SplitData {
         self.tuning.as_deref()
     }
 
-    /// Copies the given rows, in the given order, into a batch.
+    /// Rows and columns of a sample of pairs of positions; `None` if all samples of the dataset have one
+    /// shape, or there is no such row.
+    pub fn side(&self, row: usize) -> Option<usize> {
+        self.pairs.as_ref()?.side(row)
+    }
+
+    /// Copies the given rows, in the given order, into a batch. Where samples differ in size the others
+    /// are surrounded by zeros to the size of the largest.
     pub fn gather(&self, rows: &[usize]) -> Result<Batch, Error> {
-        let mut input = Vec::with_capacity(rows.len() * self.input_len);
+        if let Some(pairs) = &self.pairs {
+            let side = rows.iter().filter_map(|&row| pairs.side(row)).max().unwrap_or(0);
+            let whole = PairWindow { side, padding: 0, target_padding: 0.0, target_limit: f32::INFINITY };
+            return pairs.gather(rows, &whole, |_, _| [0, 0]);
+        }
+        let input_len = self.shape.iter().product();
+        let mut input = Vec::with_capacity(rows.len() * input_len);
         let mut target = self.target.batch(rows.len());
         let mut background = vec![];
         for &row in rows {
@@ -169,7 +189,7 @@ impl SplitData {
             };
             let at = row - block.start;
             let scaling = self.input_scaling.as_ref();
-            let copied = block.input.append(at, self.input_len, scaling, &mut input).and_then(|()| {
+            let copied = block.input.append(at, input_len, scaling, &mut input).and_then(|()| {
                 match (&block.target, &mut target, self.target) {
                     (BlockTarget::Class(values), BatchTarget::Class(out), TargetShape::Class) => {
                         append(values, at, 1, out)
@@ -202,7 +222,25 @@ impl SplitData {
                 return Err(missing);
             }
         }
-        Ok(Batch { rows: rows.len(), input, target, background })
+        Ok(Batch { rows: rows.len(), shape: self.shape.clone(), input, target, background })
+    }
+
+    /// Copies windows of the given rows into a batch. For a sample that is larger than the window,
+    /// `offset` is called with its row and the largest offset, and says at which row and column of the
+    /// padded sample the window begins.
+    ///
+    /// # Errors
+    /// If there is no such row, or all samples of the dataset have one shape.
+    pub fn gather_windows(
+        &self,
+        rows: &[usize],
+        window: &PairWindow,
+        offset: impl FnMut(usize, usize) -> [usize; 2],
+    ) -> Result<Batch, Error> {
+        match &self.pairs {
+            Some(pairs) => pairs.gather(rows, window, offset),
+            None => Err(Error::Row { row: rows.first().copied().unwrap_or(0), rows: 0 }),
+        }
     }
 }
 

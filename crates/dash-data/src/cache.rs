@@ -4,6 +4,7 @@ use crate::{
     Error,
     batch::{Block, BlockInput, BlockTarget, SplitData, TargetShape},
     map,
+    pairs::{self, PairRows},
     table::{EXTENSION_METADATA, Layout, TUNING_COLUMN, element_type},
 };
 use arrow::{
@@ -51,6 +52,9 @@ fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, boo
         ))
     };
     let tensor = |tensor: &TensorField| list(&tensor.column, &tensor.shape, element_type(tensor));
+    if let (Some(pairs), Target::Field { tensor: field }) = (&card.pairs, &card.target) {
+        return with_tuning(path, schema, pairs::columns(path, schema, pairs, &field.column)?);
+    }
     let mut wanted = vec![tensor(&card.input)?];
     wanted.push(match &card.target {
         Target::Field { tensor: field } => tensor(field)?,
@@ -77,6 +81,11 @@ fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, boo
         }
         wanted.push(index);
     }
+    with_tuning(path, schema, wanted)
+}
+
+/// Adds the tuning column to the `wanted` ones if there is one.
+fn with_tuning(path: &Path, schema: &Schema, mut wanted: Vec<usize>) -> Result<(Vec<usize>, bool), Error> {
     let tuning = schema.index_of(TUNING_COLUMN).ok();
     if let Some(index) = tuning {
         if schema.field(index).data_type() != &DataType::Boolean {
@@ -125,7 +134,10 @@ pub(crate) fn make(cache: &Path, parquet: &Path, card: &Card, info: &SplitInfo) 
     };
     let batches = builder
         .with_projection(mask)
-        .with_batch_size(layout.rows_per_group())
+        .with_batch_size(match &card.pairs {
+            Some(pairs) => pairs::rows_per_block(card, pairs),
+            None => layout.rows_per_group(),
+        })
         .build()
         .map_err(Error::parquet(parquet))?;
     let mut failure = None;
@@ -193,6 +205,9 @@ fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> 
             )),
         }
     };
+    if let Some(pairs) = &card.pairs {
+        return pairs::check_values(path, batch, card, pairs, first);
+    }
     match card.input.element {
         // Any byte is a number; only that none is missing is to be checked.
         ElementType::U8 => {
@@ -258,14 +273,25 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
     let (_, has_tuning) = columns(path, &schema, card)?;
     let mut data = SplitData {
         rows: 0,
-        input_len: card.input.len(),
         input_scaling: card.input_scaling.clone(),
+        shape: card.input.shape.clone(),
         target: TargetShape::of(&card.target),
         blocks: vec![],
         tuning: has_tuning.then(Vec::new),
+        pairs: card.pairs.clone().map(PairRows::new),
     };
     for batch in batches {
         let rows = batch.num_rows();
+        if let Some(tuning) = &mut data.tuning {
+            let marks = batch.column_by_name(TUNING_COLUMN).and_then(|c| c.as_boolean_opt());
+            let marks = marks.filter(|marks| marks.null_count() == 0).ok_or_else(damaged)?;
+            tuning.extend((0..rows).filter(|&row| marks.value(row)).map(|row| data.rows + row));
+        }
+        if let Some(pairs) = &mut data.pairs {
+            pairs.extend(&batch, card).ok_or_else(damaged)?;
+            data.rows += rows;
+            continue;
+        }
         let column = &card.input.column;
         let input = match card.input.element {
             ElementType::U8 => list_values::<UInt8Type>(&batch, column).map(BlockInput::Bytes),
@@ -299,11 +325,6 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
         };
         let background = card.background.as_ref().map(|column| numbers(&batch, column).ok_or_else(damaged));
         let background = background.transpose()?;
-        if let Some(tuning) = &mut data.tuning {
-            let marks = batch.column_by_name(TUNING_COLUMN).and_then(|c| c.as_boolean_opt());
-            let marks = marks.filter(|marks| marks.null_count() == 0).ok_or_else(damaged)?;
-            tuning.extend((0..rows).filter(|&row| marks.value(row)).map(|row| data.rows + row));
-        }
         data.blocks.push(Block { start: data.rows, rows, input, target, background });
         data.rows += rows;
     }
@@ -331,14 +352,29 @@ fn read(file: &Buffer, info: &SplitInfo) -> Option<(Schema, Vec<RecordBatch>)> {
             return None;
         }
         let data = file.slice_with_length(start, length);
-        check_block(data.as_slice().get(..head)?, body)?;
+        check_block(data.as_slice().get(..head)?, body, &schema, start.checked_add(head)?)?;
         batches.push(decoder.read_record_batch(block, &data).ok()??);
     }
     Some((schema, batches))
 }
 
-/// Whether the message of a block is sound and all its buffers lie inside the body.
-fn check_block(head: &[u8], body: usize) -> Option<()> {
+/// Bytes of an element in each buffer of a column, in the order of a message: which elements there are,
+/// then offsets or elements, then what is inside.
+fn element_widths(data: &DataType, widths: &mut Vec<usize>) {
+    widths.push(1);
+    match data {
+        DataType::FixedSizeList(item, _) => element_widths(item.data_type(), widths),
+        DataType::List(item) => {
+            widths.push(size_of::<i32>());
+            element_widths(item.data_type(), widths);
+        }
+        other => widths.push(other.primitive_width().unwrap_or(1)),
+    }
+}
+
+/// Whether the message of a block is sound, all its buffers lie inside the body, which begins at `start`,
+/// and elements are where the decoder may look for them: it does not compare the places of offsets.
+fn check_block(head: &[u8], body: usize, schema: &Schema, start: usize) -> Option<()> {
     // Continuation marker and length, then the message.
     let message = root_as_message(head.get(8..)?).ok()?;
     let batch: ipc::RecordBatch<'_> = message.header_as_record_batch()?;
@@ -346,10 +382,15 @@ fn check_block(head: &[u8], body: usize) -> Option<()> {
     // No element takes less than a bit.
     let fits = |length: i64| usize::try_from(length).is_ok_and(|length| length / 8 <= body);
     let nodes_fit = batch.nodes()?.iter().all(|node| fits(node.length()) && node.null_count() == 0);
+    let mut widths = vec![];
+    schema.fields().iter().for_each(|field| element_widths(field.data_type(), &mut widths));
+    let mut widths = widths.into_iter();
     let buffers_fit = batch.buffers()?.iter().all(|buffer| {
-        let start = usize::try_from(buffer.offset()).ok();
-        let length = usize::try_from(buffer.length()).ok();
-        start.zip(length).and_then(|(start, length)| start.checked_add(length)).is_some_and(|end| end <= body)
+        let place = usize::try_from(buffer.offset()).ok();
+        let (Some(place), Ok(length)) = (place, usize::try_from(buffer.length())) else { return false };
+        let inside = place.checked_add(length).is_some_and(|end| end <= body);
+        let width = widths.next().unwrap_or(1);
+        inside && (start + place).is_multiple_of(width) && length.is_multiple_of(width)
     });
     (rows > 0 && nodes_fit && buffers_fit && batch.compression().is_none()).then_some(())
 }

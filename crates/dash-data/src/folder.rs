@@ -1,7 +1,7 @@
 //! A dataset folder: its card, and its splits on demand.
 
 use crate::{Error, batch::SplitData, cache};
-use dash_core::card::{Card, ElementType, InputScaling, Split, SplitInfo, Target, TensorField};
+use dash_core::card::{Card, ElementType, InputScaling, PairFeatures, Split, SplitInfo, Target, TensorField};
 use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -110,6 +110,9 @@ fn check(card: &Card) -> Result<(), String> {
             return Err("input scaling has a constant that is too large".to_owned());
         }
     }
+    if let Some(features) = &card.pairs {
+        pairs(card, features)?;
+    }
     match &card.target {
         Target::Class { labels, .. } if labels.is_empty() => return Err("has no class labels".to_owned()),
         Target::Class { .. } => {}
@@ -154,6 +157,28 @@ fn check(card: &Card) -> Result<(), String> {
         if info.rows == 0 {
             return Err(format!("the {} split has no rows", split.name()));
         }
+    }
+    Ok(())
+}
+
+/// What a card must fulfil for features of pairs to become its input.
+fn pairs(card: &Card, features: &PairFeatures) -> Result<(), String> {
+    let channels = features.position_features.checked_mul(2);
+    let channels = channels.and_then(|channels| channels.checked_add(features.map_features));
+    let square = match *card.input.shape.as_slice() {
+        [found, rows, columns] => Some(found) == channels && rows == columns,
+        _ => false,
+    };
+    if !square {
+        return Err(format!("makes no input of shape {:?} of its features of pairs", card.input.shape));
+    }
+    match &card.target {
+        Target::Field { tensor }
+            if tensor.shape.first() == Some(&1) && tensor.shape[1..] == card.input.shape[1..] => {}
+        _ => return Err("has features of pairs, but no target with a number per pair".to_owned()),
+    }
+    if card.background.is_some() || card.target_scaling.is_some() {
+        return Err("has features of pairs with a background or a scaling".to_owned());
     }
     Ok(())
 }

@@ -100,8 +100,10 @@ impl DatasetFolder {
 }
 
 fn visit(data: &SplitData, each: &mut dyn FnMut(&crate::Batch)) -> Result<(), Error> {
-    for first in (0..data.len()).step_by(ROWS) {
-        let rows: Vec<usize> = (first..data.len().min(first + ROWS)).collect();
+    // Samples of differing size one by one: what would surround the smaller ones is no data.
+    let together = if data.side(0).is_some() { 1 } else { ROWS };
+    for first in (0..data.len()).step_by(together) {
+        let rows: Vec<usize> = (first..data.len().min(first + together)).collect();
         each(&data.gather(&rows)?);
     }
     Ok(())
@@ -144,10 +146,11 @@ fn summarise(
     bins: usize,
 ) -> Result<TensorSummary, Error> {
     let channels = tensor.shape.first().copied().unwrap_or(1).max(1);
-    let length = (tensor.len() / channels).max(1);
     let mut sums = vec![Sums::default(); channels];
     visit(data, &mut |batch| {
-        for (at, values) in numbers(batch, is_target).chunks_exact(length).enumerate() {
+        let numbers = numbers(batch, is_target);
+        let length = (numbers.len() / (channels * batch.rows.max(1))).max(1);
+        for (at, values) in numbers.chunks_exact(length).enumerate() {
             if let Some(sums) = sums.get_mut(at % channels) {
                 sums.add(values);
             }

@@ -51,12 +51,15 @@ mod music;
 mod ninapro;
 mod own;
 mod packed;
+mod pairs;
 mod points;
+mod psicov;
 mod recipe;
 mod satellite;
 mod spherical;
 mod table;
 mod verify;
+mod zipped;
 
 pub use batch::{Batch, BatchTarget, SplitData};
 pub use catalogue::{Present, RawFile, RawTask, catalogue};
@@ -64,6 +67,7 @@ pub use error::Error;
 pub use fetch::{Fetched, HASHES_FILE, Mirrors, download, import};
 pub use folder::DatasetFolder;
 pub use inspect::{Histogram, LabelCount, Moments, SplitSummary, TensorSummary};
+pub use pairs::PairWindow;
 pub use recipe::{ingest, sources};
 pub use verify::{Checked, verify, verify_sources};
 

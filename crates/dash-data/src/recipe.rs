@@ -2,12 +2,13 @@
 
 use crate::{
     Error, cifar, cosmic, darcy, deepsea, ecg, mnist, music, ninapro, own,
+    pairs::{PairRow, PairWriter},
     pickle::Value,
-    satellite, spherical,
+    psicov, satellite, spherical,
     table::{Layout, Row, SplitWriter},
 };
 use dash_core::{
-    card::{Card, ElementType, InputScaling, Scaling, Source, Split, SplitInfo},
+    card::{Card, ElementType, InputScaling, PairFeatures, Scaling, Source, Split, SplitInfo, Target},
     event::Listener,
     pipeline::{Dataset, Protocol},
 };
@@ -40,6 +41,7 @@ pub fn ingest(
         Dataset::Cifar10(config) => cifar::ingest(&config.into(), protocol, staging, listener),
         Dataset::Mnist(config) => mnist::ingest(config, protocol, staging, listener),
         Dataset::Music(config) => music::ingest(config, protocol, staging, listener),
+        Dataset::Psicov(config) => psicov::ingest(config, protocol, staging, listener),
         Dataset::Npz(config) => own::ingest(config, own::Kind::Npz, protocol, staging, listener),
         Dataset::Parquet(config) => own::ingest(config, own::Kind::Parquet, protocol, staging, listener),
     }
@@ -59,6 +61,7 @@ pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
         Dataset::Cifar10(config) => cifar::sources(&config.into()),
         Dataset::Mnist(config) => mnist::sources(config),
         Dataset::Music(config) => music::source(config).map(|path| vec![path]),
+        Dataset::Psicov(config) => psicov::sources(config),
         Dataset::Npz(config) | Dataset::Parquet(config) => own::sources(config),
     }
 }
@@ -70,6 +73,8 @@ pub(crate) struct Ingest<'a> {
     pub(crate) layout: Layout,
     pub(crate) splits: BTreeMap<Split, SplitInfo>,
     input_scaling: Option<InputScaling>,
+    /// What the rows are made of, if they are written with [`Ingest::split_pairs`].
+    pub(crate) pairs: Option<PairFeatures>,
 }
 
 /// What a recipe says in the card besides columns and splits.
@@ -83,7 +88,7 @@ pub(crate) struct About<'a> {
 
 impl<'a> Ingest<'a> {
     pub(crate) fn new(staging: &'a mut Staging, protocol: Protocol, layout: Layout) -> Self {
-        Ingest { staging, protocol, layout, splits: BTreeMap::new(), input_scaling: None }
+        Ingest { staging, protocol, layout, splits: BTreeMap::new(), input_scaling: None, pairs: None }
     }
 
     /// Inputs are stored as bytes, a quarter of the room: rows must hold whole numbers from 0 to 255, and
@@ -110,6 +115,27 @@ impl<'a> Ingest<'a> {
         Ok(())
     }
 
+    /// Writes one split of features of pairs; `rows` hands each row to its argument.
+    pub(crate) fn split_pairs(
+        &mut self,
+        split: Split,
+        rows: impl FnOnce(&mut dyn FnMut(PairRow<'_>) -> Result<(), Error>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let path = self.staging.path().join(split.file_name());
+        let (Some(features), Target::Field { tensor }) = (&self.pairs, &self.layout.target) else {
+            return Err(Error::dataset(&path, "is not made of features of pairs"));
+        };
+        let tuning = self.protocol == Protocol::Paper && split == Split::Train;
+        let file = self.staging.create(split.file_name())?;
+        let columns = (features, tensor.column.as_str());
+        let mut writer = PairWriter::new(file, path.clone(), columns, &self.layout.ids, tuning)?;
+        rows(&mut |row| writer.push(row))?;
+        let rows = writer.finish()?;
+        let sha256 = dash_store::sha256_file(&path)?;
+        self.splits.insert(split, SplitInfo { rows, sha256, class_counts: vec![] });
+        Ok(())
+    }
+
     /// Writes the card.
     pub(crate) fn finish(self, about: About<'_>) -> Result<Card, Error> {
         let mut notes = about.notes;
@@ -121,6 +147,7 @@ impl<'a> Ingest<'a> {
             input: self.layout.input,
             input_scaling: self.input_scaling,
             target: self.layout.target,
+            pairs: self.pairs,
             background: self.layout.background.map(str::to_owned),
             splits: self.splits,
             target_scaling: about.target_scaling,

@@ -14,7 +14,10 @@ use parquet::{
     file::properties::{EnabledStatistics, WriterProperties},
 };
 use serde_json::json;
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Name of the column that marks the rows that tuning may train on under the paper protocol.
 pub(crate) const TUNING_COLUMN: &str = "tuning";
@@ -25,7 +28,7 @@ pub(crate) const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
 pub(crate) const FIXED_SHAPE_TENSOR: &str = "arrow.fixed_shape_tensor";
 
 /// Row groups and cache blocks hold about this many bytes, uncompressed.
-const GROUP_BYTES: usize = 16 << 20;
+pub(crate) const GROUP_BYTES: usize = 16 << 20;
 
 /// The columns of a split.
 #[derive(Clone, Debug)]
@@ -172,6 +175,17 @@ fn list_feature(element: &str, length: usize) -> serde_json::Value {
     json!({"feature": {"dtype": element, "_type": "Value"}, "length": length, "_type": "List"})
 }
 
+/// How files are written, whatever their columns.
+pub(crate) fn properties(path: &Path) -> Result<WriterProperties, Error> {
+    Ok(WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).map_err(Error::parquet(path))?))
+        .set_created_by("dash-nas".to_owned())
+        // Tensors do not repeat, and nobody looks up rows by an element of a tensor.
+        .set_dictionary_enabled(false)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .build())
+}
+
 /// Writes the rows of one split.
 pub(crate) struct SplitWriter {
     writer: ArrowWriter<StagedFile>,
@@ -200,14 +214,7 @@ impl SplitWriter {
     pub(crate) fn new(file: StagedFile, path: PathBuf, layout: Layout) -> Result<Self, Error> {
         let schema = Arc::new(layout.schema()?);
         let group = layout.rows_per_group();
-        let properties = WriterProperties::builder()
-            .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).map_err(Error::parquet(&path))?))
-            .set_max_row_group_row_count(Some(group))
-            .set_created_by("dash-nas".to_owned())
-            // Tensors do not repeat, and nobody looks up rows by an element of a tensor.
-            .set_dictionary_enabled(false)
-            .set_statistics_enabled(EnabledStatistics::None)
-            .build();
+        let properties = properties(&path)?.into_builder().set_max_row_group_row_count(Some(group)).build();
         let writer =
             ArrowWriter::try_new(file, schema.clone(), Some(properties)).map_err(Error::parquet(&path))?;
         let classes = match &layout.target {

@@ -18,6 +18,7 @@ use std::{
 mod deepsea;
 mod music;
 mod points;
+mod psicov;
 
 /// A folder for one test.
 struct Place(tempfile::TempDir);

@@ -1,6 +1,7 @@
 //! Metrics as accumulators over samples: neither order nor batch size changes a value.
 
 mod batches;
+mod distances;
 mod masks;
 mod scores;
 
@@ -9,6 +10,7 @@ pub use batches::BatchMean;
 use crate::{Error, Targets, ops};
 use candle_core::Tensor;
 use dash_core::{card::Scaling, pipeline::Metric};
+use distances::Distances;
 use masks::{Losses, Masks};
 use scores::Scores;
 use std::sync::Arc;
@@ -27,7 +29,8 @@ pub fn lower_is_better(metric: Metric) -> bool {
         | Metric::AveragePrecision
         | Metric::RelativeL2
         | Metric::FalseNegativeRate
-        | Metric::MaskedBinaryCrossEntropy => true,
+        | Metric::MaskedBinaryCrossEntropy
+        | Metric::Mae8 => true,
     }
 }
 
@@ -44,6 +47,8 @@ pub enum Accumulator {
     Masks(Masks),
     /// Losses of samples for [`Metric::MaskedBinaryCrossEntropy`].
     Losses(Losses),
+    /// Errors of samples for [`Metric::Mae8`].
+    Distances(Distances),
 }
 
 /// Predictions counted by class.
@@ -73,6 +78,7 @@ impl Accumulator {
             Metric::RelativeL2 => Accumulator::Errors(Errors { scaling, errors: Vec::new() }),
             Metric::FalseNegativeRate => Accumulator::Masks(Masks::default()),
             Metric::MaskedBinaryCrossEntropy => Accumulator::Losses(Losses::default()),
+            Metric::Mae8 => Accumulator::Distances(Distances::new(scaling)),
         }
     }
 
@@ -84,6 +90,7 @@ impl Accumulator {
             Accumulator::Errors(_) => Metric::RelativeL2,
             Accumulator::Masks(_) => Metric::FalseNegativeRate,
             Accumulator::Losses(_) => Metric::MaskedBinaryCrossEntropy,
+            Accumulator::Distances(_) => Metric::Mae8,
         }
     }
 
@@ -148,6 +155,19 @@ impl Accumulator {
                 losses.add(values.as_slice(), mask, ignore, rows);
                 Ok(())
             }
+            (Accumulator::Distances(distances), Targets::Field(field)) => {
+                let side = match *output.dims() {
+                    [_, 1, side, columns] if side == columns && output.elem_count() == field.len() => side,
+                    _ => {
+                        return Err(Error::Target(format!(
+                            "output {:?} for {} distances; a square map per sample is expected",
+                            output.dims(),
+                            field.len()
+                        )));
+                    }
+                };
+                distances.add(values.as_slice(), field, side)
+            }
             (accumulator, _) => Err(Error::unsuitable_metric(accumulator.metric(), targets.kind())),
         }
     }
@@ -163,12 +183,8 @@ impl Accumulator {
             Accumulator::Scores(scores) => scores.value(),
             Accumulator::Masks(masks) => masks.false_negative_rate(),
             Accumulator::Losses(losses) => losses.mean(),
-            Accumulator::Errors(Errors { errors, .. }) => {
-                // Sorted, so that the sum does not depend on the order of the samples.
-                let mut sorted = errors.clone();
-                sorted.sort_unstable_by(f64::total_cmp);
-                sorted.iter().sum::<f64>() / sorted.len() as f64
-            }
+            Accumulator::Errors(Errors { errors, .. }) => mean(errors),
+            Accumulator::Distances(distances) => distances.value(),
         }
     }
 }
@@ -184,6 +200,13 @@ fn check_mask(output: &Tensor, mask: &[u8], ignore: &[u8]) -> Result<(), Error> 
         mask.len(),
         ignore.len()
     )))
+}
+
+/// The mean, in the order of size, so that it does not depend on that of the samples; NaN of none.
+fn mean(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted.iter().sum::<f64>() / sorted.len() as f64
 }
 
 impl Counts {
@@ -269,6 +292,7 @@ mod tests {
             Metric::RelativeL2,
             Metric::FalseNegativeRate,
             Metric::MaskedBinaryCrossEntropy,
+            Metric::Mae8,
         ] {
             assert!(Accumulator::new(metric, 2, None).value().is_nan());
         }
@@ -289,6 +313,7 @@ mod tests {
             (Metric::MacroF1, Targets::Class(vec![0, 2])),
             (Metric::Auroc, Targets::Labels(vec![0; 3])),
             (Metric::RelativeL2, Targets::Field(vec![0.0; 3])),
+            (Metric::Mae8, Targets::Field(vec![0.0; 4])),
             (Metric::FalseNegativeRate, Targets::Mask { values: vec![0; 3], ignore: vec![0; 3] }),
             (Metric::FalseNegativeRate, Targets::Mask { values: vec![0; 4], ignore: vec![0; 3] }),
             (Metric::MaskedBinaryCrossEntropy, Targets::Mask { values: vec![0; 3], ignore: vec![0; 4] }),
@@ -364,6 +389,21 @@ mod tests {
                     let values: Vec<u8> = part.iter().flat_map(|f| [u8::from(f.2 > 1.0), 1]).collect();
                     let ignore = vec![0; values.len()];
                     acc.add(&tensor(out, &[part.len(), 1, 2]), &Targets::Mask { values, ignore }).unwrap();
+                }
+                acc.value()
+            };
+            prop_assert_eq!(value(&fields, fields.len()).to_bits(), value(&moved, batch).to_bits());
+            // Maps whose only pair is the corner.
+            let value = |fields: &[(f32, f32, f32)], batch: usize| {
+                let side = 25;
+                let mut acc = Accumulator::new(Metric::Mae8, 1, None);
+                for part in fields.chunks(batch) {
+                    let (mut out, mut target) = (vec![], vec![]);
+                    for f in part {
+                        out.extend(std::iter::repeat_n(f.0 + f.1, side * side));
+                        target.extend((0..side * side).map(|at| if at == side - 1 { f.2 } else { 0.0 }));
+                    }
+                    acc.add(&tensor(out, &[part.len(), 1, side, side]), &Targets::Field(target)).unwrap();
                 }
                 acc.value()
             };

@@ -32,7 +32,7 @@ fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Erro
         Stage::Dataset => json!({ "dataset": json(&p.dataset)?, "protocol": json(&p.protocol)? }),
         Stage::Search => json!({
             "seed": seed,
-            "task": augmented(p, json!({ "loss": json(&p.task.loss)?, "decode_target": p.task.decode_target }))?,
+            "task": searched(p)?,
             "search": json(&p.search)?,
         }),
         Stage::Tune(_) => json!({
@@ -53,6 +53,22 @@ fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Erro
     })
 }
 
+/// What of the task a search depends on, which evaluates nothing.
+fn searched(p: &Pipeline) -> Result<Value, Error> {
+    let mut task =
+        augmented(p, json!({ "loss": json(&p.task.loss)?, "decode_target": p.task.decode_target }))?;
+    if let (Some(w), Some(task)) = (&p.task.window, task.as_object_mut()) {
+        let window = json!({
+            "training": w.training,
+            "padding": w.padding,
+            "target_padding": w.target_padding,
+            "target_limit": w.target_limit,
+        });
+        task.insert("window".to_owned(), window);
+    }
+    Ok(task)
+}
+
 /// The task without its name, which only the report shows.
 fn learned(p: &Pipeline) -> Result<Value, Error> {
     let task = json!({
@@ -60,7 +76,11 @@ fn learned(p: &Pipeline) -> Result<Value, Error> {
         "metric": json(&p.task.metric)?,
         "decode_target": p.task.decode_target,
     });
-    augmented(p, task)
+    let mut task = augmented(p, task)?;
+    if let (Some(window), Some(task)) = (&p.task.window, task.as_object_mut()) {
+        task.insert("window".to_owned(), json(window)?);
+    }
+    Ok(task)
 }
 
 /// With the changes to training inputs, if there are any: stages of tasks without them keep the
@@ -145,6 +165,26 @@ mod tests {
             let expected = r#"task.augment set to [{"kind":"flip"}]"#;
             let expected = if trains { vec![expected.to_owned()] } else { vec![] };
             assert_eq!(differences(&of(&plain), &of(&changed)), expected, "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn the_search_does_not_depend_on_windows_of_evaluation() {
+        let text = r#"
+            name = "p"
+            dataset = { recipe = "psicov", raw = "x" }
+            task = { loss = { kind = "mean-squared-error" }, metric = { kind = "mae8" }, window = { training = 64 } }"#;
+        let load = |sets: &[String]| dash_core::load::pipeline("p.toml", text, None, sets).unwrap();
+        let plain = load(&[]);
+        let changes = |set: &str, stage| {
+            let of = |p| of_stage(p, stage, Some(0), Policy::Model).unwrap();
+            differences(&of(&plain), &of(&load(&[set.to_owned()]))).len()
+        };
+        for (set, searched) in [("task.window.evaluation=64", 0), ("task.window.padding=4", 1)] {
+            assert_eq!(changes(set, Stage::Dataset), 0);
+            assert_eq!(changes(set, Stage::Search), searched, "{set}");
+            assert_eq!(changes(set, Stage::Tune(Method::Dash)), 1);
+            assert_eq!(changes(set, Stage::Retrain(Method::Dash)), 1);
         }
     }
 

@@ -42,6 +42,9 @@ pub(crate) fn metric(name: &str) -> Option<&'static str> {
             "Mean over samples and positions of the negative log-probability (natural logarithm, at most 100) of \
              what the mask says, ignored positions counting as certain."
         }
+        "mae8" => {
+            "Mean over samples of the mean absolute error of predicted distances, in the unit of the target              (ångström), over the pairs of positions that are 24 or more apart in the sequence and at a true distance              of at most 8. Predictions are symmetrised and at least 0.01; samples without such pairs are left out."
+        }
         "macro-f1" => {
             "1 − F1, where F1 is the mean over classes of the harmonic mean of precision and recall; classes that \
              are neither target nor prediction are left out."

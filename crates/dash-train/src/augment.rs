@@ -194,6 +194,7 @@ mod tests {
             target: Target::Class { column: "target".into(), labels: vec!["a".into(), "b".into()] },
             splits: Default::default(),
             background: None,
+            pairs: None,
             target_scaling: None,
             notes: notes.into_iter().collect(),
             licence: String::new(),
@@ -201,7 +202,8 @@ mod tests {
     }
 
     fn batch(input: Vec<f32>, rows: usize) -> Batch {
-        Batch { rows, input, target: BatchTarget::Class(vec![0; rows]), background: vec![] }
+        let shape = vec![1, input.len() / rows.max(1)];
+        Batch { rows, shape, input, target: BatchTarget::Class(vec![0; rows]), background: vec![] }
     }
 
     #[test]

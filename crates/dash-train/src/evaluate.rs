@@ -1,6 +1,9 @@
 //! Evaluation over a whole split.
 
-use crate::{Error, StageContext, trainer::load};
+use crate::{
+    Error, StageContext,
+    gather::{Gather, to_device},
+};
 use candle_core::Tensor;
 use dash_data::SplitData;
 use dash_nn::{BatchMean, Network, Pass, Targets};
@@ -62,9 +65,9 @@ fn predict(
     batch_size: usize,
     mut take: impl FnMut(&Tensor, &Targets) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let rows: Vec<usize> = (0..data.len()).collect();
-    for rows in rows.chunks(batch_size.max(1)) {
-        let (input, targets) = load(data, rows, &ctx.data.card().input.shape, ctx.device)?;
+    let gather = Gather::new(ctx);
+    for rows in gather.batches(data, batch_size) {
+        let (input, targets) = to_device(gather.evaluation(data, &rows)?, ctx.device)?;
         take(&network.forward(&input, &Pass::evaluation())?, &targets)?;
     }
     Ok(())

@@ -11,6 +11,7 @@ mod augment;
 mod checkpoint;
 mod error;
 mod evaluate;
+mod gather;
 mod history;
 mod model;
 mod resume;

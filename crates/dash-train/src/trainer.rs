@@ -1,13 +1,17 @@
 //! The epoch loop.
 
-use crate::{Error, Position, Stage, StageContext, augment::Augmentation};
-use candle_core::{Device, Tensor};
+use crate::{
+    Error, Position, Stage, StageContext,
+    augment::Augmentation,
+    gather::{Gather, to_device},
+};
+use candle_core::Device;
 use dash_core::{
     event::{Event, Listener},
     random::{Purpose, permutation, stream},
 };
-use dash_data::{Batch, BatchTarget, SplitData};
-use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd, Targets};
+use dash_data::SplitData;
+use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd};
 
 /// Steps in an epoch of `batches` batches of which the share `fraction` is used:
 /// floor(fraction * batches) + 1, at most all (DASH, section 6).
@@ -27,7 +31,7 @@ pub struct Trainer<'a> {
     pub sgd: Sgd,
     stage: Stage,
     seed: u64,
-    shape: &'a [usize],
+    gather: Gather,
     augmentation: Augmentation,
     device: &'a Device,
     listener: &'a dyn Listener,
@@ -50,7 +54,6 @@ impl<'a> Trainer<'a> {
         sgd: Sgd,
         (batch_size, fraction): (usize, f64),
     ) -> Result<Trainer<'a>, Error> {
-        let card = ctx.data.card();
         Ok(Trainer {
             network,
             params,
@@ -58,8 +61,8 @@ impl<'a> Trainer<'a> {
             sgd,
             stage,
             seed: ctx.seed,
-            shape: &card.input.shape,
-            augmentation: Augmentation::new(&ctx.pipeline.task.augment, card)?,
+            gather: Gather::new(ctx),
+            augmentation: Augmentation::new(&ctx.pipeline.task.augment, ctx.data.card())?,
             device: ctx.device,
             listener: ctx.listener,
             batch_size: batch_size.max(1),
@@ -89,9 +92,9 @@ impl<'a> Trainer<'a> {
         let steps = steps_per_epoch(rows.len().div_ceil(self.batch_size), self.fraction);
         for (number, rows) in order.chunks(self.batch_size).take(steps).enumerate().skip(taken) {
             let pass = Pass { training: true, seed: self.seed, epoch, step: (epoch * steps + number) as u64 };
-            let mut batch = data.gather(rows)?;
+            let mut batch = self.gather.training(data, rows, self.seed, self.stage, epoch)?;
             self.augmentation.apply(&mut batch, rows, self.seed, self.stage, epoch)?;
-            let (input, targets) = to_device(batch, self.shape, self.device)?;
+            let (input, targets) = to_device(batch, self.device)?;
             let output = self.network.forward(&input, &pass)?;
             let loss = self.objective.loss(&output, targets)?;
             let value = f64::from(loss.to_scalar::<f32>()?);
@@ -113,27 +116,6 @@ impl<'a> Trainer<'a> {
         }
         Ok(total / steps.max(1) as f64)
     }
-}
-
-/// The batch of the given rows on a device; `shape` is that of one input.
-pub(crate) fn load(
-    data: &SplitData,
-    rows: &[usize],
-    shape: &[usize],
-    device: &Device,
-) -> Result<(Tensor, Targets), Error> {
-    to_device(data.gather(rows)?, shape, device)
-}
-
-fn to_device(batch: Batch, shape: &[usize], device: &Device) -> Result<(Tensor, Targets), Error> {
-    let shape = [&[batch.rows], shape].concat();
-    let targets = match batch.target {
-        BatchTarget::Class(classes) => Targets::Class(classes),
-        BatchTarget::Labels(labels) => Targets::Labels(labels),
-        BatchTarget::Field(values) => Targets::Field(values),
-        BatchTarget::Mask { values, ignore } => Targets::Mask { values, ignore },
-    };
-    Ok((Tensor::from_vec(batch.input, shape, device)?, targets))
 }
 
 #[cfg(test)]

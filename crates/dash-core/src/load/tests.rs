@@ -95,7 +95,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "recipe = \"darcy-flow\"",
             "recipe = \"darci-flow\"",
-            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of cosmic, darcy-flow, deepsea, ecg, satellite, ninapro, cifar100, spherical, cifar10, mnist, music, npz, parquet; did you mean `darcy-flow`?",
+            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of cosmic, darcy-flow, deepsea, ecg, satellite, ninapro, cifar100, spherical, cifar10, mnist, music, psicov, npz, parquet; did you mean `darcy-flow`?",
         ),
         (
             "subsample = 2",
@@ -316,6 +316,47 @@ fn masks_and_backgrounds_have_rules_of_their_own() {
         found.ends_with("task.augment[0]: does not fit: the samples of darcy-flow have no background level"),
         "{found}"
     );
+}
+
+#[test]
+fn samples_of_differing_size_are_brought_to_windows() {
+    let text = "name = \"p\"\ndataset = { recipe = \"psicov\", raw = \"x\" }\n[task]\n\
+                loss = { kind = \"mean-squared-error\" }\nmetric = { kind = \"mae8\" }";
+    let p = load(text, &[]).unwrap();
+    let Dataset::Psicov(psicov) = &p.dataset else { panic!("the recipe is psicov") };
+    assert_eq!((psicov.validation, psicov.validation_fraction, p.task.window), (100, 0.2, None));
+    let window = load(text, &["task.window.evaluation=64"]).unwrap().task.window.unwrap();
+    assert_eq!((window.training, window.evaluation, window.padding), (128, 64, 5));
+    assert_eq!((window.target_padding, window.target_limit), (100.0, 16.0));
+    for (set, message) in [
+        ("task.window.training=0", "task.window.training: must be from 1 to 8192, found 0"),
+        ("task.window.evaluation=8193", "task.window.evaluation: must be from 1 to 8192, found 8193"),
+        (
+            "task.window.evaluation_batch_size=0",
+            "task.window.evaluation_batch_size: must be from 1 to 100000000, found 0",
+        ),
+        ("task.window.target_limit=inf", "task.window.target_limit: expected a finite number, found inf"),
+        ("dataset.validation=0", "dataset.validation: must be from 1 to 100000000, found 0"),
+        (
+            "dataset.validation_fraction=1",
+            "dataset.validation_fraction: must be greater than 0 and less than 1, found 1",
+        ),
+        ("task.decode_target=true", "task.decode_target: does not fit: psicov has no scaling to decode"),
+        (
+            "task.metric={kind='macro-f1'}",
+            "task.metric: macro-f1 does not fit: psicov predicts a field; use relative-l2 or mae8",
+        ),
+        (
+            "task.augment=[{kind='flip'}]",
+            "task.augment: does not fit: psicov predicts a field, which does not move with the input",
+        ),
+        ("retrain.backbone={kind='resnet1d'}", "retrain.backbone: resnet1d needs 1-D data, psicov is 2-D"),
+    ] {
+        let found = load(text, &[set]).unwrap_err().to_string();
+        assert_eq!(found, format!("--set {set}: {message}"));
+    }
+    let found = load(DARCY, &["task.window.training=64"]).unwrap_err().to_string();
+    assert!(found.ends_with("task.window: does not fit: all samples of darcy-flow have one size"), "{found}");
 }
 
 #[test]

@@ -4,14 +4,17 @@ use super::{Found, tree::Node};
 use crate::{
     card::TargetKind,
     pipeline::{
-        Augment, Backbone, Cosmic, DarcyFlow, Dataset, Deepsea, Ecg, Loss, Music, OwnData, Pipeline, Pull,
-        SPLIT_PLACEHOLDER, Schedule, Spherical, Sweep,
+        Augment, Backbone, Cosmic, DarcyFlow, Dataset, Deepsea, Ecg, Loss, Music, OwnData, Pipeline, Psicov,
+        Pull, SPLIT_PLACEHOLDER, Schedule, Spherical, Sweep, Window,
     },
 };
 use std::fmt::Debug;
 
 /// Larger counts are taken for mistakes; they also keep arithmetic far from overflow.
 const MOST: usize = 100_000_000;
+
+/// Rows and columns of a window: networks with more would not fit into any memory.
+const MOST_ROWS: usize = 8192;
 
 pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
     let mut checks = Checks { tree, found };
@@ -33,6 +36,7 @@ pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
             checks.positive("dataset.deviation", m.deviation);
         }
         Dataset::Music(m) => checks.music(m),
+        Dataset::Psicov(psicov) => checks.psicov(psicov),
         Dataset::Npz(own) | Dataset::Parquet(own) => checks.own(own, &p.dataset),
     }
     checks.task(p);
@@ -216,6 +220,22 @@ impl Checks<'_, '_, '_> {
         }
     }
 
+    fn psicov(&mut self, p: &Psicov) {
+        self.count("dataset.validation", p.validation);
+        self.held_out(p.validation_fraction);
+    }
+
+    fn window(&mut self, w: &Window) {
+        for (key, rows, least) in
+            [("training", w.training, 1), ("evaluation", w.evaluation, 1), ("padding", w.padding, 0)]
+        {
+            self.require((least..=MOST_ROWS).contains(&rows), &format!("task.window.{key}"), || {
+                format!("must be from {least} to {MOST_ROWS}, found {rows}")
+            });
+        }
+        self.count("task.window.evaluation_batch_size", w.evaluation_batch_size);
+    }
+
     fn own(&mut self, o: &OwnData, dataset: &Dataset) {
         let parts = o.train_file.is_some() && o.test_file.is_some();
         let any_part = o.train_file.is_some() || o.validation_file.is_some() || o.test_file.is_some();
@@ -285,7 +305,7 @@ impl Checks<'_, '_, '_> {
             let fitting = match target {
                 TargetKind::Class => "zero-one-error or macro-f1",
                 TargetKind::Labels => "auroc or average-precision",
-                TargetKind::Field => "relative-l2",
+                TargetKind::Field => "relative-l2 or mae8",
                 TargetKind::Mask => "false-negative-rate or masked-binary-cross-entropy",
             };
             unfit(p.task.metric.name(), fitting)
@@ -331,6 +351,17 @@ impl Checks<'_, '_, '_> {
             self.require(scaled, "task.decode_target", || {
                 "there is no scaling to decode: set dataset.standardise_target".into()
             });
+        }
+        if let Dataset::Psicov(_) = &p.dataset {
+            self.require(!p.task.decode_target, "task.decode_target", || {
+                format!("does not fit: {recipe} has no scaling to decode")
+            });
+        }
+        if let Some(window) = &p.task.window {
+            self.require(has_windows(&p.dataset), "task.window", || {
+                format!("does not fit: all samples of {recipe} have one size")
+            });
+            self.window(window);
         }
         if let Some(size) = p.task.batch_average {
             self.count("task.batch_average", size);
@@ -426,7 +457,7 @@ impl Checks<'_, '_, '_> {
 fn target(dataset: &Dataset) -> TargetKind {
     match dataset {
         Dataset::Cosmic(_) | Dataset::Music(_) => TargetKind::Mask,
-        Dataset::DarcyFlow(_) => TargetKind::Field,
+        Dataset::DarcyFlow(_) | Dataset::Psicov(_) => TargetKind::Field,
         Dataset::Deepsea(_) => TargetKind::Labels,
         Dataset::Ecg(_)
         | Dataset::Satellite(_)
@@ -443,10 +474,15 @@ fn has_background(dataset: &Dataset) -> bool {
     matches!(dataset, Dataset::Cosmic(_))
 }
 
+/// Whether samples differ in size.
+fn has_windows(dataset: &Dataset) -> bool {
+    matches!(dataset, Dataset::Psicov(_))
+}
+
 /// Spatial axes of the inputs; `None` if only the data says it.
 fn dimensions(dataset: &Dataset) -> Option<usize> {
     match dataset {
-        Dataset::Cosmic(_) | Dataset::DarcyFlow(_) => Some(2),
+        Dataset::Cosmic(_) | Dataset::DarcyFlow(_) | Dataset::Psicov(_) => Some(2),
         Dataset::Deepsea(_) | Dataset::Ecg(_) | Dataset::Satellite(_) => Some(1),
         Dataset::Mnist(_) | Dataset::Music(_) => Some(1),
         Dataset::Ninapro(_) | Dataset::Cifar100(_) | Dataset::Spherical(_) | Dataset::Cifar10(_) => Some(2),

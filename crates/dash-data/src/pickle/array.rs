@@ -125,6 +125,9 @@ impl DType {
     pub(crate) fn decode_f32(self, bytes: &[u8]) -> Option<Vec<f32>> {
         Some(match (self.kind, self.size, self.big_endian) {
             (DTypeKind::UInt, 1, _) => bytes.iter().map(|&byte| f32::from(byte)).collect(),
+            (DTypeKind::Float, 2, false) => {
+                bytes.as_chunks::<2>().0.iter().map(|&word| half(u16::from_le_bytes(word)) as f32).collect()
+            }
             (DTypeKind::Float, 4, false) => {
                 bytes.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word)).collect()
             }

@@ -5,7 +5,7 @@ use crate::testing::{npy, npy_f32, npy_i64};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::{Value, json};
 
-fn dataset(place: &Place, recipe: &str, more: Value) -> Dataset {
+pub(super) fn dataset(place: &Place, recipe: &str, more: Value) -> Dataset {
     let mut value = json!({"recipe": recipe, "raw": place.raw()});
     value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     serde_json::from_value(value).unwrap()
@@ -19,7 +19,7 @@ fn short(out: &mut Vec<u8>, text: &str) {
 }
 
 /// A numpy array; `code` like `<f8` or `|u1`.
-fn array(code: &str, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
+pub(super) fn array(code: &str, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
     let mut out = start_of_array(code, shape);
     out.push(b'T');
     out.extend((bytes.len() as u32).to_le_bytes());
@@ -28,7 +28,7 @@ fn array(code: &str, shape: &[usize], bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-fn start_of_array(code: &str, shape: &[usize]) -> Vec<u8> {
+pub(super) fn start_of_array(code: &str, shape: &[usize]) -> Vec<u8> {
     let (order, code) = code.split_at(1);
     let mut out =
         b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\x01b\x87R(K\x01(".to_vec();
@@ -45,7 +45,7 @@ fn start_of_array(code: &str, shape: &[usize]) -> Vec<u8> {
 }
 
 /// {name: value, ...}
-fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn dict(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut out = b"}(".to_vec();
     for (name, value) in entries {
         short(&mut out, name);
@@ -67,7 +67,7 @@ fn small(values: &[u8]) -> Vec<u8> {
     list(&values.iter().map(|&v| vec![b'K', v]).collect::<Vec<_>>())
 }
 
-fn pickle(value: &[u8]) -> Vec<u8> {
+pub(super) fn pickle(value: &[u8]) -> Vec<u8> {
     [b"\x80\x02", value, b"."].concat()
 }
 

@@ -1,0 +1,183 @@
+//! Samples that are features of a sequence's positions and of their pairs. They are stored as such, each
+//! with its own length, and become maps over all pairs when a batch is gathered: the maps of proteins take
+//! about fourteen times the room.
+
+mod cache;
+mod write;
+
+pub(crate) use cache::{check_values, columns, rows_per_block};
+pub(crate) use write::{PairRow, PairWriter};
+
+use crate::{Batch, BatchTarget, Error};
+use arrow::{array::RecordBatch, buffer::ScalarBuffer};
+use dash_core::card::{Card, PairFeatures};
+use std::ops::Range;
+
+/// A square window over the maps of samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PairWindow {
+    /// Rows and columns.
+    pub side: usize,
+    /// Positions that are added on each side of a sample; inputs are 0 there.
+    pub padding: usize,
+    /// The target outside of a sample.
+    pub target_padding: f32,
+    /// What larger targets are lowered to.
+    pub target_limit: f32,
+}
+
+/// The samples of a split, in the order of rows.
+#[derive(Debug)]
+pub(crate) struct PairRows {
+    features: PairFeatures,
+    blocks: Vec<PairBlock>,
+    samples: Vec<PairSample>,
+}
+
+/// Consecutive samples in the memory-mapped cache, their lists back to back.
+#[derive(Debug)]
+struct PairBlock {
+    positions: ScalarBuffer<f32>,
+    maps: ScalarBuffer<f32>,
+    target: ScalarBuffer<f32>,
+}
+
+/// Where a sample is.
+#[derive(Clone, Copy, Debug)]
+struct PairSample {
+    block: usize,
+    /// Positions of the sample.
+    length: usize,
+    /// Positions of the samples before it in the block.
+    before: usize,
+    /// Pairs of the samples before it in the block.
+    pairs_before: usize,
+}
+
+/// The numbers of a sample.
+struct Parts<'a> {
+    length: usize,
+    positions: &'a [f32],
+    maps: &'a [f32],
+    target: &'a [f32],
+}
+
+impl PairRows {
+    pub(crate) fn new(features: PairFeatures) -> PairRows {
+        PairRows { features, blocks: vec![], samples: vec![] }
+    }
+
+    /// Adds the rows of a batch of the cache; `None` if they are not what the card says.
+    pub(crate) fn extend(&mut self, batch: &RecordBatch, card: &Card) -> Option<()> {
+        let (block, samples) = cache::block(batch, card, &self.features, self.blocks.len())?;
+        self.blocks.push(block);
+        self.samples.extend(samples);
+        Some(())
+    }
+
+    pub(crate) fn side(&self, row: usize) -> Option<usize> {
+        self.samples.get(row).map(|sample| sample.length)
+    }
+
+    fn parts(&self, row: usize) -> Option<Parts<'_>> {
+        let sample = self.samples.get(row)?;
+        let block = self.blocks.get(sample.block)?;
+        let length = sample.length;
+        let (pairs, before) = (length * length, sample.pairs_before);
+        let list =
+            |features: usize, before: usize, each: usize| features * before..features * (before + each);
+        Some(Parts {
+            length,
+            positions: block.positions.get(list(self.features.position_features, sample.before, length))?,
+            maps: block.maps.get(list(self.features.map_features, before, pairs))?,
+            target: block.target.get(list(1, before, pairs))?,
+        })
+    }
+
+    pub(crate) fn gather(
+        &self,
+        rows: &[usize],
+        window: &PairWindow,
+        mut offset: impl FnMut(usize, usize) -> [usize; 2],
+    ) -> Result<Batch, Error> {
+        if let Some(&row) = rows.iter().find(|&&row| row >= self.samples.len()) {
+            return Err(Error::Row { row, rows: self.samples.len() });
+        }
+        let (channels, plane) = (self.features.channels(), window.side * window.side);
+        let mut input = vec![0f32; rows.len() * channels * plane];
+        let mut target = vec![window.target_padding.min(window.target_limit); rows.len() * plane];
+        let places =
+            input.chunks_exact_mut((channels * plane).max(1)).zip(target.chunks_exact_mut(plane.max(1)));
+        for (&row, (input, target)) in rows.iter().zip(places) {
+            let parts = self.parts(row).ok_or(Error::Row { row, rows: self.samples.len() })?;
+            let larger = (parts.length + 2 * window.padding).saturating_sub(window.side);
+            let offset = if larger > 0 { offset(row, larger).map(|at| at.min(larger)) } else { [0, 0] };
+            parts.expand(window, offset, input, target);
+        }
+        Ok(Batch {
+            rows: rows.len(),
+            shape: vec![channels, window.side, window.side],
+            input,
+            target: BatchTarget::Field(target),
+            background: vec![],
+        })
+    }
+}
+
+/// An axis of a window: which of its places show positions of the sample, and which.
+struct Axis {
+    places: Range<usize>,
+    positions: Range<usize>,
+}
+
+impl Axis {
+    /// `offset` is where the window begins in the padded sample.
+    fn new(window: &PairWindow, length: usize, offset: usize) -> Axis {
+        let first = window.padding.saturating_sub(offset);
+        let skipped = offset.saturating_sub(window.padding);
+        let count = length.saturating_sub(skipped).min(window.side.saturating_sub(first));
+        Axis { places: first..first + count, positions: skipped..skipped + count }
+    }
+}
+
+impl Parts<'_> {
+    /// Writes what the window shows; the rest of `input` and `target` is left as it is.
+    fn expand(&self, window: &PairWindow, offset: [usize; 2], input: &mut [f32], target: &mut [f32]) {
+        let rows = Axis::new(window, self.length, offset[0]);
+        let columns = Axis::new(window, self.length, offset[1]);
+        let plane = (window.side * window.side).max(1);
+        let pairs = (self.length * self.length).max(1);
+        let mut planes = input.chunks_exact_mut(plane);
+        for feature in self.positions.chunks_exact(self.length.max(1)) {
+            let (along, down) = (planes.next().unwrap_or_default(), planes.next().unwrap_or_default());
+            let shown = feature.get(columns.positions.clone()).unwrap_or_default();
+            for (place, position) in rows.places.clone().zip(rows.positions.clone()) {
+                let span =
+                    place * window.side + columns.places.start..place * window.side + columns.places.end;
+                if let Some(line) = along.get_mut(span.clone()) {
+                    line.copy_from_slice(shown);
+                }
+                if let (Some(line), Some(&value)) = (down.get_mut(span), feature.get(position)) {
+                    line.fill(value);
+                }
+            }
+        }
+        let copy = |map: &[f32], plane: &mut [f32], limit: f32| {
+            for (place, position) in rows.places.clone().zip(rows.positions.clone()) {
+                let span =
+                    place * window.side + columns.places.start..place * window.side + columns.places.end;
+                let start = position * self.length;
+                let shown = map.get(start + columns.positions.start..start + columns.positions.end);
+                for (place, &value) in
+                    plane.get_mut(span).unwrap_or_default().iter_mut().zip(shown.unwrap_or_default())
+                {
+                    *place = value.min(limit);
+                }
+            }
+        };
+        for map in self.maps.chunks_exact(pairs) {
+            copy(map, planes.next().unwrap_or_default(), f32::INFINITY);
+        }
+        copy(self.target, target, window.target_limit);
+    }
+}
