@@ -158,7 +158,8 @@ fn describe(path: &Path, card: &Card, summaries: &[SplitSummary]) -> Result<(), 
         Target::Field { tensor } => format!("a field of shape {:?}, float32", tensor.shape),
         Target::Mask { tensor, .. } => format!("a mask of shape {:?}, uint8", tensor.shape),
     };
-    writeln!(out, "input: shape {:?}, float32; target: {target}", card.input.shape)?;
+    let element = card.input.element.name();
+    writeln!(out, "input: shape {:?}, {element}; target: {target}", card.input.shape)?;
     let mut numbers = table(&["split", "rows", "column", "min", "max", "mean", "deviation", "histogram"]);
     for summary in summaries {
         for (at, tensor) in summary.tensors.iter().enumerate() {
@@ -315,6 +316,7 @@ fn raw(dataset: &Dataset) -> Option<&Path> {
         Dataset::Cosmic(config) => Some(&config.raw),
         Dataset::Satellite(config) => Some(&config.raw),
         Dataset::Ninapro(config) => Some(&config.raw),
+        Dataset::Fsd50k(config) => Some(&config.raw),
         Dataset::Cifar100(config) => Some(&config.raw),
         Dataset::Spherical(config) => Some(&config.raw),
         Dataset::Npz(config) | Dataset::Parquet(config) => Some(&config.raw),

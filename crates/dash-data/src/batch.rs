@@ -3,6 +3,8 @@
 use crate::Error;
 use arrow::buffer::ScalarBuffer;
 use dash_core::card::Target;
+use half::{f16, slice::HalfFloatSliceExt};
+use std::ops::Range;
 
 /// Samples that are processed together, one after the other.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,9 +44,31 @@ pub(crate) struct Block {
     pub(crate) start: usize,
     /// Rows in the block.
     pub(crate) rows: usize,
-    pub(crate) input: ScalarBuffer<f32>,
+    pub(crate) input: BlockInput,
     pub(crate) target: BlockTarget,
     pub(crate) background: Option<ScalarBuffer<f32>>,
+}
+
+#[derive(Debug)]
+pub(crate) enum BlockInput {
+    Half(ScalarBuffer<f16>),
+    Single(ScalarBuffer<f32>),
+}
+
+impl BlockInput {
+    /// Appends row `at` of rows of `length` elements; `None` if there is none.
+    fn append(&self, at: usize, length: usize, out: &mut Vec<f32>) -> Option<()> {
+        match self {
+            BlockInput::Single(values) => append(values, at, length, out),
+            BlockInput::Half(values) => {
+                let row = values.get(at * length..(at + 1) * length)?;
+                let start = out.len();
+                out.resize(start + length, 0.0);
+                row.convert_to_f32_slice(out.get_mut(start..)?);
+                Some(())
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -101,9 +125,42 @@ pub struct SplitData {
     /// In the order of rows, without gaps.
     pub(crate) blocks: Vec<Block>,
     pub(crate) tuning: Option<Vec<usize>>,
+    /// First rows of the samples, if samples have several.
+    pub(crate) starts: Option<Vec<usize>>,
 }
 
 impl SplitData {
+    /// Number of samples: of rows, or of groups of rows if a sample has several.
+    pub fn samples(&self) -> usize {
+        self.starts.as_ref().map_or(self.rows, Vec::len)
+    }
+
+    /// Whether samples have parts: rows of their own with one target in common.
+    pub fn is_grouped(&self) -> bool {
+        self.starts.is_some()
+    }
+
+    /// The rows that are the parts of a sample; none if there is no such sample.
+    pub fn parts(&self, sample: usize) -> Range<usize> {
+        let Some(starts) = &self.starts else {
+            return sample.min(self.rows)..sample.saturating_add(1).min(self.rows);
+        };
+        let start = |sample| starts.get(sample).copied().unwrap_or(self.rows);
+        start(sample)..start(sample.saturating_add(1))
+    }
+
+    /// The samples that tuning may train on, ascending: those whose parts all may be trained on. `None`
+    /// if the dataset makes no difference.
+    pub fn tuning_samples(&self) -> Option<Vec<usize>> {
+        let rows = self.tuning.as_deref()?;
+        if self.starts.is_none() {
+            return Some(rows.to_vec());
+        }
+        let before = |end: usize| rows.partition_point(|&row| row < end);
+        let marked = |parts: Range<usize>| before(parts.end) - before(parts.start) == parts.len();
+        Some((0..self.samples()).filter(|&sample| marked(self.parts(sample))).collect())
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows
@@ -132,7 +189,7 @@ impl SplitData {
                 return Err(missing);
             };
             let at = row - block.start;
-            let copied = append(&block.input, at, self.input_len, &mut input).and_then(|()| {
+            let copied = block.input.append(at, self.input_len, &mut input).and_then(|()| {
                 match (&block.target, &mut target, self.target) {
                     (BlockTarget::Class(values), BatchTarget::Class(out), TargetShape::Class) => {
                         append(values, at, 1, out)

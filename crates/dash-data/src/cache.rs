@@ -2,20 +2,20 @@
 
 use crate::{
     Error,
-    batch::{Block, BlockTarget, SplitData, TargetShape},
+    batch::{Block, BlockInput, BlockTarget, SplitData, TargetShape},
     map,
-    table::{EXTENSION_METADATA, Layout, TUNING_COLUMN},
+    table::{EXTENSION_METADATA, Layout, TUNING_COLUMN, real},
 };
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     buffer::{Buffer, ScalarBuffer},
-    datatypes::{ArrowPrimitiveType, DataType, Float32Type, Int64Type, Schema, UInt8Type},
+    datatypes::{ArrowPrimitiveType, DataType, Float16Type, Float32Type, Int64Type, Schema, UInt8Type},
     ipc::{
         self, convert::try_fb_to_schema, reader::FileDecoder, reader::read_footer_length, root_as_footer,
         root_as_message, writer::FileWriter,
     },
 };
-use dash_core::card::{Card, SplitInfo, Target, TensorField};
+use dash_core::card::{Card, ElementType, SplitInfo, Target, TensorField};
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
 use std::{fs::File, path::Path, sync::Arc};
 
@@ -50,7 +50,7 @@ fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, boo
             ),
         ))
     };
-    let tensor = |tensor: &TensorField| list(&tensor.column, &tensor.shape, DataType::Float32);
+    let tensor = |tensor: &TensorField| list(&tensor.column, &tensor.shape, real(tensor.element));
     let mut wanted = vec![tensor(&card.input)?];
     wanted.push(match &card.target {
         Target::Field { tensor: field } => tensor(field)?,
@@ -74,6 +74,14 @@ fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, boo
         let found = schema.field(index).data_type();
         if found != &DataType::Float32 {
             return Err(Error::dataset(path, format!("column `{column}` is {found}, not Float32")));
+        }
+        wanted.push(index);
+    }
+    if let Some(column) = &card.group {
+        let index = find(column)?;
+        let found = schema.field(index).data_type();
+        if found != &DataType::Int64 {
+            return Err(Error::dataset(path, format!("column `{column}` is {found}, not Int64")));
         }
         wanted.push(index);
     }
@@ -133,10 +141,11 @@ pub(crate) fn make(cache: &Path, parquet: &Path, card: &Card, info: &SplitInfo) 
         let write = || -> Result<(), Error> {
             let schema = batches_schema(&batches, info);
             let mut writer = FileWriter::try_new(out, &schema).map_err(Error::arrow(cache))?;
-            let mut row = 0;
+            let (mut row, mut group) = (0, None);
             for batch in batches {
                 let batch = batch.map_err(Error::arrow(parquet))?;
                 check_values(parquet, &batch, card, row)?;
+                check_groups(parquet, &batch, card, row, &mut group)?;
                 row += batch.num_rows();
                 let batch = batch.with_schema(schema.clone()).map_err(Error::arrow(cache))?;
                 writer.write(&batch).map_err(Error::arrow(cache))?;
@@ -172,9 +181,18 @@ fn batches_schema(
 /// null.
 fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> Result<(), Error> {
     let tensor = |column: &TensorField| -> Result<(), Error> {
-        let values = list_values::<Float32Type>(batch, &column.column)
-            .ok_or_else(|| Error::dataset(path, format!("column `{}` has missing values", column.column)))?;
-        match values.iter().position(|value| !value.is_finite()) {
+        let missing = || Error::dataset(path, format!("column `{}` has missing values", column.column));
+        let infinite = match column.element {
+            ElementType::F16 => {
+                let values = list_values::<Float16Type>(batch, &column.column).ok_or_else(missing)?;
+                values.iter().position(|value| !value.is_finite())
+            }
+            _ => {
+                let values = list_values::<Float32Type>(batch, &column.column).ok_or_else(missing)?;
+                values.iter().position(|value| !value.is_finite())
+            }
+        };
+        match infinite {
             None => Ok(()),
             Some(at) => Err(Error::dataset(
                 path,
@@ -224,6 +242,27 @@ fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> 
     }
 }
 
+/// The rows of a group must follow each other: its numbers must not fall. `last` is that of the row before.
+fn check_groups(
+    path: &Path,
+    batch: &RecordBatch,
+    card: &Card,
+    first: usize,
+    last: &mut Option<i64>,
+) -> Result<(), Error> {
+    let Some(column) = &card.group else { return Ok(()) };
+    let groups = class_values(batch, column)
+        .ok_or_else(|| Error::dataset(path, format!("column `{column}` has missing values")))?;
+    for (row, &group) in (first..).zip(groups.iter()) {
+        if last.replace(group).is_some_and(|last| group < last) {
+            let problem =
+                format!("column `{column}`, row {row}: falls, so that a sample could be in two places");
+            return Err(Error::dataset(path, problem));
+        }
+    }
+    Ok(())
+}
+
 /// The numbers of a Float32 column; `None` if there is no such column or something is null.
 fn numbers(batch: &RecordBatch, column: &str) -> Option<ScalarBuffer<f32>> {
     let numbers = batch.column_by_name(column)?.as_primitive_opt::<Float32Type>()?;
@@ -254,10 +293,16 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
         target: TargetShape::of(&card.target),
         blocks: vec![],
         tuning: has_tuning.then(Vec::new),
+        starts: card.group.is_some().then(Vec::new),
     };
+    let mut last = None;
     for batch in batches {
         let rows = batch.num_rows();
-        let input = list_values::<Float32Type>(&batch, &card.input.column).ok_or_else(damaged)?;
+        let input = match card.input.element {
+            ElementType::F16 => list_values::<Float16Type>(&batch, &card.input.column).map(BlockInput::Half),
+            _ => list_values::<Float32Type>(&batch, &card.input.column).map(BlockInput::Single),
+        };
+        let input = input.ok_or_else(damaged)?;
         let target = match &card.target {
             Target::Field { tensor } => {
                 BlockTarget::Field(list_values::<Float32Type>(&batch, &tensor.column).ok_or_else(damaged)?)
@@ -289,6 +334,15 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
             let marks = batch.column_by_name(TUNING_COLUMN).and_then(|c| c.as_boolean_opt());
             let marks = marks.filter(|marks| marks.null_count() == 0).ok_or_else(damaged)?;
             tuning.extend((0..rows).filter(|&row| marks.value(row)).map(|row| data.rows + row));
+        }
+        if let (Some(column), Some(starts)) = (&card.group, &mut data.starts) {
+            for (row, &group) in (data.rows..).zip(class_values(&batch, column).ok_or_else(damaged)?.iter()) {
+                match last.replace(group) {
+                    Some(last) if last == group => {}
+                    Some(last) if last > group => return Err(damaged()),
+                    _ => starts.push(row),
+                }
+            }
         }
         data.blocks.push(Block { start: data.rows, rows, input, target, background });
         data.rows += rows;

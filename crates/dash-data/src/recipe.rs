@@ -1,13 +1,13 @@
 //! What all recipes share: choosing the recipe, source files, splits, the card.
 
 use crate::{
-    Error, cifar, cosmic, darcy, deepsea, ecg, ninapro, own,
+    Error, cifar, cosmic, darcy, deepsea, ecg, fsd50k, ninapro, noise, own,
     pickle::Value,
     satellite, spherical,
-    table::{Layout, Row, SplitWriter},
+    table::{Layout, Row, RowTarget, SplitWriter},
 };
 use dash_core::{
-    card::{Card, Scaling, Source, Split, SplitInfo},
+    card::{Card, NoiseInfo, Scaling, Source, Split, SplitInfo},
     event::Listener,
     pipeline::{Dataset, Protocol},
 };
@@ -35,6 +35,7 @@ pub fn ingest(
         Dataset::Ecg(config) => ecg::ingest(config, protocol, staging, listener),
         Dataset::Satellite(config) => satellite::ingest(config, protocol, staging, listener),
         Dataset::Ninapro(config) => ninapro::ingest(config, protocol, staging, listener),
+        Dataset::Fsd50k(config) => fsd50k::ingest(config, protocol, staging, listener),
         Dataset::Cifar100(config) => cifar::ingest(config, protocol, staging, listener),
         Dataset::Spherical(config) => spherical::ingest(config, protocol, staging, listener),
         Dataset::Npz(config) => own::ingest(config, own::Kind::Npz, protocol, staging, listener),
@@ -51,6 +52,7 @@ pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
         Dataset::Ecg(config) => ecg::source(config).map(|path| vec![path]),
         Dataset::Satellite(config) => satellite::sources(config),
         Dataset::Ninapro(config) => ninapro::sources(config),
+        Dataset::Fsd50k(config) => fsd50k::sources(config),
         Dataset::Cifar100(config) => cifar::sources(config),
         Dataset::Spherical(config) => spherical::source(config).map(|path| vec![path]),
         Dataset::Npz(config) | Dataset::Parquet(config) => own::sources(config),
@@ -63,6 +65,9 @@ pub(crate) struct Ingest<'a> {
     pub(crate) protocol: Protocol,
     pub(crate) layout: Layout,
     pub(crate) splits: BTreeMap<Split, SplitInfo>,
+    /// Name of the id column whose equal numbers make rows the parts of one sample.
+    pub(crate) group: Option<&'static str>,
+    noise: Option<NoiseInfo>,
 }
 
 /// What a recipe says in the card besides columns and splits.
@@ -76,7 +81,7 @@ pub(crate) struct About<'a> {
 
 impl<'a> Ingest<'a> {
     pub(crate) fn new(staging: &'a mut Staging, protocol: Protocol, layout: Layout) -> Self {
-        Ingest { staging, protocol, layout, splits: BTreeMap::new() }
+        Ingest { staging, protocol, layout, splits: BTreeMap::new(), group: None, noise: None }
     }
 
     /// Writes one split; `rows` hands each row to its argument.
@@ -96,6 +101,25 @@ impl<'a> Ingest<'a> {
         Ok(())
     }
 
+    /// Writes the table of noise: `rows` hands each frame to its argument, with the position of its
+    /// recording in `recordings`.
+    pub(crate) fn noise(
+        &mut self,
+        recordings: Vec<String>,
+        rows: impl FnOnce(&mut dyn FnMut(usize, &[f32]) -> Result<(), Error>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let layout = noise::layout(&self.layout.input, recordings.clone());
+        let path = self.staging.path().join(NoiseInfo::FILE);
+        let mut writer = SplitWriter::new(self.staging.create(NoiseInfo::FILE)?, path.clone(), layout)?;
+        rows(&mut |recording, frame| {
+            let target = RowTarget::Class(recording);
+            writer.push(Row { input: frame, target, background: 0.0, ids: &[], tuning: false })
+        })?;
+        let (rows, _) = writer.finish()?;
+        self.noise = Some(NoiseInfo { recordings, rows, sha256: dash_store::sha256_file(&path)? });
+        Ok(())
+    }
+
     /// Writes the card.
     pub(crate) fn finish(self, about: About<'_>) -> Result<Card, Error> {
         let mut notes = about.notes;
@@ -107,6 +131,8 @@ impl<'a> Ingest<'a> {
             input: self.layout.input,
             target: self.layout.target,
             background: self.layout.background.map(str::to_owned),
+            group: self.group.map(str::to_owned),
+            noise: self.noise,
             splits: self.splits,
             target_scaling: about.target_scaling,
             notes,

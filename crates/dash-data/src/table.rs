@@ -3,11 +3,15 @@
 
 use crate::Error;
 use arrow::{
-    array::{ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, UInt8Array},
+    array::{
+        ArrayRef, BooleanArray, FixedSizeListArray, Float16Array, Float32Array, Int64Array, RecordBatch,
+        UInt8Array,
+    },
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
-use dash_core::card::{Target, TensorField};
+use dash_core::card::{ElementType, Target, TensorField};
 use dash_store::StagedFile;
+use half::f16;
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
@@ -132,7 +136,12 @@ fn element_field(element: DataType) -> Arc<Field> {
 }
 
 fn tensor_column(tensor: &TensorField) -> Result<Field, Error> {
-    list_column(&tensor.column, &tensor.shape, DataType::Float32)
+    list_column(&tensor.column, &tensor.shape, real(tensor.element))
+}
+
+/// Arrow's type of the elements of a tensor of real numbers.
+pub(crate) fn real(element: ElementType) -> DataType {
+    if element == ElementType::F16 { DataType::Float16 } else { DataType::Float32 }
 }
 
 fn list_column(column: &str, shape: &[usize], element: DataType) -> Result<Field, Error> {
@@ -146,7 +155,8 @@ fn list_column(column: &str, shape: &[usize], element: DataType) -> Result<Field
 /// Hugging Face's description of a tensor column: what is stored, a flat list. (Its `Array2D` and
 /// `Array3D` stand for nested lists, into which `datasets` cannot cast a flat one.)
 fn tensor_feature(tensor: &TensorField) -> serde_json::Value {
-    list_feature("float32", tensor.len())
+    let half = tensor.element == ElementType::F16;
+    list_feature(if half { "float16" } else { "float32" }, tensor.len())
 }
 
 fn list_feature(element: &str, length: usize) -> serde_json::Value {
@@ -300,7 +310,13 @@ impl SplitWriter {
     }
 
     fn tensor(&self, tensor: &TensorField, values: Vec<f32>) -> Result<ArrayRef, Error> {
-        self.list(DataType::Float32, tensor.len(), Arc::new(Float32Array::from(values)))
+        let elements: ArrayRef = match tensor.element {
+            ElementType::F16 => {
+                Arc::new(Float16Array::from_iter_values(values.iter().map(|&value| f16::from_f32(value))))
+            }
+            _ => Arc::new(Float32Array::from(values)),
+        };
+        self.list(real(tensor.element), tensor.len(), elements)
     }
 
     fn list(&self, element: DataType, length: usize, values: ArrayRef) -> Result<ArrayRef, Error> {

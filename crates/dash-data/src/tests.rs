@@ -16,6 +16,7 @@ use std::{
 };
 
 mod deepsea;
+mod fsd50k;
 mod points;
 
 /// A folder for one test.

@@ -33,14 +33,14 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
     let sizes = (settings.batch_size, settings.fraction);
     let mut trainer = Trainer::new(ctx, Stage::Search, network.as_ref(), &params, &objective, sgd, sizes)?;
     let train = ctx.split(Split::Train)?;
-    let rows: Vec<usize> = (0..train.len()).collect();
+    let samples: Vec<usize> = (0..train.samples()).collect();
     let mut history = Vec::new();
     let mut alphas: Vec<(String, Vec<Vec<f32>>)> =
         supernet.layers().iter().map(|l| (format!("alpha.{}", l.name), Vec::new())).collect();
     for epoch in 0..settings.epochs {
         let start = Instant::now();
         let rates = rates(settings, epoch);
-        let train_loss = trainer.epoch(epoch, train, &rows, rates, |gradients| {
+        let train_loss = trainer.epoch(epoch, train, &samples, rates, |gradients| {
             rule.apply(&params, gradients)?;
             gradients.clip(settings.clip_norm)?;
             Ok(())

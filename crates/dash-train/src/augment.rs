@@ -1,21 +1,26 @@
 //! Random changes to the inputs of training batches.
 
+mod spectrogram;
+
 use crate::{Error, Stage};
 use dash_core::{
     card::Card,
     pipeline::Augment,
     random::{ChaCha8Rng, Purpose, stream},
 };
-use dash_data::Batch;
+use dash_data::{Batch, Noise};
 use rand::Rng;
+use spectrogram::Plane;
 
 /// Name of the note in a dataset's card that holds one value per channel for padding.
 const PADDING_NOTE: &str = "padding_value";
+/// Name of the note with the number of zeros at the end of the last axis, which no change touches.
+const ZEROS_NOTE: &str = "zero_columns";
 
 /// The changes of a task, for samples of one shape. What happens to a sample depends on the seed, the
 /// stage, the epoch and its row alone.
 #[derive(Clone, Debug)]
-pub(crate) struct Augmentation {
+pub(crate) struct Augmentation<'a> {
     kinds: Vec<Augment>,
     channels: usize,
     /// Positions of the first spatial axis; one if there is only one axis.
@@ -24,11 +29,14 @@ pub(crate) struct Augmentation {
     columns: usize,
     /// Per channel.
     padding: Vec<f32>,
+    /// Positions of the last axis that are no zeros at its end.
+    filled: usize,
+    noise: Option<&'a Noise>,
 }
 
-impl Augmentation {
+impl<'a> Augmentation<'a> {
     /// The changes `kinds` to samples of the dataset with this card.
-    pub(crate) fn new(kinds: &[Augment], card: &Card) -> Result<Augmentation, Error> {
+    pub(crate) fn new(kinds: &[Augment], card: &Card) -> Result<Augmentation<'a>, Error> {
         let (channels, rows, columns) = match *card.input.shape.as_slice() {
             [channels, columns] => (channels, 1, columns),
             [channels, rows, columns] => (channels, rows, columns),
@@ -46,7 +54,28 @@ impl Augmentation {
                 ),
             });
         }
-        Ok(Augmentation { kinds: kinds.to_vec(), channels, rows, columns, padding })
+        let zeros = card.notes.get(ZEROS_NOTE).and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let filled = usize::try_from(zeros).ok().and_then(|zeros| columns.checked_sub(zeros));
+        let filled = filled.filter(|&filled| filled > 0).ok_or_else(|| Error::Format {
+            path: "dataset.json".into(),
+            reason: format!("the note `{ZEROS_NOTE}` leaves nothing of {columns} positions"),
+        })?;
+        Ok(Augmentation { kinds: kinds.to_vec(), channels, rows, columns, padding, filled, noise: None })
+    }
+
+    /// With the recordings that changes may mix in.
+    ///
+    /// # Errors
+    /// If a recording is shorter than an input.
+    pub(crate) fn with_noise(self, noise: Option<&'a Noise>) -> Result<Augmentation<'a>, Error> {
+        let frames = |noise: &Noise| (0..noise.recordings()).map(|n| noise.frames(n)).min().unwrap_or(0);
+        if let Some(shortest) = noise.map(frames).filter(|&shortest| shortest < self.filled) {
+            return Err(Error::Format {
+                path: dash_core::card::NoiseInfo::FILE.into(),
+                reason: format!("a recording has {shortest} frames, inputs have {}", self.filled),
+            });
+        }
+        Ok(Augmentation { noise, ..self })
     }
 
     /// Changes the inputs of `batch`, which are those of `rows` of the training split.
@@ -101,8 +130,19 @@ impl Augmentation {
                 let added = (factor * f64::from(level.ok_or(Error::NoBackground)?)) as f32;
                 input.iter_mut().for_each(|value| *value += added);
             }
+            Augment::SpecAugment(mask) => self.plane().mask(input, &mask, rng),
+            Augment::Noise { probability, share, mask } => {
+                let noise = self.noise.ok_or(Error::NoNoise)?;
+                if rng.random::<f64>() < probability {
+                    self.plane().mix(input, noise, share, mask.as_ref(), rng)?;
+                }
+            }
         }
         Ok(())
+    }
+
+    fn plane(&self) -> Plane {
+        Plane { rows: self.rows, columns: self.columns, filled: self.filled }
     }
 
     /// Puts at each position what is `down` rows and `right` columns further on, or padding.
@@ -141,6 +181,8 @@ mod tests {
             target: Target::Class { column: "target".into(), labels: vec!["a".into(), "b".into()] },
             splits: Default::default(),
             background: None,
+            group: None,
+            noise: None,
             target_scaling: None,
             notes: notes.into_iter().collect(),
             licence: String::new(),

@@ -79,13 +79,13 @@ pub fn retrain(
     };
     let score = |data: &SplitData| evaluate(ctx, network.as_ref(), data, settings.batch_size);
     let lower = lower_is_better(ctx.pipeline.task.metric);
-    let rows: Vec<usize> = (0..train.len()).collect();
+    let samples: Vec<usize> = (0..train.samples()).collect();
     let (mut history, mut best) = (Vec::new(), None);
     for epoch in 0..settings.epochs {
         let start = Instant::now();
         let weights = rate(&settings.schedule, hyperparameters.learning_rate, epoch);
         let rates = Rates { weights, architecture: weights };
-        let train_loss = trainer.epoch(epoch, train, &rows, rates, |_| Ok(()))?;
+        let train_loss = trainer.epoch(epoch, train, &samples, rates, |_| Ok(()))?;
         let value = score(watched)?;
         if best.as_ref().is_none_or(|&(_, b, _)| at_least(value, b, lower)) && !value.is_nan() {
             let state = if ctx.pipeline.protocol == Protocol::Strict { params.state()? } else { Vec::new() };

@@ -4,10 +4,12 @@ use crate::{Error, Stage, StageContext, augment::Augmentation};
 use candle_core::{Device, Tensor};
 use dash_core::{
     event::{Event, Listener},
+    pipeline::Augment,
     random::{Purpose, permutation, stream},
 };
-use dash_data::{Batch, BatchTarget, SplitData};
+use dash_data::{Batch, BatchTarget, Noise, SplitData};
 use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd, Targets};
+use rand::Rng;
 
 /// Steps in an epoch of `batches` batches of which the share `fraction` is used:
 /// floor(fraction * batches) + 1, at most all (DASH, section 6).
@@ -28,7 +30,7 @@ pub struct Trainer<'a> {
     stage: Stage,
     seed: u64,
     shape: &'a [usize],
-    augmentation: Augmentation,
+    augmentation: Augmentation<'a>,
     device: &'a Device,
     listener: &'a dyn Listener,
     batch_size: usize,
@@ -51,6 +53,7 @@ impl<'a> Trainer<'a> {
         (batch_size, fraction): (usize, f64),
     ) -> Result<Trainer<'a>, Error> {
         let card = ctx.data.card();
+        let augmentation = Augmentation::new(&ctx.pipeline.task.augment, card)?;
         Ok(Trainer {
             network,
             params,
@@ -59,7 +62,7 @@ impl<'a> Trainer<'a> {
             stage,
             seed: ctx.seed,
             shape: &card.input.shape,
-            augmentation: Augmentation::new(&ctx.pipeline.task.augment, card)?,
+            augmentation: augmentation.with_noise(noise(ctx)?)?,
             device: ctx.device,
             listener: ctx.listener,
             batch_size: batch_size.max(1),
@@ -67,9 +70,9 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Trains one epoch on `rows` of `data`, newly shuffled and changed by the task's augmentation;
-    /// `adjust` may change the gradients of each step before they are used. Returns the mean loss per
-    /// batch.
+    /// Trains one epoch on `samples` of `data`, newly shuffled and changed by the task's augmentation;
+    /// of samples with several parts, a random one is taken. `adjust` may change the gradients of each
+    /// step before they are used. Returns the mean loss per batch.
     ///
     /// # Errors
     /// If the data cannot be read, or the loss stops being finite.
@@ -77,19 +80,22 @@ impl<'a> Trainer<'a> {
         &mut self,
         epoch: usize,
         data: &SplitData,
-        rows: &[usize],
+        samples: &[usize],
         rates: Rates,
         mut adjust: impl FnMut(&mut Gradients) -> Result<(), Error>,
     ) -> Result<f64, Error> {
         let mut rng = stream(self.seed, Purpose::Shuffle, [self.stage as u64, epoch as u64, 0]);
-        let order: Vec<usize> =
-            permutation(&mut rng, rows.len()).into_iter().filter_map(|i| rows.get(i).copied()).collect();
-        let steps = steps_per_epoch(rows.len().div_ceil(self.batch_size), self.fraction);
+        let order: Vec<usize> = permutation(&mut rng, samples.len())
+            .into_iter()
+            .filter_map(|i| samples.get(i).copied())
+            .collect();
+        let steps = steps_per_epoch(samples.len().div_ceil(self.batch_size), self.fraction);
         let mut total = 0.0;
-        for (number, rows) in order.chunks(self.batch_size).take(steps).enumerate() {
+        for (number, samples) in order.chunks(self.batch_size).take(steps).enumerate() {
+            let rows: Vec<usize> = samples.iter().map(|&sample| self.part(epoch, data, sample)).collect();
             let pass = Pass { training: true, seed: self.seed, epoch, step: (epoch * steps + number) as u64 };
-            let mut batch = data.gather(rows)?;
-            self.augmentation.apply(&mut batch, rows, self.seed, self.stage, epoch)?;
+            let mut batch = data.gather(&rows)?;
+            self.augmentation.apply(&mut batch, &rows, self.seed, self.stage, epoch)?;
             let (input, targets) = to_device(batch, self.shape, self.device)?;
             let output = self.network.forward(&input, &pass)?;
             let loss = self.objective.loss(&output, targets)?;
@@ -111,6 +117,24 @@ impl<'a> Trainer<'a> {
         }
         Ok(total / steps.max(1) as f64)
     }
+
+    /// The row that a sample is trained on in an epoch: a random one of its parts.
+    fn part(&self, epoch: usize, data: &SplitData, sample: usize) -> usize {
+        let parts = data.parts(sample);
+        if parts.len() < 2 {
+            return parts.start;
+        }
+        let counter = [self.stage as u64, epoch as u64, sample as u64];
+        let mut rng = stream(self.seed, Purpose::Part, counter);
+        // Drawn as u64: the width of usize must not change the part.
+        parts.start + rng.random_range(0..parts.len() as u64) as usize
+    }
+}
+
+/// The recordings that the task mixes in; none, and none opened, if it does not.
+fn noise<'a>(ctx: &StageContext<'a>) -> Result<Option<&'a Noise>, Error> {
+    let mixes = |augment: &Augment| matches!(augment, Augment::Noise { .. });
+    if ctx.pipeline.task.augment.iter().any(mixes) { Ok(ctx.data.noise()?) } else { Ok(None) }
 }
 
 /// The batch of the given rows on a device; `shape` is that of one input.

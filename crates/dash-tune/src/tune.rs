@@ -81,14 +81,11 @@ fn trial(
     let sizes = (settings.batch_size, settings.fraction);
     let mut trainer = Trainer::new(ctx, Stage::Tune, network.as_ref(), &params, &objective, sgd, sizes)?;
     let train = ctx.split(Split::Train)?;
-    let rows: Vec<usize> = match train.tuning_rows() {
-        Some(rows) => rows.to_vec(),
-        None => (0..train.len()).collect(),
-    };
+    let samples: Vec<usize> = train.tuning_samples().unwrap_or_else(|| (0..train.samples()).collect());
     for epoch in 0..settings.epochs {
         let weights = rate(schedule, hyperparameters.learning_rate, epoch);
         let rates = Rates { weights, architecture: weights };
-        match trainer.epoch(epoch, train, &rows, rates, |_| Ok(())) {
+        match trainer.epoch(epoch, train, &samples, rates, |_| Ok(())) {
             Ok(_) => {}
             Err(dash_train::Error::Diverged { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
