@@ -154,7 +154,8 @@ fn noise_is_a_random_cut_of_a_random_recording_below_the_share() {
     // One cut of the first, 21 of the second.
     assert!(seen.len() > 15 && seen.iter().any(|&(recording, _)| recording == 0), "{seen:?}");
 
-    // Masked often enough, only the least value is left of the noise.
+    // Masked often enough, only the least value is left of the noise, but for the last row and frame of a
+    // recording: bands begin below the difference of lengths, as in the reference.
     let all = Mask { probability: 1.0, rounds: 50, rows: 1.0, columns: 1.0 };
     let augment = Augmentation::new(&kinds(Some(all)), data.card()).unwrap().with_noise(Some(noise)).unwrap();
     let mut batch = zeros();
@@ -163,7 +164,7 @@ fn noise_is_a_random_cut_of_a_random_recording_below_the_share() {
         input[0] < 0.0 && input.chunks(12).all(|row| row[..11].iter().all(|&value| value == input[0]))
     };
     let constant = batch.input.chunks(4 * 12).filter(constant).count();
-    assert!(constant > 150, "{constant}");
+    assert!(constant > 100, "{constant}");
     // A recording must be as long as an input.
     let mut card = data.card().clone();
     card.input.shape = vec![1, 4, 13];
