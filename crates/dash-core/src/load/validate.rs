@@ -184,7 +184,7 @@ impl Checks<'_, '_, '_> {
         ] {
             self.count(&format!("dataset.{key}"), value);
         }
-        self.require(f.fft % 2 == 0 && f.fft <= 1 << 20, "dataset.fft", || {
+        self.require(f.fft.is_multiple_of(2) && f.fft <= 1 << 20, "dataset.fft", || {
             format!("must be even and at most {}, found {}", 1 << 20, f.fft)
         });
         self.require(f.window <= f.fft, "dataset.window", || {

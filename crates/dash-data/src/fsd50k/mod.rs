@@ -128,7 +128,7 @@ fn check(config: &Fsd50k) -> Result<(), Error> {
     if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
         return wrong(key, "must be at least 1".to_owned());
     }
-    if config.fft == 0 || config.fft % 2 != 0 {
+    if config.fft == 0 || !config.fft.is_multiple_of(2) {
         return wrong("fft", format!("must be even, found {}", config.fft));
     }
     if config.window > config.fft {
@@ -149,6 +149,9 @@ fn described(config: &Fsd50k, files: &Files) -> Result<Vec<Source>, Error> {
     }
     sources(config)?.iter().map(|path| describe(&config.raw, path)).collect()
 }
+
+/// Takes a frame of noise and the number of its recording.
+type PushFrame<'a> = dyn FnMut(usize, &[f32]) -> Result<(), Error> + 'a;
 
 /// Recordings -> spectrograms, some at a time on all threads, handed on in order.
 struct Reader<'a> {
@@ -235,7 +238,7 @@ impl<'a> Reader<'a> {
 
     /// Hands on the frames of all recordings of noise. Those shorter than a chunk are repeated, as chunks
     /// are: the padding of the reference has nothing to do then.
-    fn noise(&mut self, push: &mut dyn FnMut(usize, &[f32]) -> Result<(), Error>) -> Result<(), Error> {
+    fn noise(&mut self, push: &mut PushFrame<'_>) -> Result<(), Error> {
         let bands = self.config.bands;
         let mut frame = vec![0.0; bands];
         let mut recording = 0;

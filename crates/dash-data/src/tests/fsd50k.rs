@@ -72,7 +72,8 @@ fn with(name: &'static str, bytes: impl Into<Vec<u8>>) -> Vec<(&'static str, Vec
 fn archive(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let names: Vec<String> = files.iter().map(|(name, _)| format!("audio/{name}")).collect();
     let members = names.iter().zip(files).enumerate();
-    let members = members.map(|(at, (name, (_, bytes)))| Member { name, bytes, deflated: at % 2 == 0 });
+    let members =
+        members.map(|(at, (name, (_, bytes)))| Member { name, bytes, deflated: at.is_multiple_of(2) });
     zip(&members.collect::<Vec<_>>())
 }
 
