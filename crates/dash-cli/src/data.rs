@@ -9,7 +9,7 @@ use crate::{
 };
 use comfy_table::CellAlignment;
 use dash_core::{
-    card::{Card, ElementType, Split, Target},
+    card::{Card, Split, Target},
     event::Silent,
     pipeline::{Dataset, Pipeline},
 };
@@ -172,11 +172,7 @@ fn describe(path: &Path, card: &Card, summaries: &[SplitSummary]) -> Result<(), 
         Target::Field { tensor } => format!("a field of shape {:?}, float32", tensor.shape),
         Target::Mask { tensor, .. } => format!("a mask of shape {:?}, uint8", tensor.shape),
     };
-    let element = match card.input.element {
-        ElementType::U8 => "uint8",
-        ElementType::I64 => "int64",
-        ElementType::F32 => "float32",
-    };
+    let element = card.input.element.name();
     let longest = if card.pairs.is_some() { " (the longest)" } else { "" };
     writeln!(out, "input: shape {:?}{longest}, {element}; target: {target}", card.input.shape)?;
     let mut numbers = table(&["split", "rows", "column", "min", "max", "mean", "deviation", "histogram"]);
@@ -343,6 +339,7 @@ fn raw(dataset: &Dataset) -> Option<&Path> {
         Dataset::Cosmic(config) => Some(&config.raw),
         Dataset::Satellite(config) => Some(&config.raw),
         Dataset::Ninapro(config) => Some(&config.raw),
+        Dataset::Fsd50k(config) => Some(&config.raw),
         Dataset::Cifar100(config) => Some(&config.raw),
         Dataset::Spherical(config) => Some(&config.raw),
         Dataset::Cifar10(config) => Some(&config.raw),

@@ -64,6 +64,14 @@ pub struct Card {
     /// training may change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<String>,
+    /// Name of an Int64 column: consecutive rows with the same number are the parts of one sample, with
+    /// one target. Training takes one part of each sample at random; evaluation takes the mean of the
+    /// outputs for all of them. Without it every row is a sample.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Recordings that augmentation may mix into training inputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<NoiseInfo>,
     /// Rows and file per split.
     pub splits: BTreeMap<Split, SplitInfo>,
     /// Constants that the target was encoded with, so that predictions can be decoded.
@@ -92,6 +100,25 @@ pub struct Source {
     pub sha256: String,
 }
 
+/// The table of recordings that may be mixed into training inputs: a row per frame, which is what an
+/// input holds at one position of its last axis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoiseInfo {
+    /// Names of the recordings; the column [`NoiseInfo::COLUMN`] of the table holds their positions here.
+    pub recordings: Vec<String>,
+    /// Frames of all recordings.
+    pub rows: usize,
+    /// SHA-256 of the Parquet file.
+    pub sha256: String,
+}
+
+impl NoiseInfo {
+    /// File name of the table inside a dataset folder.
+    pub const FILE: &str = "noise.parquet";
+    /// The column that says which recording a frame is of.
+    pub const COLUMN: &str = "recording";
+}
+
 /// Element types that a tensor column can hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -100,8 +127,22 @@ pub enum ElementType {
     U8,
     /// 64-bit signed integers.
     I64,
+    /// Half precision: 11 significant bits. Networks see them as single precision.
+    F16,
     /// Single precision.
     F32,
+}
+
+impl ElementType {
+    /// Name in descriptions of data, as numpy has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            ElementType::U8 => "uint8",
+            ElementType::I64 => "int64",
+            ElementType::F16 => "float16",
+            ElementType::F32 => "float32",
+        }
+    }
 }
 
 /// A tensor column.

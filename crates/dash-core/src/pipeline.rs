@@ -5,11 +5,13 @@ mod dense;
 mod music;
 mod own;
 mod points;
+mod sound;
 
 pub use dense::{Cosmic, Psicov, Window};
 pub use music::Music;
 pub use own::{Channels, OwnData, SPLIT_PLACEHOLDER};
 pub use points::{Cifar10, Cifar100, Mnist, Ninapro, Projection, Satellite, Spherical};
+pub use sound::{Fsd50k, Mask};
 
 use crate::card::TargetKind;
 use schemars::JsonSchema;
@@ -117,6 +119,8 @@ pub enum Dataset {
     Satellite(Satellite),
     /// Hand movements from surface EMG.
     Ninapro(Ninapro),
+    /// FSD50K sound events: from the spectrogram of a recording to what can be heard.
+    Fsd50k(Fsd50k),
     /// Natural images of 100 classes.
     Cifar100(Cifar100),
     /// CIFAR-100 projected onto the sphere.
@@ -145,6 +149,7 @@ impl Dataset {
             Dataset::Ecg(_) => "ecg",
             Dataset::Satellite(_) => "satellite",
             Dataset::Ninapro(_) => "ninapro",
+            Dataset::Fsd50k(_) => "fsd50k",
             Dataset::Cifar100(_) => "cifar100",
             Dataset::Spherical(_) => "spherical",
             Dataset::Cifar10(_) => "cifar10",
@@ -303,6 +308,22 @@ pub enum Augment {
         low: f64,
         /// What all factors are below.
         high: f64,
+    },
+    /// Bands of the axis before the last and of the last are filled with the least value of the input
+    /// (SpecAugment).
+    SpecAugment(Mask),
+    /// A random cut of one of the dataset's noise recordings is mixed in: (1 - a) input + a noise, a
+    /// uniform from 0 to `share`.
+    Noise {
+        /// How often.
+        #[serde(default = "default::noise_probability")]
+        probability: f64,
+        /// The most that the noise may weigh.
+        #[serde(default = "default::noise_share")]
+        share: f64,
+        /// Bands of the recording that are filled with its least value before it is cut.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mask: Option<Mask>,
     },
 }
 
@@ -683,6 +704,12 @@ mod default {
     }
     pub(super) fn ecg_steps() -> BTreeMap<String, usize> {
         [("N", 500), ("A", 83), ("O", 250), ("~", 25)].map(|(k, v)| (k.to_owned(), v)).into()
+    }
+    pub(super) fn noise_probability() -> f64 {
+        0.75
+    }
+    pub(super) fn noise_share() -> f64 {
+        0.5
     }
     pub(super) fn crop_padding() -> usize {
         4

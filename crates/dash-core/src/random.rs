@@ -24,6 +24,8 @@ pub enum Purpose {
     Split = 6,
     /// Simulated data; counter = (instance, 0, 0).
     Simulation = 7,
+    /// Which part of a sample of several rows is trained on; counter = (stage, epoch, sample).
+    Part = 8,
 }
 
 /// The stream of draws that belongs to (`seed`, `purpose`, `counter`).

@@ -6,6 +6,8 @@ use crate::{
 };
 use arrow::buffer::ScalarBuffer;
 use dash_core::card::{InputScaling, Target};
+use half::{f16, slice::HalfFloatSliceExt};
+use std::ops::Range;
 
 /// Samples that are processed together, one after the other.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +58,7 @@ pub(crate) struct Block {
 #[derive(Debug)]
 pub(crate) enum BlockInput {
     Singles(ScalarBuffer<f32>),
+    Halves(ScalarBuffer<f16>),
     Bytes(ScalarBuffer<u8>),
 }
 
@@ -70,6 +73,13 @@ impl BlockInput {
     ) -> Option<()> {
         let bytes = match self {
             BlockInput::Singles(values) => return append(values, at, length, out),
+            BlockInput::Halves(values) => {
+                let row = values.get(at * length..(at + 1) * length)?;
+                let start = out.len();
+                out.resize(start + length, 0.0);
+                row.convert_to_f32_slice(out.get_mut(start..)?);
+                return Some(());
+            }
             BlockInput::Bytes(bytes) => bytes.get(at * length..(at + 1) * length)?,
         };
         match scaling {
@@ -144,9 +154,42 @@ pub struct SplitData {
     pub(crate) tuning: Option<Vec<usize>>,
     /// The samples, instead of blocks, where they are made of features of pairs.
     pub(crate) pairs: Option<PairRows>,
+    /// First rows of the samples, if samples have several.
+    pub(crate) starts: Option<Vec<usize>>,
 }
 
 impl SplitData {
+    /// Number of samples: of rows, or of groups of rows if a sample has several.
+    pub fn samples(&self) -> usize {
+        self.starts.as_ref().map_or(self.rows, Vec::len)
+    }
+
+    /// Whether samples have parts: rows of their own with one target in common.
+    pub fn is_grouped(&self) -> bool {
+        self.starts.is_some()
+    }
+
+    /// The rows that are the parts of a sample; none if there is no such sample.
+    pub fn parts(&self, sample: usize) -> Range<usize> {
+        let Some(starts) = &self.starts else {
+            return sample.min(self.rows)..sample.saturating_add(1).min(self.rows);
+        };
+        let start = |sample| starts.get(sample).copied().unwrap_or(self.rows);
+        start(sample)..start(sample.saturating_add(1))
+    }
+
+    /// The samples that tuning may train on, ascending: those whose parts all may be trained on. `None`
+    /// if the dataset makes no difference.
+    pub fn tuning_samples(&self) -> Option<Vec<usize>> {
+        let rows = self.tuning.as_deref()?;
+        if self.starts.is_none() {
+            return Some(rows.to_vec());
+        }
+        let before = |end: usize| rows.partition_point(|&row| row < end);
+        let marked = |parts: Range<usize>| before(parts.end) - before(parts.start) == parts.len();
+        Some((0..self.samples()).filter(|&sample| marked(self.parts(sample))).collect())
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows

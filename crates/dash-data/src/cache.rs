@@ -10,7 +10,7 @@ use crate::{
 use arrow::{
     array::{Array, AsArray, RecordBatch},
     buffer::{Buffer, ScalarBuffer},
-    datatypes::{ArrowPrimitiveType, DataType, Float32Type, Int64Type, Schema, UInt8Type},
+    datatypes::{ArrowPrimitiveType, DataType, Float16Type, Float32Type, Int64Type, Schema, UInt8Type},
     ipc::{
         self, convert::try_fb_to_schema, reader::FileDecoder, reader::read_footer_length, root_as_footer,
         root_as_message, writer::FileWriter,
@@ -81,6 +81,14 @@ fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, boo
         }
         wanted.push(index);
     }
+    if let Some(column) = &card.group {
+        let index = find(column)?;
+        let found = schema.field(index).data_type();
+        if found != &DataType::Int64 {
+            return Err(Error::dataset(path, format!("column `{column}` is {found}, not Int64")));
+        }
+        wanted.push(index);
+    }
     with_tuning(path, schema, wanted)
 }
 
@@ -145,10 +153,11 @@ pub(crate) fn make(cache: &Path, parquet: &Path, card: &Card, info: &SplitInfo) 
         let write = || -> Result<(), Error> {
             let schema = batches_schema(&batches, info);
             let mut writer = FileWriter::try_new(out, &schema).map_err(Error::arrow(cache))?;
-            let mut row = 0;
+            let (mut row, mut group) = (0, None);
             for batch in batches {
                 let batch = batch.map_err(Error::arrow(parquet))?;
                 check_values(parquet, &batch, card, row)?;
+                check_groups(parquet, &batch, card, row, &mut group)?;
                 row += batch.num_rows();
                 let batch = batch.with_schema(schema.clone()).map_err(Error::arrow(cache))?;
                 writer.write(&batch).map_err(Error::arrow(cache))?;
@@ -184,9 +193,18 @@ fn batches_schema(
 /// null.
 fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> Result<(), Error> {
     let tensor = |column: &TensorField| -> Result<(), Error> {
-        let values = list_values::<Float32Type>(batch, &column.column)
-            .ok_or_else(|| Error::dataset(path, format!("column `{}` has missing values", column.column)))?;
-        match values.iter().position(|value| !value.is_finite()) {
+        let missing = || Error::dataset(path, format!("column `{}` has missing values", column.column));
+        let infinite = match column.element {
+            ElementType::F16 => {
+                let values = list_values::<Float16Type>(batch, &column.column).ok_or_else(missing)?;
+                values.iter().position(|value| !value.is_finite())
+            }
+            _ => {
+                let values = list_values::<Float32Type>(batch, &column.column).ok_or_else(missing)?;
+                values.iter().position(|value| !value.is_finite())
+            }
+        };
+        match infinite {
             None => Ok(()),
             Some(at) => Err(Error::dataset(
                 path,
@@ -247,6 +265,27 @@ fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> 
     }
 }
 
+/// The rows of a group must follow each other: its numbers must not fall. `last` is that of the row before.
+fn check_groups(
+    path: &Path,
+    batch: &RecordBatch,
+    card: &Card,
+    first: usize,
+    last: &mut Option<i64>,
+) -> Result<(), Error> {
+    let Some(column) = &card.group else { return Ok(()) };
+    let groups = class_values(batch, column)
+        .ok_or_else(|| Error::dataset(path, format!("column `{column}` has missing values")))?;
+    for (row, &group) in (first..).zip(groups.iter()) {
+        if last.replace(group).is_some_and(|last| group < last) {
+            let problem =
+                format!("column `{column}`, row {row}: falls, so that a sample could be in two places");
+            return Err(Error::dataset(path, problem));
+        }
+    }
+    Ok(())
+}
+
 /// The numbers of a Float32 column; `None` if there is no such column or something is null.
 fn numbers(batch: &RecordBatch, column: &str) -> Option<ScalarBuffer<f32>> {
     let numbers = batch.column_by_name(column)?.as_primitive_opt::<Float32Type>()?;
@@ -279,7 +318,9 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
         blocks: vec![],
         tuning: has_tuning.then(Vec::new),
         pairs: card.pairs.clone().map(PairRows::new),
+        starts: card.group.is_some().then(Vec::new),
     };
+    let mut last = None;
     for batch in batches {
         let rows = batch.num_rows();
         if let Some(tuning) = &mut data.tuning {
@@ -295,6 +336,7 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
         let column = &card.input.column;
         let input = match card.input.element {
             ElementType::U8 => list_values::<UInt8Type>(&batch, column).map(BlockInput::Bytes),
+            ElementType::F16 => list_values::<Float16Type>(&batch, column).map(BlockInput::Halves),
             _ => list_values::<Float32Type>(&batch, column).map(BlockInput::Singles),
         };
         let input = input.ok_or_else(damaged)?;
@@ -325,6 +367,15 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
         };
         let background = card.background.as_ref().map(|column| numbers(&batch, column).ok_or_else(damaged));
         let background = background.transpose()?;
+        if let (Some(column), Some(starts)) = (&card.group, &mut data.starts) {
+            for (row, &group) in (data.rows..).zip(class_values(&batch, column).ok_or_else(damaged)?.iter()) {
+                match last.replace(group) {
+                    Some(last) if last == group => {}
+                    Some(last) if last > group => return Err(damaged()),
+                    _ => starts.push(row),
+                }
+            }
+        }
         data.blocks.push(Block { start: data.rows, rows, input, target, background });
         data.rows += rows;
     }

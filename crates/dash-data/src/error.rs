@@ -87,6 +87,14 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A recording is damaged, truncated, or of a kind that is not read.
+    #[error("{}: {problem}", path.display())]
+    Audio {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A MATLAB file is damaged, truncated, or of a kind that is not read.
     #[error("{}: {problem}", path.display())]
     Matlab {
@@ -260,6 +268,7 @@ impl Classify for Error {
             | Error::Npy { .. }
             | Error::Idx { .. }
             | Error::Packed { .. }
+            | Error::Audio { .. }
             | Error::Table { .. } => {
                 "the file may be incomplete: compare its size and checksum with the source, and fetch it \
                  again"

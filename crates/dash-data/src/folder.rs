@@ -1,7 +1,14 @@
 //! A dataset folder: its card, and its splits on demand.
 
-use crate::{Error, batch::SplitData, cache};
-use dash_core::card::{Card, ElementType, InputScaling, PairFeatures, Split, SplitInfo, Target, TensorField};
+use crate::{
+    Error,
+    batch::SplitData,
+    cache,
+    noise::{self, Noise},
+};
+use dash_core::card::{
+    Card, ElementType, InputScaling, NoiseInfo, PairFeatures, Split, SplitInfo, Target, TensorField,
+};
 use std::{
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -13,15 +20,21 @@ pub struct DatasetFolder {
     path: PathBuf,
     card: Card,
     splits: [OnceLock<SplitData>; 3],
+    noise: OnceLock<Noise>,
 }
 
 impl DatasetFolder {
     /// Opens the folder and compares its card with the columns and row counts of its Parquet files.
     pub fn open(path: &Path) -> Result<DatasetFolder, Error> {
         let card = read_card(path)?;
-        let folder = DatasetFolder { path: path.to_owned(), card, splits: [const { OnceLock::new() }; 3] };
+        let splits = [const { OnceLock::new() }; 3];
+        let folder = DatasetFolder { path: path.to_owned(), card, splits, noise: OnceLock::new() };
         for split in Split::ALL {
             cache::check_parquet(&folder.parquet(split), &folder.card, folder.info(split)?)?;
+        }
+        if let Some(found) = &folder.card.noise {
+            let (card, info) = noise::table(&folder.card, found);
+            cache::check_parquet(&path.join(NoiseInfo::FILE), &card, &info)?;
         }
         Ok(folder)
     }
@@ -42,19 +55,32 @@ impl DatasetFolder {
         if let Some(data) = cell.get() {
             return Ok(data);
         }
-        let info = self.info(split)?;
-        let parquet = self.parquet(split);
-        let key = info.sha256.get(..16).unwrap_or(&info.sha256);
-        let arrow = self.path.join("cache").join(format!("{}-{key}.arrow", split.name()));
-        let data = match cache::open(&arrow, &self.card, info) {
-            Ok(data) => data,
-            // Missing, damaged or of another version: it is derived data, so it is made anew.
-            Err(_) => {
-                cache::make(&arrow, &parquet, &self.card, info)?;
-                cache::open(&arrow, &self.card, info)?
-            }
-        };
+        let data = self.rows(&self.card, self.info(split)?, split.name(), &self.parquet(split))?;
         Ok(cell.get_or_init(|| data))
+    }
+
+    /// The recordings of noise, if the dataset has any. The first call makes their cache.
+    pub fn noise(&self) -> Result<Option<&Noise>, Error> {
+        let Some(found) = &self.card.noise else { return Ok(None) };
+        if let Some(noise) = self.noise.get() {
+            return Ok(Some(noise));
+        }
+        let (card, info) = noise::table(&self.card, found);
+        let data = self.rows(&card, &info, "noise", &self.path.join(NoiseInfo::FILE))?;
+        let noise = Noise::new(data)?;
+        Ok(Some(self.noise.get_or_init(|| noise)))
+    }
+
+    /// The rows of a Parquet file, through its cache.
+    fn rows(&self, card: &Card, info: &SplitInfo, name: &str, parquet: &Path) -> Result<SplitData, Error> {
+        let key = info.sha256.get(..16).unwrap_or(&info.sha256);
+        let arrow = self.path.join("cache").join(format!("{name}-{key}.arrow"));
+        if let Ok(data) = cache::open(&arrow, card, info) {
+            return Ok(data);
+        }
+        // Missing, damaged or of another version: it is derived data, so it is made anew.
+        cache::make(&arrow, parquet, card, info)?;
+        cache::open(&arrow, card, info)
     }
 
     fn parquet(&self, split: Split) -> PathBuf {
@@ -94,6 +120,7 @@ fn check(card: &Card) -> Result<(), String> {
     match card.input.element {
         // Bytes stand for themselves, or for what the scaling makes of them.
         ElementType::U8 => self::tensor(&card.input, ElementType::U8)?,
+        ElementType::F16 => self::tensor(&card.input, ElementType::F16)?,
         _ => tensor(&card.input)?,
     }
     if let Some(InputScaling { scale, offset }) = &card.input_scaling {
@@ -150,8 +177,17 @@ fn check(card: &Card) -> Result<(), String> {
         }
     }
     // The key of a cache file: nothing else may become part of a path.
+    let is_hash = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if let Some(noise) = &card.noise {
+        if !is_hash(&noise.sha256) {
+            return Err("the sha256 of the noise is not one".to_owned());
+        }
+        if noise.rows == 0 || noise.recordings.is_empty() {
+            return Err("the noise has no recordings".to_owned());
+        }
+    }
     for (split, info) in &card.splits {
-        if info.sha256.len() != 64 || !info.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if !is_hash(&info.sha256) {
             return Err(format!("the sha256 of the {} split is not one", split.name()));
         }
         if info.rows == 0 {

@@ -1,14 +1,16 @@
 //! What all recipes share: choosing the recipe, source files, splits, the card.
 
 use crate::{
-    Error, cifar, cosmic, darcy, deepsea, ecg, mnist, music, ninapro, own,
+    Error, cifar, cosmic, darcy, deepsea, ecg, fsd50k, mnist, music, ninapro, noise, own,
     pairs::{PairRow, PairWriter},
     pickle::Value,
     psicov, satellite, spherical,
-    table::{Layout, Row, SplitWriter},
+    table::{Layout, Row, RowTarget, SplitWriter},
 };
 use dash_core::{
-    card::{Card, ElementType, InputScaling, PairFeatures, Scaling, Source, Split, SplitInfo, Target},
+    card::{
+        Card, ElementType, InputScaling, NoiseInfo, PairFeatures, Scaling, Source, Split, SplitInfo, Target,
+    },
     event::Listener,
     pipeline::{Dataset, Protocol},
 };
@@ -36,6 +38,7 @@ pub fn ingest(
         Dataset::Ecg(config) => ecg::ingest(config, protocol, staging, listener),
         Dataset::Satellite(config) => satellite::ingest(config, protocol, staging, listener),
         Dataset::Ninapro(config) => ninapro::ingest(config, protocol, staging, listener),
+        Dataset::Fsd50k(config) => fsd50k::ingest(config, protocol, staging, listener),
         Dataset::Cifar100(config) => cifar::ingest(&config.into(), protocol, staging, listener),
         Dataset::Spherical(config) => spherical::ingest(config, protocol, staging, listener),
         Dataset::Cifar10(config) => cifar::ingest(&config.into(), protocol, staging, listener),
@@ -56,6 +59,7 @@ pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
         Dataset::Ecg(config) => ecg::source(config).map(|path| vec![path]),
         Dataset::Satellite(config) => satellite::sources(config),
         Dataset::Ninapro(config) => ninapro::sources(config),
+        Dataset::Fsd50k(config) => fsd50k::sources(config),
         Dataset::Cifar100(config) => cifar::sources(&config.into()),
         Dataset::Spherical(config) => spherical::sources(config),
         Dataset::Cifar10(config) => cifar::sources(&config.into()),
@@ -75,6 +79,9 @@ pub(crate) struct Ingest<'a> {
     input_scaling: Option<InputScaling>,
     /// What the rows are made of, if they are written with [`Ingest::split_pairs`].
     pub(crate) pairs: Option<PairFeatures>,
+    /// Name of the id column whose equal numbers make rows the parts of one sample.
+    pub(crate) group: Option<&'static str>,
+    noise: Option<NoiseInfo>,
 }
 
 /// What a recipe says in the card besides columns and splits.
@@ -88,7 +95,16 @@ pub(crate) struct About<'a> {
 
 impl<'a> Ingest<'a> {
     pub(crate) fn new(staging: &'a mut Staging, protocol: Protocol, layout: Layout) -> Self {
-        Ingest { staging, protocol, layout, splits: BTreeMap::new(), input_scaling: None, pairs: None }
+        Ingest {
+            staging,
+            protocol,
+            layout,
+            splits: BTreeMap::new(),
+            input_scaling: None,
+            pairs: None,
+            group: None,
+            noise: None,
+        }
     }
 
     /// Inputs are stored as bytes, a quarter of the room: rows must hold whole numbers from 0 to 255, and
@@ -136,6 +152,25 @@ impl<'a> Ingest<'a> {
         Ok(())
     }
 
+    /// Writes the table of noise: `rows` hands each frame to its argument, with the position of its
+    /// recording in `recordings`.
+    pub(crate) fn noise(
+        &mut self,
+        recordings: Vec<String>,
+        rows: impl FnOnce(&mut dyn FnMut(usize, &[f32]) -> Result<(), Error>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let layout = noise::layout(&self.layout.input, recordings.clone());
+        let path = self.staging.path().join(NoiseInfo::FILE);
+        let mut writer = SplitWriter::new(self.staging.create(NoiseInfo::FILE)?, path.clone(), layout)?;
+        rows(&mut |recording, frame| {
+            let target = RowTarget::Class(recording);
+            writer.push(Row { input: frame, target, background: 0.0, ids: &[], tuning: false })
+        })?;
+        let (rows, _) = writer.finish()?;
+        self.noise = Some(NoiseInfo { recordings, rows, sha256: dash_store::sha256_file(&path)? });
+        Ok(())
+    }
+
     /// Writes the card.
     pub(crate) fn finish(self, about: About<'_>) -> Result<Card, Error> {
         let mut notes = about.notes;
@@ -149,6 +184,8 @@ impl<'a> Ingest<'a> {
             target: self.layout.target,
             pairs: self.pairs,
             background: self.layout.background.map(str::to_owned),
+            group: self.group.map(str::to_owned),
+            noise: self.noise,
             splits: self.splits,
             target_scaling: about.target_scaling,
             notes,

@@ -3,11 +3,15 @@
 
 use crate::Error;
 use arrow::{
-    array::{ArrayRef, BooleanArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, UInt8Array},
+    array::{
+        ArrayRef, BooleanArray, FixedSizeListArray, Float16Array, Float32Array, Int64Array, RecordBatch,
+        UInt8Array,
+    },
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use dash_core::card::{ElementType, Target, TensorField};
 use dash_store::StagedFile;
+use half::f16;
 use parquet::{
     arrow::ArrowWriter,
     basic::{Compression, ZstdLevel},
@@ -148,6 +152,7 @@ pub(crate) fn element_type(tensor: &TensorField) -> DataType {
     match tensor.element {
         ElementType::U8 => DataType::UInt8,
         ElementType::I64 => DataType::Int64,
+        ElementType::F16 => DataType::Float16,
         ElementType::F32 => DataType::Float32,
     }
 }
@@ -163,12 +168,7 @@ fn list_column(column: &str, shape: &[usize], element: DataType) -> Result<Field
 /// Hugging Face's description of a tensor column: what is stored, a flat list. (Its `Array2D` and
 /// `Array3D` stand for nested lists, into which `datasets` cannot cast a flat one.)
 fn tensor_feature(tensor: &TensorField) -> serde_json::Value {
-    let element = match tensor.element {
-        ElementType::U8 => "uint8",
-        ElementType::I64 => "int64",
-        ElementType::F32 => "float32",
-    };
-    list_feature(element, tensor.len())
+    list_feature(tensor.element.name(), tensor.len())
 }
 
 fn list_feature(element: &str, length: usize) -> serde_json::Value {
@@ -348,7 +348,13 @@ impl SplitWriter {
     }
 
     fn tensor(&self, tensor: &TensorField, values: Vec<f32>) -> Result<ArrayRef, Error> {
-        self.list(DataType::Float32, tensor.len(), Arc::new(Float32Array::from(values)))
+        let elements: ArrayRef = match tensor.element {
+            ElementType::F16 => {
+                Arc::new(Float16Array::from_iter_values(values.iter().map(|&value| f16::from_f32(value))))
+            }
+            _ => Arc::new(Float32Array::from(values)),
+        };
+        self.list(element_type(tensor), tensor.len(), elements)
     }
 
     fn list(&self, element: DataType, length: usize, values: ArrayRef) -> Result<ArrayRef, Error> {

@@ -31,6 +31,28 @@ pub(crate) fn npy_i64(shape: &[usize], values: &[i64]) -> Vec<u8> {
     npy("<i8", false, shape, &values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
 }
 
+/// A WAV file of whole numbers with the given channels, samples per second and bits per sample.
+pub(crate) fn wav(channels: u16, sample_rate: u32, bits: u16, bytes: &[u8]) -> Vec<u8> {
+    let align = channels * bits / 8;
+    let mut out = b"RIFF".to_vec();
+    out.extend((36 + bytes.len() as u32).to_le_bytes());
+    out.extend(b"WAVEfmt \x10\0\0\0\x01\0");
+    out.extend(channels.to_le_bytes());
+    out.extend(sample_rate.to_le_bytes());
+    out.extend((sample_rate * u32::from(align)).to_le_bytes());
+    out.extend(align.to_le_bytes());
+    out.extend(bits.to_le_bytes());
+    out.extend(b"data");
+    out.extend((bytes.len() as u32).to_le_bytes());
+    out.extend(bytes);
+    out
+}
+
+/// A WAV file of one channel and 16 bits.
+pub(crate) fn wav_16(sample_rate: u32, samples: &[i16]) -> Vec<u8> {
+    wav(1, sample_rate, 16, &samples.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())
+}
+
 /// A member of an archive.
 pub(crate) struct Member<'a> {
     pub(crate) name: &'a str,

@@ -16,6 +16,7 @@ use std::{
 };
 
 mod deepsea;
+mod fsd50k;
 mod music;
 mod points;
 mod psicov;

@@ -1,7 +1,7 @@
 //! Whether files still are what a card says.
 
 use crate::{Error, folder::read_card};
-use dash_core::card::{Card, Split};
+use dash_core::card::{Card, NoiseInfo, Split};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +33,9 @@ pub fn verify(dataset: &Path) -> Result<Vec<Checked>, Error> {
             Some(info) => check(path, &info.sha256, None),
             None => Checked { path, problem: Some("the card does not know this split".to_owned()) },
         });
+    }
+    if let Some(noise) = &card.noise {
+        checked.push(check(dataset.join(NoiseInfo::FILE), &noise.sha256, None));
     }
     Ok(checked)
 }

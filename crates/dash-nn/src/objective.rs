@@ -37,6 +37,24 @@ impl Targets {
         }
     }
 
+    /// Those of the samples at `places`, of `rows` in all.
+    pub fn select(&self, places: &[usize], rows: usize) -> Targets {
+        fn pick<T: Clone>(values: &[T], places: &[usize], rows: usize) -> Vec<T> {
+            let length = values.len() / rows.max(1);
+            let sample =
+                |&place: &usize| values.get(place * length..(place + 1) * length).unwrap_or_default();
+            places.iter().flat_map(sample).cloned().collect()
+        }
+        match self {
+            Targets::Class(classes) => Targets::Class(pick(classes, places, rows)),
+            Targets::Labels(labels) => Targets::Labels(pick(labels, places, rows)),
+            Targets::Field(field) => Targets::Field(pick(field, places, rows)),
+            Targets::Mask { values, ignore } => {
+                Targets::Mask { values: pick(values, places, rows), ignore: pick(ignore, places, rows) }
+            }
+        }
+    }
+
     /// Those of `count` samples from `first` on, of `rows` in all.
     pub(crate) fn part(&self, first: usize, count: usize, rows: usize) -> Targets {
         fn cut<T: Clone>(values: &[T], first: usize, count: usize, rows: usize) -> Vec<T> {
@@ -122,6 +140,15 @@ fn indices(classes: &[i64]) -> Result<Vec<u32>, Error> {
 mod tests {
     use super::*;
     use candle_core::Device;
+
+    #[test]
+    fn targets_are_selected_sample_by_sample() {
+        let labels = Targets::Labels(vec![1, 0, 0, 1, 1, 1]);
+        assert_eq!(labels.select(&[2, 0], 3), Targets::Labels(vec![1, 1, 1, 0]));
+        let mask = Targets::Mask { values: vec![1, 2, 3, 4], ignore: vec![5, 6, 7, 8] };
+        assert_eq!(mask.select(&[1], 2), Targets::Mask { values: vec![3, 4], ignore: vec![7, 8] });
+        assert_eq!(Targets::Class(vec![4, 5]).select(&[], 2), Targets::Class(vec![]));
+    }
 
     #[test]
     fn losses_and_targets_must_agree() {

@@ -37,7 +37,7 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
     let sizes = (settings.batch_size, settings.fraction);
     let mut trainer = Trainer::new(ctx, Stage::Search, network.as_ref(), &params, &objective, sgd, sizes)?;
     let train = ctx.split(Split::Train)?;
-    let rows: Vec<usize> = (0..train.len()).collect();
+    let samples: Vec<usize> = (0..train.samples()).collect();
     let mut history = Vec::new();
     let mut alphas: Vec<(String, Vec<Vec<f32>>)> =
         supernet.layers().iter().map(|l| (format!("alpha.{}", l.name), Vec::new())).collect();
@@ -55,7 +55,7 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
             Ok(())
         };
         let train_loss =
-            trainer.epoch(position.enter(epoch), train, &rows, rates, adjust, |sgd, position| {
+            trainer.epoch(position.enter(epoch), train, &samples, rates, adjust, |sgd, position| {
                 let (history, series) = (&history, &alphas);
                 ctx.between_steps(&params, sgd, || Progress {
                     position,

@@ -1,16 +1,21 @@
 //! Random changes to the inputs of training batches.
 
+mod spectrogram;
+
 use crate::{Error, Stage};
 use dash_core::{
     card::Card,
     pipeline::Augment,
     random::{ChaCha8Rng, Purpose, stream},
 };
-use dash_data::Batch;
+use dash_data::{Batch, Noise};
 use rand::Rng;
+use spectrogram::Plane;
 
 /// Name of the note in a dataset's card that holds one value per channel for padding.
 const PADDING_NOTE: &str = "padding_value";
+/// Name of the note with the number of zeros at the end of the last axis, which no change touches.
+const ZEROS_NOTE: &str = "zero_columns";
 
 /// Names of the notes that say which row and column of the original stands at each row and column, where
 /// the dataset holds permuted images: changes that move positions are made to the original.
@@ -19,7 +24,7 @@ const ORDER_NOTES: [&str; 2] = ["row_order", "column_order"];
 /// The changes of a task, for samples of one shape. What happens to a sample depends on the seed, the
 /// stage, the epoch and its row alone.
 #[derive(Clone, Debug)]
-pub(crate) struct Augmentation {
+pub(crate) struct Augmentation<'a> {
     kinds: Vec<Augment>,
     channels: usize,
     /// Positions of the first spatial axis; one if there is only one axis.
@@ -30,11 +35,14 @@ pub(crate) struct Augmentation {
     padding: Vec<f32>,
     /// For each position of a plane in the dataset that of the original, if they differ.
     order: Option<Vec<usize>>,
+    /// Positions of the last axis that are no zeros at its end.
+    filled: usize,
+    noise: Option<&'a Noise>,
 }
 
-impl Augmentation {
+impl<'a> Augmentation<'a> {
     /// The changes `kinds` to samples of the dataset with this card.
-    pub(crate) fn new(kinds: &[Augment], card: &Card) -> Result<Augmentation, Error> {
+    pub(crate) fn new(kinds: &[Augment], card: &Card) -> Result<Augmentation<'a>, Error> {
         let (channels, rows, columns) = match *card.input.shape.as_slice() {
             [channels, columns] => (channels, 1, columns),
             [channels, rows, columns] => (channels, rows, columns),
@@ -52,8 +60,38 @@ impl Augmentation {
                 ),
             });
         }
+        let zeros = card.notes.get(ZEROS_NOTE).and_then(serde_json::Value::as_u64).unwrap_or_default();
+        let filled = usize::try_from(zeros).ok().and_then(|zeros| columns.checked_sub(zeros));
+        let filled = filled.filter(|&filled| filled > 0).ok_or_else(|| Error::Format {
+            path: "dataset.json".into(),
+            reason: format!("the note `{ZEROS_NOTE}` leaves nothing of {columns} positions"),
+        })?;
         let order = order(card, rows, columns)?;
-        Ok(Augmentation { kinds: kinds.to_vec(), channels, rows, columns, padding, order })
+        Ok(Augmentation {
+            kinds: kinds.to_vec(),
+            channels,
+            rows,
+            columns,
+            padding,
+            order,
+            filled,
+            noise: None,
+        })
+    }
+
+    /// With the recordings that changes may mix in.
+    ///
+    /// # Errors
+    /// If a recording is shorter than an input.
+    pub(crate) fn with_noise(self, noise: Option<&'a Noise>) -> Result<Augmentation<'a>, Error> {
+        let frames = |noise: &Noise| (0..noise.recordings()).map(|n| noise.frames(n)).min().unwrap_or(0);
+        if let Some(shortest) = noise.map(frames).filter(|&shortest| shortest < self.filled) {
+            return Err(Error::Format {
+                path: dash_core::card::NoiseInfo::FILE.into(),
+                reason: format!("a recording has {shortest} frames, inputs have {}", self.filled),
+            });
+        }
+        Ok(Augmentation { noise, ..self })
     }
 
     /// Changes the inputs of `batch`, which are those of `rows` of the training split.
@@ -110,6 +148,13 @@ impl Augmentation {
                 let added = (factor * f64::from(level.ok_or(Error::NoBackground)?)) as f32;
                 input.iter_mut().for_each(|value| *value += added);
             }
+            Augment::SpecAugment(mask) => self.plane().mask(input, &mask, rng),
+            Augment::Noise { probability, share, mask } => {
+                let noise = self.noise.ok_or(Error::NoNoise)?;
+                if rng.random::<f64>() < probability {
+                    self.plane().mix(input, noise, share, mask.as_ref(), rng)?;
+                }
+            }
         }
         Ok(())
     }
@@ -126,6 +171,10 @@ impl Augmentation {
                 }
             }
         }
+    }
+
+    fn plane(&self) -> Plane {
+        Plane { rows: self.rows, columns: self.columns, filled: self.filled }
     }
 
     /// Puts at each position what is `down` rows and `right` columns further on, or padding.
@@ -195,6 +244,8 @@ mod tests {
             splits: Default::default(),
             background: None,
             pairs: None,
+            group: None,
+            noise: None,
             target_scaling: None,
             notes: notes.into_iter().collect(),
             licence: String::new(),

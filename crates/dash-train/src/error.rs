@@ -56,6 +56,9 @@ pub enum Error {
     /// Augmentation changes the background, of which the dataset says nothing.
     #[error("`task.augment`: the samples of the dataset have no background level")]
     NoBackground,
+    /// Augmentation mixes in noise, of which the dataset has none.
+    #[error("`task.augment`: the dataset has no recordings of noise")]
+    NoNoise,
     /// A split that is needed has no rows.
     #[error("the {split} split of the dataset has no rows")]
     EmptySplit {
@@ -83,7 +86,7 @@ impl Classify for Error {
             Error::Store(error) => error.kind(),
             Error::Tensor(_) => ErrorKind::Internal,
             Error::Stopped => ErrorKind::Stopped,
-            Error::NoBackground => ErrorKind::Configuration,
+            Error::NoBackground | Error::NoNoise => ErrorKind::Configuration,
             Error::Diverged { .. } | Error::NoScore { .. } => ErrorKind::Stage,
             Error::Shape { .. } | Error::EmptySplit { .. } | Error::Format { .. } => ErrorKind::Data,
         }
@@ -100,6 +103,7 @@ impl Classify for Error {
             Error::NoBackground => {
                 Some("remove the change of kind `background` from `task.augment`".to_owned())
             }
+            Error::NoNoise => Some("remove the change of kind `noise` from `task.augment`".to_owned()),
             Error::Shape { .. } => Some("name a backbone in [search] and [retrain]".to_owned()),
             Error::EmptySplit { .. } => Some("give the dataset more samples, or another split".to_owned()),
         }

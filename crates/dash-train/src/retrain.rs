@@ -82,7 +82,7 @@ pub fn retrain(
     };
     let score = |data: &SplitData| evaluate(ctx, network.as_ref(), data, settings.batch_size);
     let lower = lower_is_better(ctx.pipeline.task.metric);
-    let rows: Vec<usize> = (0..train.len()).collect();
+    let samples: Vec<usize> = (0..train.samples()).collect();
     let mut progress = Progress::default();
     if let Some(saved) = ctx.saved()? {
         saved.restore(&params, &mut trainer.sgd)?;
@@ -103,7 +103,7 @@ pub fn retrain(
         let train_loss = trainer.epoch(
             end,
             train,
-            &rows,
+            &samples,
             rates,
             |_| Ok(()),
             |sgd, position| {

@@ -8,10 +8,12 @@ use crate::{
 use candle_core::Device;
 use dash_core::{
     event::{Event, Listener},
+    pipeline::Augment,
     random::{Purpose, permutation, stream},
 };
-use dash_data::SplitData;
+use dash_data::{Noise, SplitData};
 use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd};
+use rand::Rng;
 
 /// Steps in an epoch of `batches` batches of which the share `fraction` is used:
 /// floor(fraction * batches) + 1, at most all (DASH, section 6).
@@ -32,7 +34,7 @@ pub struct Trainer<'a> {
     stage: Stage,
     seed: u64,
     gather: Gather,
-    augmentation: Augmentation,
+    augmentation: Augmentation<'a>,
     device: &'a Device,
     listener: &'a dyn Listener,
     batch_size: usize,
@@ -54,6 +56,7 @@ impl<'a> Trainer<'a> {
         sgd: Sgd,
         (batch_size, fraction): (usize, f64),
     ) -> Result<Trainer<'a>, Error> {
+        let augmentation = Augmentation::new(&ctx.pipeline.task.augment, ctx.data.card())?;
         Ok(Trainer {
             network,
             params,
@@ -62,7 +65,7 @@ impl<'a> Trainer<'a> {
             stage,
             seed: ctx.seed,
             gather: Gather::new(ctx),
-            augmentation: Augmentation::new(&ctx.pipeline.task.augment, ctx.data.card())?,
+            augmentation: augmentation.with_noise(noise(ctx)?)?,
             device: ctx.device,
             listener: ctx.listener,
             batch_size: batch_size.max(1),
@@ -70,9 +73,10 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Trains one epoch, or what remains of it `from` a position, on `rows` of `data`, newly shuffled and
-    /// changed by the task's augmentation; `adjust` may change the gradients of each step before they are
-    /// used, `between` is told the position after each. Returns the mean loss per batch.
+    /// Trains one epoch, or what remains of it `from` a position, on `samples` of `data`, newly shuffled and
+    /// changed by the task's augmentation; of samples with several parts, a random one is taken. `adjust`
+    /// may change the gradients of each step before they are used, `between` is told the position after
+    /// each. Returns the mean loss per batch.
     ///
     /// # Errors
     /// If the data cannot be read, or the loss stops being finite; and what `between` says.
@@ -80,20 +84,23 @@ impl<'a> Trainer<'a> {
         &mut self,
         from: Position,
         data: &SplitData,
-        rows: &[usize],
+        samples: &[usize],
         rates: Rates,
         mut adjust: impl FnMut(&mut Gradients) -> Result<(), Error>,
         mut between: impl FnMut(&Sgd, Position) -> Result<(), Error>,
     ) -> Result<f64, Error> {
         let Position { epoch, step: taken, loss: mut total } = from;
         let mut rng = stream(self.seed, Purpose::Shuffle, [self.stage as u64, epoch as u64, 0]);
-        let order: Vec<usize> =
-            permutation(&mut rng, rows.len()).into_iter().filter_map(|i| rows.get(i).copied()).collect();
-        let steps = steps_per_epoch(rows.len().div_ceil(self.batch_size), self.fraction);
-        for (number, rows) in order.chunks(self.batch_size).take(steps).enumerate().skip(taken) {
+        let order: Vec<usize> = permutation(&mut rng, samples.len())
+            .into_iter()
+            .filter_map(|i| samples.get(i).copied())
+            .collect();
+        let steps = steps_per_epoch(samples.len().div_ceil(self.batch_size), self.fraction);
+        for (number, samples) in order.chunks(self.batch_size).take(steps).enumerate().skip(taken) {
+            let rows: Vec<usize> = samples.iter().map(|&sample| self.part(epoch, data, sample)).collect();
             let pass = Pass { training: true, seed: self.seed, epoch, step: (epoch * steps + number) as u64 };
-            let mut batch = self.gather.training(data, rows, self.seed, self.stage, epoch)?;
-            self.augmentation.apply(&mut batch, rows, self.seed, self.stage, epoch)?;
+            let mut batch = self.gather.training(data, &rows, self.seed, self.stage, epoch)?;
+            self.augmentation.apply(&mut batch, &rows, self.seed, self.stage, epoch)?;
             let (input, targets) = to_device(batch, self.device)?;
             let output = self.network.forward(&input, &pass)?;
             let loss = self.objective.loss(&output, targets)?;
@@ -116,6 +123,24 @@ impl<'a> Trainer<'a> {
         }
         Ok(total / steps.max(1) as f64)
     }
+
+    /// The row that a sample is trained on in an epoch: a random one of its parts.
+    fn part(&self, epoch: usize, data: &SplitData, sample: usize) -> usize {
+        let parts = data.parts(sample);
+        if parts.len() < 2 {
+            return parts.start;
+        }
+        let counter = [self.stage as u64, epoch as u64, sample as u64];
+        let mut rng = stream(self.seed, Purpose::Part, counter);
+        // Drawn as u64: the width of usize must not change the part.
+        parts.start + rng.random_range(0..parts.len() as u64) as usize
+    }
+}
+
+/// The recordings that the task mixes in; none, and none opened, if it does not.
+fn noise<'a>(ctx: &StageContext<'a>) -> Result<Option<&'a Noise>, Error> {
+    let mixes = |augment: &Augment| matches!(augment, Augment::Noise { .. });
+    if ctx.pipeline.task.augment.iter().any(mixes) { Ok(ctx.data.noise()?) } else { Ok(None) }
 }
 
 #[cfg(test)]

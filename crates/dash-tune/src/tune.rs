@@ -93,10 +93,7 @@ fn trial(
     let sizes = (settings.batch_size, settings.fraction);
     let mut trainer = Trainer::new(ctx, Stage::Tune, network.as_ref(), &params, &objective, sgd, sizes)?;
     let train = ctx.split(Split::Train)?;
-    let rows: Vec<usize> = match train.tuning_rows() {
-        Some(rows) => rows.to_vec(),
-        None => (0..train.len()).collect(),
-    };
+    let samples: Vec<usize> = train.tuning_samples().unwrap_or_else(|| (0..train.samples()).collect());
     let mut position = Position::default();
     if let Some(saved) = saved {
         saved.restore(&params, &mut trainer.sgd)?;
@@ -110,7 +107,7 @@ fn trial(
         let trained = trainer.epoch(
             from,
             train,
-            &rows,
+            &samples,
             rates,
             |_| Ok(()),
             |sgd, position| ctx.between_steps(&params, sgd, || progress(position)),

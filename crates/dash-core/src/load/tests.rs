@@ -1,5 +1,5 @@
 use super::*;
-use crate::pipeline::{Augment, Backbone, Dataset, Loss, Pull};
+use crate::pipeline::{Augment, Backbone, Dataset, Loss, Mask, Pull};
 
 const DARCY: &str = r#"name = "d"
 
@@ -95,7 +95,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "recipe = \"darcy-flow\"",
             "recipe = \"darci-flow\"",
-            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of cosmic, darcy-flow, deepsea, ecg, satellite, ninapro, cifar100, spherical, cifar10, mnist, music, psicov, npz, parquet; did you mean `darcy-flow`?",
+            "f.toml:4: dataset.recipe: unknown value \"darci-flow\", expected one of cosmic, darcy-flow, deepsea, ecg, satellite, ninapro, fsd50k, cifar100, spherical, cifar10, mnist, music, psicov, npz, parquet; did you mean `darcy-flow`?",
         ),
         (
             "subsample = 2",
@@ -381,6 +381,58 @@ fn overrides_are_named_in_messages() {
         complaint(&["search.schedule.milestones=[3, 3]"]),
         "--set search.schedule.milestones=[3, 3]: search.schedule.milestones: must ascend, found [3, 3]"
     );
+}
+
+#[test]
+fn settings_of_sound_are_checked() {
+    let text = |more: &str| {
+        format!(
+            "name = \"s\"\ndataset = {{ recipe = \"fsd50k\", raw = \"x\" }}\n[task]\n\
+             loss = {{ kind = \"binary-cross-entropy\" }}\nmetric = {{ kind = \"average-precision\" }}\n{more}"
+        )
+    };
+    let augment = "augment = [{ kind = \"spec-augment\" }, { kind = \"noise\", mask = { rows = 0.5 } }]";
+    let p = load(&text(augment), &[]).unwrap();
+    let mask = Mask { probability: 0.5, rounds: 2, rows: 0.15, columns: 0.2 };
+    let noise = Augment::Noise { probability: 0.75, share: 0.5, mask: Some(Mask { rows: 0.5, ..mask }) };
+    assert_eq!(p.task.augment, [Augment::SpecAugment(mask), noise]);
+    assert_eq!(load(&to_toml(&p).unwrap(), &[]).unwrap(), p);
+    let Dataset::Fsd50k(fsd50k) = &p.dataset else { panic!("the recipe is fsd50k") };
+    assert_eq!((fsd50k.chunk / fsd50k.hop + 1 + fsd50k.zero_columns, fsd50k.bands), (102, 96));
+    let complaint = |sets: &[&str]| load(&text(augment), sets).unwrap_err().to_string();
+    for (set, message) in [
+        ("dataset.fft=33", "dataset.fft: must be even and at most 1048576, found 33"),
+        ("dataset.window=2000", "dataset.window: must be at most fft = 1920, found 2000"),
+        ("dataset.chunk=960", "dataset.chunk: must be more than fft / 2 = 960, found 960"),
+        ("dataset.hop=0", "dataset.hop: must be from 1"),
+        ("dataset.bands=5000", "dataset.bands: must be at most 4096, found 5000"),
+        ("dataset.zero_columns=99999999", "dataset.hop: makes 100000100 columns of 96 bands: too many"),
+        ("dataset.top_db=0", "dataset.top_db: must be greater than 0, found 0"),
+        ("dataset.noise=\"a/b\"", "dataset.noise: must be the name of a folder, not a path"),
+        ("dataset.noise=\"\"", "task.augment[1]: does not fit: fsd50k holds no recordings of noise"),
+        ("task.metric.kind=\"macro-f1\"", "task.metric: macro-f1 does not fit: fsd50k predicts labels"),
+    ] {
+        assert!(complaint(&[set]).contains(message), "{}", complaint(&[set]));
+    }
+    for (more, message) in [
+        (
+            "augment = [{ kind = \"spec-augment\", rows = 1.5 }]",
+            "augment[0].rows: must be at least 0 and at most 1",
+        ),
+        ("augment = [{ kind = \"spec-augment\", rounds = 0 }]", "augment[0].rounds: must be from 1"),
+        (
+            "augment = [{ kind = \"spec-augment\", row = 1 }]",
+            "augment[0].row: unknown key; did you mean `rows`?",
+        ),
+        ("augment = [{ kind = \"noise\", share = -1 }]", "augment[0].share: must be at least 0"),
+        (
+            "augment = [{ kind = \"noise\", mask = { columns = 2 } }]",
+            "augment[0].mask.columns: must be at least 0",
+        ),
+    ] {
+        let error = load(&text(more), &[]).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
 }
 
 #[test]

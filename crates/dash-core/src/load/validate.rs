@@ -4,8 +4,8 @@ use super::{Found, tree::Node};
 use crate::{
     card::TargetKind,
     pipeline::{
-        Augment, Backbone, Cosmic, DarcyFlow, Dataset, Deepsea, Ecg, Loss, Music, OwnData, Pipeline, Psicov,
-        Pull, SPLIT_PLACEHOLDER, Schedule, Spherical, Sweep, Window,
+        Augment, Backbone, Cosmic, DarcyFlow, Dataset, Deepsea, Ecg, Fsd50k, Loss, Mask, Music, OwnData,
+        Pipeline, Psicov, Pull, SPLIT_PLACEHOLDER, Schedule, Spherical, Sweep, Window,
     },
 };
 use std::fmt::Debug;
@@ -28,6 +28,7 @@ pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
         Dataset::Ecg(ecg) => checks.ecg(ecg),
         Dataset::Satellite(s) => checks.held_out(s.validation_fraction),
         Dataset::Ninapro(_) => {}
+        Dataset::Fsd50k(fsd50k) => checks.fsd50k(fsd50k),
         Dataset::Cifar100(c) => checks.cifar(c.validation_fraction, &c.mean, &c.deviation),
         Dataset::Spherical(s) => checks.spherical(s),
         Dataset::Cifar10(c) => checks.cifar(c.validation_fraction, &c.mean, &c.deviation),
@@ -180,6 +181,51 @@ impl Checks<'_, '_, '_> {
         for (class, &step) in &e.steps {
             self.count(&format!("dataset.steps.{class}"), step);
         }
+    }
+
+    fn fsd50k(&mut self, f: &Fsd50k) {
+        for (key, value) in [
+            ("sample_rate", f.sample_rate as usize),
+            ("chunk", f.chunk),
+            ("fft", f.fft),
+            ("window", f.window),
+            ("hop", f.hop),
+            ("bands", f.bands),
+        ] {
+            self.count(&format!("dataset.{key}"), value);
+        }
+        self.require(f.fft.is_multiple_of(2) && f.fft <= 1 << 20, "dataset.fft", || {
+            format!("must be even and at most {}, found {}", 1 << 20, f.fft)
+        });
+        self.require(f.window <= f.fft, "dataset.window", || {
+            format!("must be at most fft = {}, found {}", f.fft, f.window)
+        });
+        // Signals are reflected at their ends.
+        self.require(f.chunk > f.fft / 2, "dataset.chunk", || {
+            format!("must be more than fft / 2 = {}, found {}", f.fft / 2, f.chunk)
+        });
+        self.require(f.bands <= 4096, "dataset.bands", || format!("must be at most 4096, found {}", f.bands));
+        let frames = f.chunk / f.hop.max(1) + 1 + f.zero_columns.min(MOST);
+        self.require(frames.saturating_mul(f.bands.max(1)) <= MOST, "dataset.hop", || {
+            format!("makes {frames} columns of {} bands: too many", f.bands)
+        });
+        self.positive("dataset.top_db", f.top_db);
+        let plain = !f.noise.contains(['/', '\\']) && f.noise != "." && f.noise != "..";
+        self.require(plain, "dataset.noise", || "must be the name of a folder, not a path".into());
+    }
+
+    fn mask(&mut self, key: &str, mask: &Mask) {
+        self.probability(&format!("{key}.probability"), mask.probability);
+        self.count(&format!("{key}.rounds"), mask.rounds);
+        self.probability(&format!("{key}.rows"), mask.rows);
+        self.probability(&format!("{key}.columns"), mask.columns);
+    }
+
+    /// In [0, 1].
+    fn probability(&mut self, key: &str, value: f64) {
+        self.require((0.0..=1.0).contains(&value), key, || {
+            format!("must be at least 0 and at most 1, found {value}")
+        });
     }
 
     /// Rows must be left on both sides.
@@ -338,6 +384,17 @@ impl Checks<'_, '_, '_> {
                         || format!("must be greater than low = {low}, found {high}"),
                     );
                 }
+                Augment::SpecAugment(mask) => self.mask(&key, &mask),
+                Augment::Noise { probability, share, mask } => {
+                    self.require(has_noise(&p.dataset), &key, || {
+                        format!("does not fit: {recipe} holds no recordings of noise")
+                    });
+                    self.probability(&format!("{key}.probability"), probability);
+                    self.probability(&format!("{key}.share"), share);
+                    if let Some(mask) = mask {
+                        self.mask(&format!("{key}.mask"), &mask);
+                    }
+                }
             }
             self.require(!p.task.augment.iter().take(i).any(|other| other == augment), &key, || {
                 "is given twice".into()
@@ -458,7 +515,7 @@ fn target(dataset: &Dataset) -> TargetKind {
     match dataset {
         Dataset::Cosmic(_) | Dataset::Music(_) => TargetKind::Mask,
         Dataset::DarcyFlow(_) | Dataset::Psicov(_) => TargetKind::Field,
-        Dataset::Deepsea(_) => TargetKind::Labels,
+        Dataset::Deepsea(_) | Dataset::Fsd50k(_) => TargetKind::Labels,
         Dataset::Ecg(_)
         | Dataset::Satellite(_)
         | Dataset::Ninapro(_)
@@ -479,12 +536,17 @@ fn has_windows(dataset: &Dataset) -> bool {
     matches!(dataset, Dataset::Psicov(_))
 }
 
+fn has_noise(dataset: &Dataset) -> bool {
+    matches!(dataset, Dataset::Fsd50k(fsd50k) if !fsd50k.noise.is_empty())
+}
+
 /// Spatial axes of the inputs; `None` if only the data says it.
 fn dimensions(dataset: &Dataset) -> Option<usize> {
     match dataset {
         Dataset::Cosmic(_) | Dataset::DarcyFlow(_) | Dataset::Psicov(_) => Some(2),
         Dataset::Deepsea(_) | Dataset::Ecg(_) | Dataset::Satellite(_) => Some(1),
         Dataset::Mnist(_) | Dataset::Music(_) => Some(1),
+        Dataset::Fsd50k(_) => Some(2),
         Dataset::Ninapro(_) | Dataset::Cifar100(_) | Dataset::Spherical(_) | Dataset::Cifar10(_) => Some(2),
         Dataset::Npz(own) | Dataset::Parquet(own) => own.dimensions(),
     }
