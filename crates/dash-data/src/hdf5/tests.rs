@@ -117,8 +117,8 @@ fn no_damaged_byte_leads_to_a_panic() {
     for name in ["chunked.mat", "contiguous.mat", "newest.mat", "refused.mat"] {
         let whole = std::fs::read(fixture(name)).unwrap();
         for at in 0..whole.len() {
-            // Most of a chunked file is its many chunks, one like the other.
-            if at > 3000 && at % 11 > 0 {
+            // What describes the file is at its start; fuzzing takes all of it.
+            if at % if at < 1500 { 3 } else { 23 } > 0 {
                 continue;
             }
             let mut damaged = whole.clone();
