@@ -5,6 +5,8 @@
 //! Compare with the samples per second of a training step (`dash-nas bench --task ecg`): training waits
 //! for gathering as long as that takes, in every step.
 
+#![allow(clippy::print_stdout, reason = "an example for the terminal")]
+
 use dash_core::{
     card::Split,
     random::{Purpose, permutation, stream},
