@@ -24,7 +24,7 @@ pub use error::Error;
 pub use evaluate::{evaluate, watch};
 pub use history::{Series, read_history, write_history, write_table};
 pub use model::Model;
-pub use resume::{Best, Checkpoints, Position, Progress, Saved, discard};
+pub use resume::{Best, Checkpoints, Position, Progress, Saved};
 pub use retrain::{MetricValue, Metrics, retrain};
 pub use stage::{Stage, StageContext};
 pub use trainer::{Trainer, steps_per_epoch};

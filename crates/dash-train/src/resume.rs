@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     fs, io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -302,14 +302,6 @@ impl StageContext<'_> {
         }
         if stopping { Err(Error::Stopped) } else { Ok(()) }
     }
-}
-
-/// Removes the checkpoint of a stage that is finished.
-///
-/// # Errors
-/// If it cannot be removed.
-pub fn discard(dir: &Path) -> Result<(), Error> {
-    Ok(dash_store::remove(dir)?)
 }
 
 #[cfg(test)]
