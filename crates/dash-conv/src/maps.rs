@@ -118,8 +118,8 @@ pub(crate) trait Source: Sync {
     fn live(&self) -> usize;
     /// Live rows of a piece.
     fn rows(&self, piece: usize) -> usize;
-    /// Transform row of a live row.
-    fn position(&self, piece: usize, row: usize) -> usize;
+    /// Transform rows of the live rows of a piece.
+    fn positions(&self, piece: usize) -> impl Iterator<Item = usize>;
     /// Writes a live row of `values` into lanes: `out` is `[transform column][lane]`.
     fn fill(&self, bundle: &Bundle, row: usize, values: &[f32], out: &mut [f32]);
     /// Writes a live row in lanes to where it belongs in `values`.
@@ -270,9 +270,9 @@ impl Source for Maps<'_> {
         self.run(piece).0.len
     }
 
-    fn position(&self, piece: usize, row: usize) -> usize {
-        let run = self.run(piece).0;
-        run.at + run.stride * row
+    fn positions(&self, piece: usize) -> impl Iterator<Item = usize> {
+        let run = *self.run(piece).0;
+        (0..run.len).map(move |row| run.at + run.stride * row)
     }
 
     fn fill(&self, bundle: &Bundle, row: usize, values: &[f32], out: &mut [f32]) {

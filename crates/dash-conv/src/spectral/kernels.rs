@@ -58,8 +58,8 @@ impl Source for Kernels<'_> {
         self.taps.len()
     }
 
-    fn position(&self, _: usize, row: usize) -> usize {
-        self.taps[row].0
+    fn positions(&self, _: usize) -> impl Iterator<Item = usize> {
+        self.taps.iter().map(|&(row, _)| row)
     }
 
     fn fill(&self, bundle: &Bundle, row: usize, values: &[f32], out: &mut [f32]) {

@@ -14,14 +14,18 @@ use pulp::{Simd, WithSimd};
 /// The widest vector of any instruction set, in numbers.
 const WIDEST: usize = 16;
 
-/// A vector of the planes of a bundle, from the spectra of one bin.
+/// Where the spectra of a bundle begin among those of one bin, if they are one vector after the other.
+#[inline(always)]
+fn place<S: Simd>(planes: &Planes, bundle: &Bundle) -> Option<usize> {
+    planes.whole_bundles().then(|| planes.slot(bundle.outer, bundle.group * S::F32_LANES))
+}
+
+/// A vector of the planes of a bundle, from the spectra of one bin, where those of several outer indices
+/// share the lanes.
 #[inline(always)]
 fn gather<S: Simd>(spectra: &[f32], planes: &Planes, bundle: &Bundle) -> [Vector<S>; 2] {
     let lanes = S::F32_LANES;
     let slot = planes.slot(bundle.outer, bundle.group * lanes);
-    if planes.whole_bundles() {
-        return load::<S>(&spectra[slot..slot + 2 * lanes]);
-    }
     let mut packed = [0.0; 2 * WIDEST];
     for s in 0..bundle.count {
         let (from, to) = (&spectra[slot + s * 2 * lanes..][..2 * lanes], s * planes.channels);
@@ -34,7 +38,7 @@ fn gather<S: Simd>(spectra: &[f32], planes: &Planes, bundle: &Bundle) -> [Vector
 /// The reverse of [`gather`]; the caller promises that the slots are its own.
 #[inline(always)]
 fn scatter<S: Simd>(
-    value: [Vector<S>; 2],
+    [re, im]: [Vector<S>; 2],
     spectra: &Shared<'_, f32>,
     from: usize,
     planes: &Planes,
@@ -42,16 +46,10 @@ fn scatter<S: Simd>(
 ) {
     let lanes = S::F32_LANES;
     let slot = from + planes.slot(bundle.outer, bundle.group * lanes);
-    if planes.whole_bundles() {
-        // SAFETY: the slot belongs to this bundle and to this bin alone.
-        #[allow(unsafe_code)]
-        store::<S>(value, unsafe { spectra.slice(slot, 2 * lanes) });
-        return;
-    }
     let mut packed = [0.0; 2 * WIDEST];
-    store::<S>(value, &mut packed[..2 * lanes]);
+    store::<S>([re, im], &mut packed[..2 * lanes]);
     for s in 0..bundle.count {
-        // SAFETY: as above.
+        // SAFETY: the slots belong to this bundle and to this bin alone.
         #[allow(unsafe_code)]
         let to = unsafe { spectra.slice(slot + s * 2 * lanes, 2 * lanes) };
         let at = s * planes.channels;
@@ -79,9 +77,10 @@ pub(super) fn load<S: Simd>(from: &[f32]) -> [Vector<S>; 2] {
 }
 
 #[inline(always)]
-pub(super) fn store<S: Simd>(value: [Vector<S>; 2], to: &mut [f32]) {
-    if let [re, im, ..] = S::as_mut_simd_f32s(to).0 {
-        [*re, *im] = value;
+pub(super) fn store<S: Simd>([re, im]: [Vector<S>; 2], to: &mut [f32]) {
+    if let [to_re, to_im, ..] = S::as_mut_simd_f32s(to).0 {
+        *to_re = re;
+        *to_im = im;
     }
 }
 
@@ -101,12 +100,12 @@ impl WithSimd for ForwardRow<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (numbers, per_bin) = (self.to, self.per_bin);
-        match self.planes {
-            Some(planes) => {
+        match bins::<S>(self.planes, &self.bundle, self.first) {
+            Ok(first) => self.t.forward_row(simd, self.work, &mut Places { numbers, per_bin, first }),
+            Err(planes) => {
                 let mut to = Slots { numbers, per_bin, planes, bundle: &self.bundle };
                 self.t.forward_row(simd, self.work, &mut to);
             }
-            None => self.t.forward_row(simd, self.work, &mut Places { numbers, per_bin, first: self.first }),
         }
     }
 }
@@ -148,7 +147,18 @@ impl Transform {
     }
 }
 
-/// The bins of one bundle among spectra.
+/// Where the bins of a row are among the numbers of their bin: at one place between the axes and among
+/// spectra of whole bundles, or else where the planes say.
+#[inline(always)]
+fn bins<'a, S: Simd>(
+    planes: Option<&'a Planes>,
+    bundle: &Bundle,
+    between: usize,
+) -> Result<usize, &'a Planes> {
+    planes.map_or(Ok(between), |planes| place::<S>(planes, bundle).ok_or(planes))
+}
+
+/// The bins of one bundle that shares its lanes among spectra.
 struct Slots<'a, N> {
     numbers: N,
     per_bin: usize,
@@ -170,7 +180,7 @@ impl<S: Simd> Bins<S> for Slots<'_, &[f32]> {
     }
 }
 
-/// The bins of one row among what lies between the axes.
+/// The bins of one row where they are one vector after the other.
 struct Places<N> {
     numbers: N,
     per_bin: usize,
@@ -215,9 +225,19 @@ impl<R: Source> WithSimd for ForwardColumn<'_, R> {
         place_rows(simd, self.t, self.source, &self.bundle, self.rows, a);
         let result = if self.t.rows.run::<S, false>(simd, a, b) { b } else { a };
         let planes = self.planes;
-        for (f, value) in result.chunks_exact(2).take(self.t.size[0]).enumerate() {
-            let from = self.spectra + f * planes.pitch();
-            scatter::<S>([value[0], value[1]], self.to, from, planes, &self.bundle);
+        let values = result.chunks_exact(2).take(self.t.size[0]).enumerate();
+        let pitch = planes.pitch();
+        if let Some(slot) = place::<S>(planes, &self.bundle) {
+            for (f, value) in values {
+                // SAFETY: the slot belongs to this bundle and to this bin alone.
+                #[allow(unsafe_code)]
+                let to = unsafe { self.to.slice(self.spectra + f * pitch + slot, 2 * S::F32_LANES) };
+                S::as_mut_simd_f32s(to).0.copy_from_slice(value);
+            }
+        } else {
+            for (f, value) in values {
+                scatter::<S>([value[0], value[1]], self.to, self.spectra + f * pitch, planes, &self.bundle);
+            }
         }
     }
 }
@@ -234,9 +254,8 @@ pub(super) fn place_rows<S: Simd>(
 ) {
     out[..2 * t.size[0]].fill(simd.splat_f32s(0.0));
     let rows = S::as_simd_f32s(rows).0;
-    for (row, from) in rows.chunks_exact(2).take(source.rows(bundle.piece)).enumerate() {
-        let at = 2 * source.position(bundle.piece, row);
-        out[at..at + 2].copy_from_slice(from);
+    for (from, at) in rows.chunks_exact(2).zip(source.positions(bundle.piece)) {
+        out[2 * at..2 * at + 2].copy_from_slice(from);
     }
 }
 
@@ -249,9 +268,8 @@ pub(super) fn take_rows<S: Simd>(
     rows: &mut [f32],
 ) {
     let rows = S::as_mut_simd_f32s(rows).0;
-    for (row, to) in rows.chunks_exact_mut(2).take(source.rows(bundle.piece)).enumerate() {
-        let at = 2 * source.position(bundle.piece, row);
-        to.copy_from_slice(&from[at..at + 2]);
+    for (to, at) in rows.chunks_exact_mut(2).zip(source.positions(bundle.piece)) {
+        to.copy_from_slice(&from[2 * at..2 * at + 2]);
     }
 }
 
@@ -274,9 +292,18 @@ impl<R: Source> WithSimd for InverseColumn<'_, R> {
     fn with_simd<S: Simd>(self, simd: S) {
         let (a, b) = self.work.vectors::<S>();
         let planes = self.planes;
-        for (f, to) in a.chunks_exact_mut(2).take(self.t.size[0]).enumerate() {
-            let from = self.from + f * planes.pitch();
-            to.copy_from_slice(&gather::<S>(&self.spectra[from..], planes, &self.bundle));
+        let values = a.chunks_exact_mut(2).take(self.t.size[0]).enumerate();
+        let pitch = planes.pitch();
+        if let Some(slot) = place::<S>(planes, &self.bundle) {
+            for (f, to) in values {
+                let from = &self.spectra[self.from + f * pitch + slot..][..2 * S::F32_LANES];
+                to.copy_from_slice(S::as_simd_f32s(from).0);
+            }
+        } else {
+            for (f, to) in values {
+                let from = &self.spectra[self.from + f * pitch..];
+                to.copy_from_slice(&gather::<S>(from, planes, &self.bundle));
+            }
         }
         let result = if self.t.rows.run::<S, true>(simd, a, b) { b } else { a };
         take_rows::<S>(self.source, &self.bundle, result, self.rows);
@@ -300,12 +327,12 @@ impl WithSimd for InverseRow<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
         let (numbers, per_bin) = (self.numbers, self.per_bin);
-        match self.planes {
-            Some(planes) => {
+        match bins::<S>(self.planes, &self.bundle, self.first) {
+            Ok(first) => self.t.inverse_row(simd, &Places { numbers, per_bin, first }, self.work),
+            Err(planes) => {
                 let bins = Slots { numbers, per_bin, planes, bundle: &self.bundle };
                 self.t.inverse_row(simd, &bins, self.work)
             }
-            None => self.t.inverse_row(simd, &Places { numbers, per_bin, first: self.first }, self.work),
         }
     }
 }

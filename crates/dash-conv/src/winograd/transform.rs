@@ -118,16 +118,16 @@ impl<S: Simd> Visitor for Columns<'_, '_, S> {
         let points = strip.points.values.pointer(strip.points.first * vectors * lanes, len);
         let points = points.cast::<Vector<S>>();
         let inverse = strip.factor == Factor::Interpolate;
+        assert!(per_tile >= if inverse { L::TO } else { L::FROM }, "columns of a tile");
         for row in 0..row_points {
             let maps = strip.maps.values.as_mut_ptr().cast::<Vector<S>>();
             let maps = maps.wrapping_add(row * strip.maps.pitch);
             let points = points.wrapping_add(row * column_points * pitch);
             for (tile, columns) in strip.table.chunks_exact(per_tile).enumerate() {
-                let mut at = [0; MOST];
-                for (at, column) in at.iter_mut().zip(columns) {
-                    *at = column * vectors;
-                }
                 for vector in 0..vectors {
+                    // Computed where it is needed: as a table on the stack, written by one wide store, every
+                    // column would wait until that store is in the cache.
+                    let at = |i: usize| columns[i] * vectors + vector;
                     let to = tile * vectors + vector;
                     let mut x = [simd.splat_f32s(0.0); MOST];
                     // SAFETY: the maps by the check in `with_simd`, the points by that of `pointer`; their
@@ -140,11 +140,11 @@ impl<S: Simd> Visitor for Columns<'_, '_, S> {
                             }
                             let y = L::apply(simd, x);
                             for i in 0..L::TO {
-                                maps.add(at[i] + vector).write_unaligned(y[i]);
+                                maps.add(at(i)).write_unaligned(y[i]);
                             }
                         } else {
                             for i in 0..L::FROM {
-                                x[i] = maps.add(at[i] + vector).read_unaligned();
+                                x[i] = maps.add(at(i)).read_unaligned();
                             }
                             let y = L::apply(simd, x);
                             for i in 0..L::TO {
