@@ -240,13 +240,14 @@ pub struct Deepsea {
     pub labels: Option<Vec<String>>,
 }
 
-/// PhysioNet/CinC 2017 recordings in the benchmark's container.
+/// PhysioNet/CinC 2017 recordings in the benchmark's container, or as the challenge published them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ecg {
-    /// Folder with the benchmark's file.
+    /// Folder with the benchmark's file or the challenge's folder.
     pub raw: PathBuf,
-    /// Name of the file in `raw`.
+    /// Name of the benchmark's pickle in `raw`, or of a folder with `RECORDS`, `REFERENCE-v3.csv` or
+    /// `REFERENCE.csv`, and a MATLAB file per recording.
     #[serde(default = "default::ecg_file")]
     pub file: PathBuf,
     /// Samples per window.

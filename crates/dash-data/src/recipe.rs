@@ -56,7 +56,7 @@ pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
         Dataset::Cosmic(config) => cosmic::sources(config),
         Dataset::DarcyFlow(config) => darcy::sources(config),
         Dataset::Deepsea(config) => deepsea::sources(config),
-        Dataset::Ecg(config) => ecg::source(config).map(|path| vec![path]),
+        Dataset::Ecg(config) => ecg::sources(config),
         Dataset::Satellite(config) => satellite::sources(config),
         Dataset::Ninapro(config) => ninapro::sources(config),
         Dataset::Fsd50k(config) => fsd50k::sources(config),

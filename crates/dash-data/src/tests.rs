@@ -125,6 +125,62 @@ fn short() -> serde_json::Value {
     serde_json::from_str(SHORT).unwrap()
 }
 
+/// A MATLAB file of level 4 with a row of 16-bit numbers.
+fn mat4(name: &str, values: &[f64]) -> Vec<u8> {
+    let header = [30, 1, values.len() as u32, 0, name.len() as u32 + 1];
+    let mut out: Vec<u8> = header.iter().flat_map(|v| v.to_le_bytes()).collect();
+    out.extend(name.as_bytes());
+    out.push(0);
+    out.extend(values.iter().flat_map(|&v| (v as i16).to_le_bytes()));
+    out
+}
+
+#[test]
+fn ecg_from_the_folder_of_the_challenge_is_the_dataset_of_the_pickle() {
+    let (data, labels) = twenty();
+    let pickled = Place::new();
+    pickled.put("challenge2017.pkl", &recordings(&data, &labels));
+    let expected = pickled.ingest(&pickled.ecg(short()), Protocol::Strict).unwrap();
+
+    let place = Place::new();
+    let names: Vec<String> = (0..20).map(|r| format!("A{:05}", 3 * r)).collect();
+    for (name, values) in names.iter().zip(&data) {
+        place.put(&format!("training2017/{name}.mat"), &mat4("val", values));
+    }
+    place.put("training2017/RECORDS", (names.join("\n") + "\n").as_bytes());
+    // The order of the table does not matter, and the later version is preferred.
+    let table: Vec<String> = names.iter().zip(&labels).rev().map(|(n, l)| format!("{n},{l}\r\n")).collect();
+    place.put("training2017/REFERENCE-v3.csv", table.concat().as_bytes());
+    place.put("training2017/REFERENCE.csv", b"not a table");
+    let mut config = short();
+    config["file"] = "training2017".into();
+    let ecg = place.ecg(config);
+    let card = place.ingest(&ecg, Protocol::Strict).unwrap();
+    assert_eq!(card.splits, expected.splits);
+    assert_eq!(card.sources.len(), 21);
+    assert_eq!(sources(&ecg).unwrap().len(), 21);
+
+    dash_store::remove(&place.target()).unwrap();
+    let refused = |name: &str, bytes: &[u8], expected: &str| {
+        let path = place.raw().join("training2017").join(name);
+        let before = std::fs::read(&path).unwrap();
+        place.put(&format!("training2017/{name}"), bytes);
+        let problem = place.refusal(&ecg);
+        assert!(problem.contains(expected), "{problem}");
+        place.put(&format!("training2017/{name}"), &before);
+    };
+    refused("A00003.mat", &mat4("data", &data[1]), "A00003.mat");
+    refused("A00003.mat", &mat4("val", &data[1])[..30], "A00003.mat");
+    refused("A00003.mat", b"MATLAB 5.0", "A00003.mat");
+    refused("RECORDS", b"A00000\n../A00003\n", "not the name of a recording");
+    refused("RECORDS", b"A00000\nB1\n", "no label for this recording");
+    refused("REFERENCE-v3.csv", b"A00000,N\nA00003", "`line 2`");
+    refused("REFERENCE-v3.csv", b"A00000,N\nA00000,N\n", "listed twice");
+    refused("REFERENCE-v3.csv", table.concat().replace(",O", ",Q").as_bytes(), "unknown label \"Q\"");
+    dash_store::remove(&place.raw().join("training2017/A00003.mat")).unwrap();
+    assert!(place.refusal(&ecg).contains("A00003.mat: there is no such file"));
+}
+
 #[test]
 fn ecg_windows_are_cut_scaled_and_split_as_documented() {
     let place = Place::new();

@@ -3,83 +3,115 @@
 use crate::{Error, npy::most_bytes};
 use flate2::{Crc, read::DeflateDecoder};
 use std::{
-    collections::BTreeMap,
     fs::File,
-    io::{self, BufReader, Read, Seek, SeekFrom},
+    io::{self, BufReader, Read, Seek, SeekFrom, Take},
     path::{Path, PathBuf},
 };
 use zip::{CompressionMethod, ZipArchive, result::ZipError};
+
+/// The bytes that one decompressor makes of a part of a file.
+pub(crate) type Inflater = DeflateDecoder<BufReader<Take<File>>>;
 
 /// An archive and its directory.
 #[derive(Debug)]
 pub(crate) struct Zipped {
     path: PathBuf,
-    file: File,
-    members: BTreeMap<String, Member>,
+    length: u64,
+    /// In the order of the archive, without folders.
+    members: Vec<Member>,
+    /// Positions of the members in the order of their names.
+    sorted: Vec<usize>,
 }
 
 /// Where a member is and what the directory says about it.
-#[derive(Clone, Copy, Debug)]
-struct Member {
-    start: u64,
-    compressed: u64,
-    size: u64,
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) start: u64,
+    pub(crate) compressed: u64,
+    pub(crate) size: u64,
+    pub(crate) deflated: bool,
     crc: u32,
-    deflated: bool,
+    /// Why it cannot be read, which matters to those only who want to.
+    unreadable: Option<String>,
+}
+
+/// Why an archive or a member cannot be read.
+#[derive(Debug)]
+pub(crate) enum Problem {
+    Io(io::Error),
+    /// What is wrong with its bytes.
+    Damaged(String),
+}
+
+impl Problem {
+    /// The same about the packed file at `path`.
+    pub(crate) fn packed(self, path: &Path) -> Error {
+        match self {
+            Problem::Io(source) => Error::Io { path: path.to_owned(), source },
+            Problem::Damaged(problem) => Error::Packed { path: path.to_owned(), problem },
+        }
+    }
+}
+
+impl From<io::Error> for Problem {
+    fn from(error: io::Error) -> Problem {
+        match error.kind() {
+            // What the decompressor says about bytes that it cannot have made.
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                Problem::Damaged(format!("cannot be unpacked: {error}"))
+            }
+            _ => Problem::Io(error),
+        }
+    }
 }
 
 impl Zipped {
-    /// Reads the directory. As when unpacking, the last of several members of one name counts.
+    /// Reads the directory.
     ///
     /// # Errors
-    /// If the file cannot be read, is no archive, or has a member that is not inside it, or whose name
-    /// leads out of a folder that it is unpacked into.
-    pub(crate) fn open(path: &Path) -> Result<Zipped, Error> {
-        let file = File::open(path).map_err(Error::io(path))?;
-        let length = file.metadata().map_err(Error::io(path))?.len();
+    /// If the file cannot be read, is no archive, or has a member whose name leads out of a folder that it
+    /// is unpacked into: such an archive is not to be trusted, even though nothing is unpacked here.
+    pub(crate) fn open(path: &Path) -> Result<Zipped, Problem> {
+        let file = File::open(path).map_err(Problem::Io)?;
+        let length = file.metadata().map_err(Problem::Io)?.len();
         let wrong = |error: ZipError| match error {
-            ZipError::Io(source) if source.kind() != io::ErrorKind::UnexpectedEof => {
-                Error::Io { path: path.to_owned(), source }
-            }
-            other => damaged(path, format!("is no complete zip archive: {other}")),
+            ZipError::Io(source) if source.kind() != io::ErrorKind::UnexpectedEof => Problem::Io(source),
+            other => Problem::Damaged(format!("this is no complete zip archive: {other}")),
         };
-        let mut zip = ZipArchive::new(BufReader::new(&file)).map_err(wrong)?;
-        let mut members = BTreeMap::new();
+        let mut zip = ZipArchive::new(BufReader::new(file)).map_err(wrong)?;
+        let mut members = vec![];
         for index in 0..zip.len() {
             let entry = zip.by_index_raw(index).map_err(wrong)?;
             let name = entry.name().map_err(wrong)?.into_owned();
             if name.starts_with(['/', '\\']) || name.split(['/', '\\']).any(|part| part == "..") {
-                return Err(damaged(path, format!("member {name:?} leads out of its folder")));
+                return Err(Problem::Damaged(format!("member {name:?} points out of the archive")));
             }
             if name.ends_with('/') {
                 continue;
             }
-            let deflated = match entry.compression() {
-                CompressionMethod::Stored => false,
-                method if method == CompressionMethod::DEFLATE => true,
-                method => {
-                    let problem = format!(
-                        "member `{name}` is compressed as {method:?}; stored and deflated ones are read"
-                    );
-                    return Err(damaged(path, problem));
-                }
-            };
-            if entry.encrypted() {
-                return Err(damaged(path, format!("member `{name}` is encrypted")));
-            }
-            let (compressed, size) = (entry.compressed_size(), entry.size());
+            let method = entry.compression();
+            let deflated = method == CompressionMethod::DEFLATE;
+            let (compressed, size, crc) = (entry.compressed_size(), entry.size(), entry.crc32());
             let start = entry.data_start().filter(|start| {
                 start.checked_add(compressed).is_some_and(|end| end <= length)
                     && (deflated || compressed == size)
             });
-            let start = start.ok_or_else(|| {
-                damaged(path, format!("the bytes of member `{name}` are not inside the archive"))
-            })?;
-            let crc = entry.crc32();
-            members.insert(name, Member { start, compressed, size, crc, deflated });
+            let unreadable = if !deflated && method != CompressionMethod::Stored {
+                Some(format!("is compressed as {method:?}; stored and deflated members are read"))
+            } else if entry.encrypted() {
+                Some("is encrypted".to_owned())
+            } else if start.is_none() {
+                Some("its bytes are not inside the archive".to_owned())
+            } else {
+                None
+            };
+            let start = start.unwrap_or_default();
+            members.push(Member { name, start, compressed, size, deflated, crc, unreadable });
         }
-        drop(zip);
-        Ok(Zipped { path: path.to_owned(), file, members })
+        let mut sorted: Vec<usize> = (0..members.len()).collect();
+        sorted.sort_by_key(|&at| members.get(at).map(|member| member.name.as_str()));
+        Ok(Zipped { path: path.to_owned(), length, members, sorted })
     }
 
     /// The archive.
@@ -87,51 +119,83 @@ impl Zipped {
         &self.path
     }
 
-    /// Names of the members, in alphabetical order.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.members.keys().map(String::as_str)
+    /// Bytes of the archive.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
     }
 
-    /// The bytes of a member, compared with their length and checksum; `None` if there is no such member.
+    /// The members, in the order of the archive.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member of a name: as when unpacking, the last if there are several.
+    pub(crate) fn find(&self, name: &str) -> Option<&Member> {
+        let member = |at: &usize| self.members.get(*at);
+        let after = self.sorted.partition_point(|at| member(at).is_some_and(|m| m.name.as_str() <= name));
+        let last = self.sorted.get(after.checked_sub(1)?).and_then(member)?;
+        (last.name == name).then_some(last)
+    }
+
+    /// What a member unpacks to, not compared with its checksum.
+    pub(crate) fn reader(&self, member: &Member) -> Result<Box<dyn Read>, Problem> {
+        if let Some(problem) = &member.unreadable {
+            return Err(Problem::Damaged(problem.clone()));
+        }
+        let packed = part(&self.path, member.start, member.compressed).map_err(Problem::Io)?;
+        Ok(if member.deflated { Box::new(DeflateDecoder::new(packed)) } else { Box::new(packed) })
+    }
+
+    /// Reads a member once in blocks, compares length and checksum, and keeps the bytes if asked to.
+    pub(crate) fn verify(&self, member: &Member, mut keep: Option<&mut Vec<u8>>) -> Result<(), Problem> {
+        // One byte more than announced tells a longer member apart.
+        let mut reader = self.reader(member)?.take(member.size.saturating_add(1));
+        let (mut crc, mut length) = (Crc::new(), 0u64);
+        let mut block = vec![0u8; 1 << 16];
+        loop {
+            let read = match reader.read(&mut block) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e.into()),
+            };
+            let bytes = block.get(..read).unwrap_or_default();
+            crc.update(bytes);
+            length += read as u64;
+            if let Some(kept) = &mut keep {
+                kept.extend_from_slice(bytes);
+            }
+        }
+        if length != member.size {
+            let more = if length > member.size { "more" } else { "less" };
+            return Err(Problem::Damaged(format!("{} bytes are announced, there are {more}", member.size)));
+        }
+        if crc.sum() != member.crc {
+            return Err(Problem::Damaged("its checksum is not that of its bytes".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The bytes of a member, compared with their length and checksum.
     ///
     /// # Errors
     /// If the member cannot be read, is damaged, or unpacks to far more than its size in the archive.
-    pub(crate) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        let Some(member) = self.members.get(name) else { return Ok(None) };
-        let wrong = |problem: String| damaged(&self.path, format!("member `{name}` {problem}"));
+    pub(crate) fn read(&self, member: &Member) -> Result<Vec<u8>, Problem> {
         if member.size > most_bytes(member.compressed) {
             let problem = format!("unpacks to {} bytes from {}", member.size, member.compressed);
-            return Err(wrong(problem));
+            return Err(Problem::Damaged(problem));
         }
-        let failed = |error: io::Error| match error.kind() {
-            io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                wrong(format!("is damaged: {error}"))
-            }
-            _ => Error::Io { path: self.path.clone(), source: error },
-        };
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(member.start)).map_err(failed)?;
-        let packed = BufReader::new(file.take(member.compressed));
-        let reader: Box<dyn Read> =
-            if member.deflated { Box::new(DeflateDecoder::new(packed)) } else { Box::new(packed) };
         let mut bytes = vec![];
-        // One byte more than announced tells a longer member apart.
-        reader.take(member.size + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 != member.size {
-            let more = if bytes.len() as u64 > member.size { "more" } else { "less" };
-            return Err(wrong(format!("announces {} bytes and holds {more}", member.size)));
-        }
-        let mut crc = Crc::new();
-        crc.update(&bytes);
-        if crc.sum() != member.crc {
-            return Err(wrong("has another checksum than its bytes".to_owned()));
-        }
-        Ok(Some(bytes))
+        self.verify(member, Some(&mut bytes))?;
+        Ok(bytes)
     }
 }
 
-fn damaged(path: &Path, problem: impl Into<String>) -> Error {
-    Error::Packed { path: path.to_owned(), problem: problem.into() }
+/// A part of a file.
+pub(crate) fn part(path: &Path, start: u64, length: u64) -> io::Result<BufReader<Take<File>>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(start))?;
+    Ok(BufReader::new(file.take(length)))
 }
 
 #[cfg(test)]
@@ -140,7 +204,7 @@ mod tests {
     use crate::testing::{Member, zip};
     use dash_core::error::{Classify, ErrorKind};
 
-    fn open(bytes: &[u8]) -> (tempfile::TempDir, Result<Zipped, Error>) {
+    fn open(bytes: &[u8]) -> (tempfile::TempDir, Result<Zipped, Problem>) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.zip");
         dash_store::publish_file(&path, bytes).unwrap();
@@ -149,7 +213,11 @@ mod tests {
     }
 
     fn read(bytes: &[u8], name: &str) -> Result<Option<Vec<u8>>, Error> {
-        open(bytes).1?.read(name)
+        let at = Path::new("a.zip");
+        let (_folder, zipped) = open(bytes);
+        let zipped = zipped.map_err(|problem| problem.packed(at))?;
+        let read = |member| zipped.read(member).map_err(|problem| problem.packed(&at.join(name)));
+        zipped.find(name).map(read).transpose()
     }
 
     #[test]
@@ -157,16 +225,19 @@ mod tests {
         let text = b"some words, some words, some words".repeat(30);
         for deflated in [false, true] {
             let whole = zip(&[
+                Member { name: "b", bytes: b"overwritten", deflated },
                 Member { name: "a/", bytes: b"", deflated: false },
                 Member { name: "a/x.txt", bytes: &text, deflated },
                 Member { name: "b", bytes: b"", deflated },
             ]);
             let (_folder, zipped) = open(&whole);
             let zipped = zipped.unwrap();
-            assert_eq!(zipped.names().collect::<Vec<_>>(), ["a/x.txt", "b"]);
-            assert_eq!(zipped.read("a/x.txt").unwrap().unwrap(), text);
-            assert_eq!(zipped.read("b").unwrap().unwrap(), b"");
-            assert_eq!(zipped.read("a").unwrap(), None);
+            let read = |name: &str| zipped.find(name).map(|member| zipped.read(member).unwrap());
+            let names: Vec<&str> = zipped.members().iter().map(|member| member.name.as_str()).collect();
+            assert_eq!(names, ["b", "a/x.txt"]);
+            assert_eq!(read("a/x.txt").unwrap(), text);
+            assert_eq!(read("b").unwrap(), b"");
+            assert_eq!((read("a"), read(""), read("c")), (None, None, None));
         }
     }
 
@@ -192,10 +263,10 @@ mod tests {
         let message = |bytes: &[u8], name: &str| read(bytes, name).unwrap_err().to_string();
         for name in ["../x", "a/../../x", "/x", "a\\..\\x"] {
             let bytes = zip(&[Member { name, bytes: b"1", deflated: false }]);
-            assert!(message(&bytes, name).contains("leads out of its folder"));
+            assert!(message(&bytes, name).contains("points out of the archive"));
         }
         let bomb = zip(&[Member { name: "x", bytes: &vec![0; 80 << 20], deflated: true }]);
-        assert!(message(&bomb, "x").contains("member `x` unpacks to 83886080 bytes from"));
-        assert!(message(b"PK\x05\x06 no archive", "x").contains("is no complete zip archive"));
+        assert!(message(&bomb, "x").contains("a.zip/x: unpacks to 83886080 bytes from"));
+        assert!(message(b"PK\x05\x06 no archive", "x").contains("this is no complete zip archive"));
     }
 }

@@ -1,5 +1,5 @@
-//! A streaming reader of MATLAB files of level 5 and of version 7.3: numeric arrays, and in level 5 cell
-//! arrays of them, compressed or not, of either byte order.
+//! A streaming reader of MATLAB files of levels 4 and 5 and of version 7.3: numeric arrays, and in level 5
+//! cell arrays of them, compressed or not, of either byte order.
 //!
 //! An array is delivered in pieces of bounded size in the order of the file, which is column-major:
 //! the first index varies fastest. So a part of an array that is larger than memory can be taken.
@@ -7,13 +7,14 @@
 //! files, where the same order of values is described with the axes reversed.
 
 mod element;
+mod level4;
 
 use crate::{Error, hdf5, npy::most_bytes};
 pub(crate) use element::Storage;
 use element::{Header, Stream};
 use std::{
     fs::File,
-    io::{BufReader, Read, Seek, SeekFrom},
+    io::{BufReader, ErrorKind, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -24,10 +25,19 @@ const PIECE: usize = 1 << 15;
 #[derive(Debug)]
 pub struct MatFile {
     path: PathBuf,
+    /// Of a file of level 5.
     big_endian: bool,
-    /// Where HDF5 begins, in a file of version 7.3.
-    hdf5: Option<u64>,
     variables: Vec<Variable>,
+}
+
+/// Which of the formats a file has.
+enum Level {
+    Four,
+    Five {
+        big_endian: bool,
+    },
+    /// Perhaps version 7.3.
+    Later,
 }
 
 /// A variable of a MATLAB file.
@@ -43,8 +53,18 @@ pub struct Variable {
     cells: bool,
     /// What it is if it is something else.
     class: String,
-    /// Where its element begins in the file.
-    offset: u64,
+    place: Place,
+}
+
+/// Where the numbers of a variable are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// As they are, from this byte of a file of level 4 on.
+    Plain { data: u64, storage: Storage, big_endian: bool },
+    /// In an element that begins at this byte of a file of level 5.
+    Element(u64),
+    /// In a dataset of the HDF5 file that begins at this byte.
+    Hdf5(u64),
 }
 
 /// Consecutive values of one column of an array. In files of version 7.3 columns may come in any order.
@@ -74,16 +94,20 @@ impl MatFile {
     pub fn open(path: &Path) -> Result<MatFile, Error> {
         let file = File::open(path).map_err(Error::io(path))?;
         let bytes = file.metadata().map_err(Error::io(path))?.len();
-        let mut mat = MatFile { path: path.to_owned(), big_endian: false, hdf5: None, variables: vec![] };
+        let mut mat = MatFile { path: path.to_owned(), big_endian: false, variables: vec![] };
         let mut reader = BufReader::new(file);
-        match mat.file_header(&mut reader)? {
-            Some(big_endian) => mat.big_endian = big_endian,
-            None => {
-                mat.hdf5 = Some(
-                    hdf5::find(path)?
-                        .ok_or_else(|| mat.damaged("this is no MATLAB file of level 5 or version 7.3"))?,
-                );
-                mat.variables = hdf5::list(path)?.into_iter().map(Variable::from_hdf5).collect();
+        match mat.level(&mut reader)? {
+            Level::Four => {
+                let listed = level4::list(&mut reader, bytes).map_err(|e| mat.problem("", e))?;
+                mat.variables = listed.into_iter().map(Variable::from_level4).collect();
+                return Ok(mat);
+            }
+            Level::Five { big_endian } => mat.big_endian = big_endian,
+            Level::Later => {
+                let base = hdf5::find(path)?.ok_or_else(|| {
+                    mat.damaged("this is no MATLAB file of level 4, level 5 or version 7.3")
+                })?;
+                mat.variables = hdf5::list(path)?.into_iter().map(|l| Variable::from_hdf5(l, base)).collect();
                 return Ok(mat);
             }
         }
@@ -93,7 +117,8 @@ impl MatFile {
             if let Some(Header { name, dimensions, class, complex }) = header {
                 let numeric = class.is_numeric() && !complex;
                 let (cells, class) = (class.is_cell(), class.to_string());
-                mat.variables.push(Variable { name, dimensions, numeric, cells, class, offset });
+                let place = Place::Element(offset);
+                mat.variables.push(Variable { name, dimensions, numeric, cells, class, place });
             }
             offset = next;
         }
@@ -146,36 +171,66 @@ impl MatFile {
         variable: &Variable,
         mut visit: impl FnMut(Piece<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        if let Some(base) = self.hdf5 {
-            let shape: Vec<usize> = variable.dimensions.iter().rev().copied().collect();
-            return hdf5::visit(&self.path, base, &variable.name, &shape, visit);
-        }
         let file = File::open(&self.path).map_err(Error::io(&self.path))?;
         let bytes = file.metadata().map_err(Error::io(&self.path))?.len();
         let mut reader = BufReader::with_capacity(1 << 17, file);
-        let mut stream = self.stream(&mut reader, variable.offset, bytes)?;
-        let problem = |e: std::io::Error| self.damaged(format!("variable `{}`: {e}", variable.name));
-        let header = stream.matrix_header().map_err(problem)?;
-        if header.is_none_or(|header| header.dimensions != variable.dimensions) {
-            return Err(self.damaged("the file changed while it was read"));
-        }
-        let total = variable.dimensions.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
-        let total = total.ok_or_else(|| self.damaged("an array with impossibly many elements"))?;
+        let problem = |e: std::io::Error| self.problem(&variable.name, e);
+        let offset = match variable.place {
+            Place::Hdf5(base) => {
+                let shape: Vec<usize> = variable.dimensions.iter().rev().copied().collect();
+                return hdf5::visit(&self.path, base, &variable.name, &shape, visit);
+            }
+            Place::Plain { data, storage, big_endian } => {
+                reader.seek(SeekFrom::Start(data)).map_err(Error::io(&self.path))?;
+                let read = |raw: &mut [u8]| reader.read_exact(raw).map_err(problem);
+                return self.pieces(variable, (storage, big_endian), read, &mut visit);
+            }
+            Place::Element(offset) => offset,
+        };
+        let mut stream = self.stream(&mut reader, offset, bytes)?;
+        let total = self.begin(&mut stream, variable)?;
         let storage = stream.data_header(total).map_err(problem)?;
+        let read = |raw: &mut [u8]| stream.read_exact(raw).map_err(problem);
+        self.pieces(variable, (storage, self.big_endian), read, &mut visit)?;
+        stream.finish().map_err(problem)
+    }
+
+    /// Hands the numbers of `variable` to `visit`, of which `read` reads the next ones.
+    fn pieces(
+        &self,
+        variable: &Variable,
+        (storage, big_endian): (Storage, bool),
+        mut read: impl FnMut(&mut [u8]) -> Result<(), Error>,
+        visit: &mut dyn FnMut(Piece<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let total = self.numbers(variable)?;
         let rows = variable.dimensions.first().copied().unwrap_or(1);
-        let mut raw = vec![];
-        let mut values = vec![];
+        let (mut raw, mut values) = (vec![], vec![]);
         let mut done = 0;
         while done < total {
             let (column, first) = (done / rows, done % rows);
             let length = (rows - first).min(PIECE);
             raw.resize(length * storage.size(), 0);
-            stream.read_exact(&mut raw).map_err(problem)?;
-            storage.decode(&raw, self.big_endian, &mut values);
+            read(&mut raw)?;
+            storage.decode(&raw, big_endian, &mut values);
             visit(Piece { column, first, values: &values })?;
             done += length;
         }
-        stream.finish().map_err(problem)
+        Ok(())
+    }
+
+    /// Reads past the header of `variable`, which must be what it was; the elements of the variable.
+    fn begin(&self, stream: &mut Stream<'_>, variable: &Variable) -> Result<usize, Error> {
+        let header = stream.matrix_header().map_err(|e| self.problem(&variable.name, e))?;
+        if header.is_none_or(|header| header.dimensions != variable.dimensions) {
+            return Err(self.damaged("the file changed while it was read"));
+        }
+        self.numbers(variable)
+    }
+
+    fn numbers(&self, variable: &Variable) -> Result<usize, Error> {
+        let total = variable.dimensions.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
+        total.ok_or_else(|| self.damaged(format!("variable `{}`: impossibly many elements", variable.name)))
     }
 
     /// Hands the cells of a cell array to `visit`, one in memory at a time. What all of them unpack to is
@@ -185,18 +240,15 @@ impl MatFile {
         variable: &Variable,
         mut visit: impl FnMut(Cell<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let Place::Element(offset) = variable.place else {
+            return Err(Error::field(&self.path, &variable.name, "is not a cell array of level 5"));
+        };
         let file = File::open(&self.path).map_err(Error::io(&self.path))?;
         let bytes = file.metadata().map_err(Error::io(&self.path))?.len();
         let most = most_bytes(bytes);
         let mut reader = BufReader::with_capacity(1 << 17, file);
-        let mut stream = self.stream(&mut reader, variable.offset, bytes)?;
-        let problem = |e: std::io::Error| self.damaged(format!("variable `{}`: {e}", variable.name));
-        let header = stream.matrix_header().map_err(problem)?;
-        if header.is_none_or(|header| header.dimensions != variable.dimensions) {
-            return Err(self.damaged("the file changed while it was read"));
-        }
-        let total = variable.dimensions.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
-        let total = total.ok_or_else(|| self.damaged("a cell array with impossibly many cells"))?;
+        let mut stream = self.stream(&mut reader, offset, bytes)?;
+        let total = self.begin(&mut stream, variable)?;
         let (mut raw, mut values) = (vec![], vec![]);
         for index in 0..total {
             let place =
@@ -227,16 +279,27 @@ impl MatFile {
             visit(Cell { index, dimensions: &header.dimensions, values: &values })?;
             stream.skip_to(end).map_err(place)?;
         }
-        stream.finish().map_err(problem)
+        stream.finish().map_err(|e| self.problem(&variable.name, e))
+    }
+
+    /// What went wrong while `variable` was read: a failing disk, or content that cannot be.
+    fn problem(&self, variable: &str, error: std::io::Error) -> Error {
+        match error.kind() {
+            // The second is what the decompressor says about bytes that it cannot have made.
+            ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof => {
+                let place = if variable.is_empty() { "" } else { &format!("variable `{variable}`: ") };
+                self.damaged(format!("{place}{error}"))
+            }
+            _ => Error::io(&self.path)(error),
+        }
     }
 
     fn damaged(&self, problem: impl Into<String>) -> Error {
         Error::Matlab { path: self.path.clone(), problem: problem.into() }
     }
 
-    /// Checks the 128 bytes that a file of level 5 begins with: whether numbers are big-endian. None if this
-    /// may be a file of version 7.3.
-    fn file_header(&self, reader: &mut BufReader<File>) -> Result<Option<bool>, Error> {
+    /// What the first bytes of the file say that it is.
+    fn level(&self, reader: &mut BufReader<File>) -> Result<Level, Error> {
         let mut head = [0u8; 128];
         let mut length = 0;
         while let Some(rest) = head.get_mut(length..).filter(|rest| !rest.is_empty()) {
@@ -245,14 +308,18 @@ impl MatFile {
                 read => length += read,
             }
         }
+        // Files of the later levels begin with a text.
+        if level4::begins(head.get(..length).unwrap_or_default()) {
+            return Ok(Level::Four);
+        }
         if length < head.len() {
             return Err(self.damaged(format!("the file ends early, after {length} bytes of its header")));
         }
         // The last four bytes: version 0x0100 and the letters MI, as 16-bit numbers of the writer.
         Ok(match head.last_chunk::<4>() {
-            Some([0x00, 0x01, b'I', b'M']) => Some(false),
-            Some([0x01, 0x00, b'M', b'I']) => Some(true),
-            _ => None,
+            Some([0x00, 0x01, b'I', b'M']) => Level::Five { big_endian: false },
+            Some([0x01, 0x00, b'M', b'I']) => Level::Five { big_endian: true },
+            _ => Level::Later,
         })
     }
 
@@ -284,11 +351,23 @@ impl MatFile {
 }
 
 impl Variable {
-    fn from_hdf5(listed: hdf5::Listed) -> Variable {
+    fn from_level4(listed: level4::Listed) -> Variable {
+        let level4::Listed { name, dimensions, other, data, storage, big_endian } = listed;
+        Variable {
+            name,
+            dimensions: dimensions.to_vec(),
+            numeric: other.is_none(),
+            cells: false,
+            class: other.unwrap_or_default().to_owned(),
+            place: Place::Plain { data, storage, big_endian },
+        }
+    }
+
+    fn from_hdf5(listed: hdf5::Listed, base: u64) -> Variable {
         let hdf5::Listed { name, shape, other } = listed;
         let dimensions = shape.into_iter().rev().collect();
-        let numeric = other.is_none();
-        Variable { name, dimensions, numeric, cells: false, class: other.unwrap_or_default(), offset: 0 }
+        let (numeric, class) = (other.is_none(), other.unwrap_or_default());
+        Variable { name, dimensions, numeric, cells: false, class, place: Place::Hdf5(base) }
     }
 }
 

@@ -299,9 +299,64 @@ fn announced_sizes_must_agree() {
 fn other_containers_are_recognised() {
     let mut hdf5 = b"MATLAB 7.3 MAT-file, Platform: GLNXA64".to_vec();
     hdf5.resize(600, 0);
-    assert!(open(&hdf5).1.unwrap_err().to_string().contains("no MATLAB file of level 5 or version 7.3"));
+    assert!(
+        open(&hdf5).1.unwrap_err().to_string().contains("no MATLAB file of level 4, level 5 or version 7.3")
+    );
     hdf5[512..520].copy_from_slice(b"\x89HDF\r\n\x1a\n");
     assert!(open(&hdf5).1.unwrap_err().to_string().contains("this HDF5 file cannot be read"));
-    assert!(open(&[0; 200]).1.unwrap_err().to_string().contains("no MATLAB file of level 5"));
+    assert!(open(&[0; 200]).1.unwrap_err().to_string().contains("no MATLAB file of level 4"));
     assert!(open(b"").1.unwrap_err().to_string().contains("ends early"));
+}
+
+/// An array of level 4: what its first number says, rows, columns, name, numbers.
+fn array4(order: bool, kind: u32, [rows, columns]: [u32; 2], name: &str, data: &[u8]) -> Vec<u8> {
+    let kind = kind + if order { 1000 } else { 0 };
+    let mut out = words(order, &[kind, rows, columns, 0, name.len() as u32 + 1]);
+    out.extend(name.as_bytes());
+    out.push(0);
+    out.extend(data);
+    out
+}
+
+#[test]
+fn level_4_in_both_byte_orders_and_several_formats() {
+    for order in [false, true] {
+        let shorts: Vec<u8> = [1i16, -2, 300, -400, 5, 6]
+            .iter()
+            .flat_map(|v| if order { v.to_be_bytes() } else { v.to_le_bytes() })
+            .collect();
+        let bytes = [
+            array4(order, 30, [3, 2], "val", &shorts),
+            array4(order, 0, [1, 2], "fs", &doubles(order, [0.5, -7.0])),
+            array4(order, 51, [1, 2], "unit", b"mV"),
+            array4(order, 50, [1, 0], "none", b""),
+        ]
+        .concat();
+        let (_file, mat) = open(&bytes);
+        let mat = mat.unwrap();
+        let shapes: Vec<_> = mat.variables().iter().map(|v| (v.name.as_str(), &v.dimensions[..])).collect();
+        assert_eq!(shapes, [("val", &[3, 2][..]), ("fs", &[1, 2]), ("unit", &[1, 2]), ("none", &[1, 0])]);
+        assert_eq!(values(&mat, "val").unwrap(), [1.0, -2.0, 300.0, -400.0, 5.0, 6.0]);
+        assert_eq!(values(&mat, "fs").unwrap(), [0.5, -7.0]);
+        assert_eq!(values(&mat, "none").unwrap(), [0.0; 0]);
+        let problem = mat.numeric("unit").unwrap_err().to_string();
+        assert!(problem.contains("`unit`") && problem.contains("is text"), "{problem}");
+    }
+}
+
+#[test]
+fn damaged_files_of_level_4_are_refused() {
+    let whole = array4(false, 30, [1, 4], "val", &[0; 8]);
+    assert!(open(&whole).1.is_ok());
+    for length in 1..whole.len() {
+        assert!(open(&whole[..length]).1.is_err(), "{length} bytes");
+    }
+    let refusal = |bytes: &[u8]| open(bytes).1.unwrap_err().to_string();
+    assert!(refusal(&whole[..30]).contains("`val` of 1 by 4 numbers begins at byte 24, the file has 30"));
+    let second = [whole.clone(), vec![7; 40]].concat();
+    assert!(refusal(&second).contains("byte 32 of the file: this is no header of level 4"));
+    let huge = words(false, &[0, u32::MAX >> 1, u32::MAX >> 1, 1, 4]);
+    assert!(refusal(&[huge, b"val\0".to_vec()].concat()).contains("the file ends early"));
+    let negative = words(false, &[0, u32::MAX, 1, 0, 4]);
+    assert!(refusal(&[negative, b"val\0".to_vec()].concat()).contains("impossible dimensions"));
 }

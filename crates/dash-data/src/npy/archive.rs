@@ -6,33 +6,20 @@ use super::{
     most_bytes, objects,
     source::{Deflated, Source},
 };
-use crate::{Error, pickle::Pickle};
-use flate2::Crc;
-use std::{
-    fs::File,
-    io::{self, BufReader, Read, Seek, SeekFrom},
-    path::{Path, PathBuf},
+use crate::{
+    Error,
+    pickle::Pickle,
+    zipped::{Member, Problem, Zipped},
 };
-use zip::{CompressionMethod, ZipArchive, result::ZipError};
+use std::{fs::File, path::Path};
+
+/// What numpy adds to the name of an array.
+const SUFFIX: &str = ".npy";
 
 /// The directory of an archive.
 #[derive(Debug)]
 pub struct Archive {
-    path: PathBuf,
-    length: u64,
-    members: Vec<Member>,
-}
-
-/// Where a member is and what the directory says about it.
-#[derive(Clone, Debug)]
-struct Member {
-    /// Name of the array: that of the member without `.npy`.
-    name: String,
-    start: u64,
-    compressed: u64,
-    size: u64,
-    crc: u32,
-    deflated: bool,
+    zipped: Zipped,
 }
 
 impl Archive {
@@ -41,51 +28,13 @@ impl Archive {
     /// # Errors
     /// If the file cannot be read, is no archive, or has a member that cannot be what numpy wrote.
     pub fn open(path: &Path) -> Result<Archive, Error> {
-        let at = Location::file(path);
-        let file = File::open(path).map_err(Error::io(path))?;
-        let length = file.metadata().map_err(Error::io(path))?.len();
-        let wrong = |error: ZipError| match error {
-            ZipError::Io(source) if source.kind() != io::ErrorKind::UnexpectedEof => at.io(source),
-            other => at.damaged(format!("this is no complete zip archive: {other}")),
-        };
-        let mut zip = ZipArchive::new(BufReader::new(file)).map_err(wrong)?;
-        let mut members = vec![];
-        for index in 0..zip.len() {
-            let entry = zip.by_index_raw(index).map_err(wrong)?;
-            let name = entry.name().map_err(wrong)?.into_owned();
-            // The name leads to no path here, but nothing that numpy wrote looks like this.
-            if name.starts_with(['/', '\\']) || name.split(['/', '\\']).any(|part| part == "..") {
-                return Err(at.damaged(format!("member {name:?} points out of the archive")));
-            }
-            let Some(name) = name.strip_suffix(".npy") else { continue };
-            let member = Location { member: Some(name.to_owned()), ..at.clone() };
-            let deflated = match entry.compression() {
-                CompressionMethod::Stored => false,
-                method if method == CompressionMethod::DEFLATE => true,
-                method => {
-                    let problem =
-                        format!("is compressed as {method:?}; stored and deflated members are read");
-                    return Err(member.damaged(problem));
-                }
-            };
-            let (compressed, size) = (entry.compressed_size(), entry.size());
-            let start = entry.data_start().filter(|start| {
-                start.checked_add(compressed).is_some_and(|end| end <= length)
-                    && (deflated || compressed == size)
-            });
-            let start = start.ok_or_else(|| member.damaged("its bytes are not inside the archive"))?;
-            if entry.encrypted() {
-                return Err(member.damaged("is encrypted"));
-            }
-            let crc = entry.crc32();
-            members.push(Member { name: name.to_owned(), start, compressed, size, crc, deflated });
-        }
-        Ok(Archive { path: path.to_owned(), length, members })
+        let zipped = Zipped::open(path).map_err(|problem| Location::file(path).zipped(problem))?;
+        Ok(Archive { zipped })
     }
 
     /// Names of the arrays, in the order of the archive.
-    pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.members.iter().map(|member| member.name.as_str())
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.zipped.members().iter().filter_map(|member| member.name.strip_suffix(SUFFIX))
     }
 
     /// Opens an array of numbers after comparing its size with its header and its bytes with their
@@ -104,7 +53,7 @@ impl Archive {
     pub fn numbers_or_text(&self, name: &str) -> Result<Array, Error> {
         let (member, at) = self.find(name)?;
         let header = {
-            let mut reader = self.reader(member).map_err(|e| at.io(e))?;
+            let mut reader = self.zipped.reader(member).map_err(|problem| at.zipped(problem))?;
             Header::read(&mut reader).map_err(|e| at.header(e))?
         };
         let found = member.size.saturating_sub(header.start as u64);
@@ -116,15 +65,16 @@ impl Archive {
         } else {
             (array.row_len() as u64).saturating_mul(array.dtype().size() as u64)
         };
-        if member.deflated && at_once > most_bytes(self.length) {
+        if member.deflated && at_once > most_bytes(self.zipped.length()) {
             return Err(array.at.damaged(format!(
                 "{at_once} bytes must be unpacked at once, from an archive of {}; save it with numpy.savez",
-                self.length
+                self.zipped.length()
             )));
         }
         array.source = if !member.deflated {
             self.verify(member, &array.at, None)?;
-            let file = File::open(&self.path).map_err(Error::io(&self.path))?;
+            let path = self.zipped.path();
+            let file = File::open(path).map_err(Error::io(path))?;
             Source::File { file, start: member.start + start }
         } else if at_once == found {
             let mut bytes = vec![];
@@ -132,7 +82,7 @@ impl Archive {
             Source::Memory(bytes::Bytes::from(bytes).slice(array.header.start..))
         } else {
             self.verify(member, &array.at, None)?;
-            let deflated = Deflated::new(self.path.clone(), member.start, member.compressed);
+            let deflated = Deflated::new(self.zipped.path().to_owned(), member.start, member.compressed);
             Source::Deflated(Box::new(deflated.after(start)))
         };
         Ok(array)
@@ -144,8 +94,9 @@ impl Archive {
     /// If there is no such array, it is damaged, or does not hold objects.
     pub fn object(&self, name: &str) -> Result<Pickle, Error> {
         let (member, at) = self.find(name)?;
-        if member.size > most_bytes(self.length) {
-            let problem = format!("unpacks to {} bytes, the archive has {}", member.size, self.length);
+        if member.size > most_bytes(self.zipped.length()) {
+            let problem =
+                format!("unpacks to {} bytes, the archive has {}", member.size, self.zipped.length());
             return Err(at.damaged(problem));
         }
         let mut bytes = vec![];
@@ -154,60 +105,26 @@ impl Archive {
     }
 
     fn find(&self, name: &str) -> Result<(&Member, Location), Error> {
-        let location = Location { path: self.path.clone(), member: Some(name.to_owned()) };
-        match self.members.iter().find(|member| member.name == name) {
-            Some(member) => Ok((member, location)),
-            None => Err(Error::MissingField {
-                path: self.path.clone(),
-                field: name.to_owned(),
-                found: if self.members.is_empty() {
-                    "no arrays".to_owned()
-                } else {
-                    self.names().take(10).map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-                },
-            }),
+        let path = self.zipped.path().to_owned();
+        if let Some(member) = self.zipped.find(&format!("{name}{SUFFIX}")) {
+            return Ok((member, Location { path, member: Some(name.to_owned()) }));
         }
+        let names = self.names().take(10).map(|name| format!("`{name}`")).collect::<Vec<_>>();
+        let found = if names.is_empty() { "no arrays".to_owned() } else { names.join(", ") };
+        Err(Error::MissingField { path, field: name.to_owned(), found })
     }
 
-    /// The bytes of a member.
-    fn reader(&self, member: &Member) -> io::Result<Box<dyn Read>> {
-        if member.deflated {
-            let deflated = Deflated::new(self.path.clone(), member.start, member.compressed);
-            return Ok(Box::new(deflated.inflate()?));
-        }
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(member.start))?;
-        Ok(Box::new(BufReader::new(file.take(member.size))))
+    /// Compares a member with its length and checksum, and keeps its bytes if asked to.
+    fn verify(&self, member: &Member, at: &Location, keep: Option<&mut Vec<u8>>) -> Result<(), Error> {
+        self.zipped.verify(member, keep).map_err(|problem| at.zipped(problem))
     }
+}
 
-    /// Reads a member once in blocks, compares length and checksum, and keeps the bytes if asked to.
-    fn verify(&self, member: &Member, at: &Location, mut keep: Option<&mut Vec<u8>>) -> Result<(), Error> {
-        let reader = self.reader(member).map_err(|e| at.io(e))?;
-        // One byte more than announced tells a longer member apart.
-        let mut reader = reader.take(member.size.saturating_add(1));
-        let (mut crc, mut length) = (Crc::new(), 0u64);
-        let mut block = vec![0u8; 1 << 18];
-        loop {
-            let read = match reader.read(&mut block) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(at.io(e)),
-            };
-            let bytes = block.get(..read).unwrap_or_default();
-            crc.update(bytes);
-            length += read as u64;
-            if let Some(kept) = &mut keep {
-                kept.extend_from_slice(bytes);
-            }
+impl Location {
+    fn zipped(&self, problem: Problem) -> Error {
+        match problem {
+            Problem::Io(source) => Error::Io { path: self.path.clone(), source },
+            Problem::Damaged(problem) => self.damaged(problem),
         }
-        if length != member.size {
-            let more = if length > member.size { "more" } else { "less" };
-            return Err(at.damaged(format!("{} bytes are announced, there are {more}", member.size)));
-        }
-        if crc.sum() != member.crc {
-            return Err(at.damaged("its checksum is not that of its bytes"));
-        }
-        Ok(())
     }
 }

@@ -1,15 +1,13 @@
 //! Where the elements of an array are: in a part of a file, in memory, or behind a decompressor.
 
+use crate::zipped::{Inflater, part};
 use bytes::Bytes;
 use flate2::read::DeflateDecoder;
 use std::{
     fs::File,
-    io::{self, BufReader, Read, Seek, SeekFrom, Take},
+    io::{self, Read, Seek, SeekFrom},
     path::PathBuf,
 };
-
-/// A part of a file that one decompressor reads.
-type Inflater = DeflateDecoder<BufReader<Take<File>>>;
 
 /// The bytes of a file or of a member of an archive.
 #[derive(Debug)]
@@ -45,10 +43,8 @@ impl Deflated {
     }
 
     /// The decompressed bytes from the beginning.
-    pub(super) fn inflate(&self) -> io::Result<Inflater> {
-        let mut file = File::open(&self.path)?;
-        file.seek(SeekFrom::Start(self.start))?;
-        Ok(DeflateDecoder::new(BufReader::new(file.take(self.compressed))))
+    fn inflate(&self) -> io::Result<Inflater> {
+        Ok(DeflateDecoder::new(part(&self.path, self.start, self.compressed)?))
     }
 
     fn read(&mut self, offset: u64, out: &mut [u8]) -> io::Result<()> {

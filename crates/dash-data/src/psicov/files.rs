@@ -52,11 +52,12 @@ impl Tree {
     }
 
     fn packed(path: &Path) -> Result<Tree, Error> {
-        let zipped = Zipped::open(path)?;
+        let zipped = Zipped::open(path).map_err(|problem| problem.packed(path))?;
         let list = list_name(TRAIN);
         let prefixes: Vec<&str> = zipped
-            .names()
-            .filter_map(|name| name.strip_suffix(list.as_str()))
+            .members()
+            .iter()
+            .filter_map(|member| member.name.strip_suffix(list.as_str()))
             .filter(|prefix| prefix.is_empty() || prefix.ends_with('/'))
             .collect();
         match *prefixes.as_slice() {
@@ -92,9 +93,10 @@ impl Tree {
             Tree::Folder(_) => std::fs::read(&path).map_err(Error::io(&path)),
             Tree::Packed(zipped, prefix) => {
                 let member = format!("{prefix}{name}");
-                zipped
-                    .read(&member)?
-                    .ok_or_else(|| packed(zipped.path(), format!("has no member `{member}`")))
+                let found = zipped.find(&member);
+                let found =
+                    found.ok_or_else(|| packed(zipped.path(), format!("has no member `{member}`")))?;
+                zipped.read(found).map_err(|problem| problem.packed(&path))
             }
         }
     }

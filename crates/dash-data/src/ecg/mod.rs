@@ -1,10 +1,11 @@
 //! PhysioNet/CinC Challenge 2017: recordings -> overlapping windows, labelled and split by recording.
 
+mod records;
+
 use crate::{
     Error,
     numpy_random::shuffle_split,
-    pickle::{Pickle, Value},
-    recipe::{About, Ingest, describe, field, raw_file},
+    recipe::{About, Ingest, describe, raw_file},
     table::{Layout, Row, RowTarget},
 };
 use dash_core::{
@@ -13,7 +14,8 @@ use dash_core::{
     pipeline::{Ecg, Protocol},
 };
 use dash_store::Staging;
-use std::path::{Path, PathBuf};
+use records::{Recording, Source};
+use std::path::PathBuf;
 
 /// Labels in the order of their class index: normal, atrial fibrillation, other rhythm, noise.
 const LABELS: [&str; 4] = ["N", "A", "O", "~"];
@@ -21,9 +23,14 @@ const LABELS: [&str; 4] = ["N", "A", "O", "~"];
 const LICENCE: &str =
     "Open Data Commons Attribution License 1.0 (PhysioNet; cite Clifford et al. 2017, CinC Challenge)";
 
-/// The benchmark's pickle.
-pub(crate) fn source(config: &Ecg) -> Result<PathBuf, Error> {
-    raw_file(&config.raw, &config.file)
+/// The benchmark's pickle, or the files of the challenge's folder.
+pub(crate) fn sources(config: &Ecg) -> Result<Vec<PathBuf>, Error> {
+    open(config).map(|source| source.files())
+}
+
+fn open(config: &Ecg) -> Result<Source, Error> {
+    let folder = config.raw.join(&config.file);
+    Source::open(&if folder.is_dir() { folder } else { raw_file(&config.raw, &config.file)? })
 }
 
 pub(crate) fn ingest(
@@ -36,23 +43,10 @@ pub(crate) fn ingest(
     if config.window == 0 {
         return Err(Error::configuration("dataset.window", "a window needs at least one sample"));
     }
-    let path = source(config)?;
-    let pickle = Pickle::open(&path)?;
-    let recordings = field(&path, pickle.root(), "data")?;
-    let recordings: Vec<Value<'_>> = recordings
-        .items()
-        .ok_or_else(|| {
-            let kind = recordings.kind();
-            Error::field(
-                &path,
-                "data",
-                format!("is {kind}; a list or object array of recordings is expected"),
-            )
-        })?
-        .collect();
-    let classes = classes(&path, pickle.root(), recordings.len())?;
+    let source = open(config)?;
+    let recordings = source.recordings()?;
     let splits = record_splits(recordings.len(), protocol, config.split_seed)
-        .ok_or_else(|| Error::field(&path, "data", format!("{} recordings", recordings.len())))?;
+        .ok_or_else(|| Error::field(source.path(), "data", format!("{} recordings", recordings.len())))?;
 
     let layout = Layout {
         input: TensorField {
@@ -72,10 +66,8 @@ pub(crate) fn ingest(
     for (split, records) in splits.all() {
         ingest.split(split, |push| {
             for &record in records {
-                let (Some(&recording), Some(&class)) = (recordings.get(record), classes.get(record)) else {
-                    continue;
-                };
-                let signal = standardised(&path, record, recording)?;
+                let Some(&(recording, class)) = recordings.get(record) else { continue };
+                let signal = standardised(recording)?;
                 let step = steps.get(class).copied().unwrap_or(1);
                 for start in window_starts(signal.len(), config.window, step) {
                     push(Row {
@@ -93,7 +85,7 @@ pub(crate) fn ingest(
         })?;
         if ingest.splits.get(&split).is_some_and(|info| info.rows == 0) {
             return Err(Error::field(
-                &path,
+                source.path(),
                 "data",
                 format!(
                     "none of the {} recordings of the {} split is longer than a window of {} samples",
@@ -116,7 +108,7 @@ pub(crate) fn ingest(
     ];
     ingest.finish(About {
         recipe: "ecg",
-        sources: vec![describe(&config.raw, &path)?],
+        sources: source.files().iter().map(|path| describe(&config.raw, path)).collect::<Result<_, _>>()?,
         target_scaling: None,
         notes: notes.into(),
         licence: LICENCE,
@@ -144,34 +136,10 @@ fn steps(config: &Ecg) -> Result<Vec<usize>, Error> {
         .collect()
 }
 
-/// Class indices of all recordings.
-fn classes(path: &Path, root: Value<'_>, recordings: usize) -> Result<Vec<usize>, Error> {
-    let value = field(path, root, "label")?;
-    let labels = value.texts().ok_or_else(|| {
-        Error::field(path, "label", format!("is {}; a list or array of text is expected", value.kind()))
-    })?;
-    if labels.len() != recordings {
-        return Err(Error::field(
-            path,
-            "label",
-            format!("{} labels for the {recordings} recordings of `data`", labels.len()),
-        ));
-    }
-    let class = |(record, label): (usize, &String)| {
-        LABELS.iter().position(|known| known == label).ok_or_else(|| {
-            let problem = format!("unknown label {label:?}; the labels are {}", LABELS.join(", "));
-            Error::field(path, format!("label[{record}]"), problem)
-        })
-    };
-    labels.iter().enumerate().map(class).collect()
-}
-
 /// A recording minus its mean, divided by its population standard deviation.
-fn standardised(path: &Path, record: usize, recording: Value<'_>) -> Result<Vec<f32>, Error> {
-    let wrong = |problem: String| Error::field(path, format!("data[{record}]"), problem);
-    let signal = recording
-        .numbers()
-        .ok_or_else(|| wrong(format!("is {}; a series of numbers is expected", recording.kind())))?;
+fn standardised(recording: Recording<'_>) -> Result<Vec<f32>, Error> {
+    let wrong = |problem: String| recording.wrong(problem);
+    let signal = recording.samples()?;
     if let Some(at) = signal.iter().position(|value| !value.is_finite()) {
         return Err(wrong(format!("sample {at} is not a finite number")));
     }
