@@ -20,46 +20,56 @@ fn lasting(bench: &Bench) -> std::collections::BTreeMap<String, Vec<u8>> {
     found
 }
 
+/// Kills and how long a process may live, in milliseconds, from one to the next.
+const KILLS: usize = 50;
+const SHORTEST: u64 = 20;
+
 #[test]
-fn a_run_that_is_killed_again_and_again_ends_with_the_same_files() {
+fn a_run_that_is_killed_at_any_moments_ends_with_the_same_files() {
+    use std::time::{Duration, Instant};
     let arguments =
         ["run", "tiny.toml", "--seeds", "0", "--set", "methods=[\"dash\"]", "--set", "retrain.epochs=6"];
     let whole = tiny();
+    let start = Instant::now();
     whole.run(&arguments).well();
-    let (bench, mut kills) = (tiny(), 0);
-    loop {
+    let longest = u64::try_from(start.elapsed().as_millis()).unwrap().max(2 * SHORTEST);
+    let expected = lasting(&whole);
+    // Moments as random as any, and the same in every test run (Knuth's MMIX generator).
+    let mut random = 42u64;
+    let (mut kills, mut ends) = (0, 0);
+    let mut bench = tiny();
+    while kills < KILLS || ends == 0 {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let patience = Duration::from_millis(SHORTEST + (random >> 33) % (longest - SHORTEST));
         let every = ["--quiet", "--checkpoint-every", "0", "--threads", ["1", "2"][kills % 2]];
         let mut process = bench.start(&[&arguments[..], &every].concat());
-        // Later each time, so that whatever takes long is done at last.
-        let patience = std::time::Duration::from_millis(40 + 37 * kills as u64);
-        let start = std::time::Instant::now();
-        let status = loop {
-            if let Some(status) = process.try_wait().unwrap() {
-                break Some(status);
-            }
-            if start.elapsed() >= patience {
-                break None;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(5));
-        };
-        if let Some(status) = status {
-            assert_eq!(status.code(), Some(0));
-            break;
+        let start = Instant::now();
+        let mut status = None;
+        // After enough kills the last one may come to its end.
+        while status.is_none() && (start.elapsed() < patience || kills >= KILLS) {
+            std::thread::sleep(Duration::from_millis(5));
+            status = process.try_wait().unwrap();
         }
-        process.kill().unwrap();
-        process.wait().unwrap();
-        kills += 1;
+        let Some(status) = status else {
+            process.kill().unwrap();
+            process.wait().unwrap();
+            kills += 1;
+            continue;
+        };
+        assert_eq!(status.code(), Some(0));
+        ends += 1;
+        for (name, bytes) in lasting(&bench) {
+            assert!(bytes == expected[&name], "{name} differs after {kills} kills");
+        }
+        let left: Vec<String> = std::fs::read_dir(bench.path("runs/tiny/0"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|name| name.starts_with('.') && name != ".lock")
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+        bench = tiny();
     }
-    assert!(kills > 2, "{kills}");
-    for (name, bytes) in lasting(&whole) {
-        assert!(bytes == lasting(&bench)[&name], "{name} differs after {kills} kills");
-    }
-    let left: Vec<String> = std::fs::read_dir(bench.path("runs/tiny/0"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with('.') && name != ".lock")
-        .collect();
-    assert!(left.is_empty(), "{left:?}");
+    println!("{kills} kills, {ends} runs that ended well");
 }
 
 #[test]

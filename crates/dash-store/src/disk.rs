@@ -1,7 +1,11 @@
 //! The one place that changes the file system. Tests put a failing twin behind the same trait.
 #![allow(clippy::disallowed_methods, reason = "this is the module that the lint sends others to")]
 
-use std::{fmt, fs, io, path::Path};
+use std::{
+    fmt, fs, io,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 /// The file-system operations that durable writing is made of.
 pub trait Disk: Send + Sync + fmt::Debug {
@@ -21,6 +25,20 @@ pub trait Disk: Send + Sync + fmt::Debug {
 pub trait DiskFile: io::Write + Send {
     /// Makes what was written durable.
     fn sync(&mut self) -> io::Result<()>;
+}
+
+static DISK: RwLock<Option<Arc<dyn Disk>>> = RwLock::new(None);
+
+/// The file system that this process writes to.
+pub(crate) fn disk() -> Arc<dyn Disk> {
+    let chosen = DISK.read().unwrap_or_else(PoisonError::into_inner);
+    chosen.clone().unwrap_or_else(|| Arc::new(Local))
+}
+
+/// From now on all that this process publishes goes through `disk`; `None` is the machine's own file system
+/// again. For tests of whole pipelines: see [`FailingDisk`](crate::FailingDisk).
+pub fn write_through(disk: Option<Arc<dyn Disk>>) {
+    *DISK.write().unwrap_or_else(PoisonError::into_inner) = disk;
 }
 
 /// The machine's own file system.

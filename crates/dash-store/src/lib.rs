@@ -21,6 +21,7 @@
 mod clock;
 mod disk;
 mod error;
+mod failing;
 mod fingerprint;
 mod lock;
 mod partial;
@@ -30,8 +31,9 @@ mod runs;
 mod staging;
 
 pub use clock::now_utc;
-pub use disk::{Disk, DiskFile, Local};
+pub use disk::{Disk, DiskFile, Local, write_through};
 pub use error::Error;
+pub use failing::{FailingDisk, Fault};
 pub use fingerprint::{canonical, fingerprint, sha256, sha256_file};
 pub use lock::{Holder, Lock};
 pub use partial::Partial;

@@ -1,10 +1,6 @@
 //! One process at a time on a run.
 
-use crate::{
-    Error,
-    disk::{Disk, Local},
-    now_utc,
-};
+use crate::{Error, disk::disk, now_utc};
 use rustix::{
     fs::{FlockOperation, flock},
     process::{Pid, test_kill_process},
@@ -48,7 +44,7 @@ impl Lock {
     /// Takes the lock of `dir`, making the folder if it is missing. A lock whose process is gone
     /// is taken over.
     pub fn acquire(dir: &Path) -> Result<Lock, Error> {
-        Local.create_dirs(dir).map_err(Error::io("make the folder", dir))?;
+        disk().create_dirs(dir).map_err(Error::io("make the folder", dir))?;
         let path = dir.join(LOCK_FILE);
         let mut file = File::options()
             .create(true)

@@ -2,7 +2,7 @@
 
 use crate::{
     Error,
-    disk::{Disk, Local, parent},
+    disk::{disk, parent},
 };
 use std::{
     fs::File,
@@ -24,7 +24,7 @@ impl Partial {
     /// Opens what is there of `target`, or begins it, making its folder.
     pub fn open(target: &Path) -> Result<Partial, Error> {
         let dir = parent(target);
-        Local.create_dirs(dir).map_err(Error::io("make the folder", dir))?;
+        disk().create_dirs(dir).map_err(Error::io("make the folder", dir))?;
         let part = Partial::path_of(target);
         let opened = File::options().create(true).append(true).open(&part);
         let file = opened.map_err(Error::io("open", &part))?;
@@ -73,9 +73,9 @@ impl Partial {
     /// Gives the file its name, in one step, after it was made durable.
     pub fn publish(self) -> Result<(), Error> {
         self.file.sync_all().map_err(Error::io("write", &self.part))?;
-        Local.rename(&self.part, &self.target).map_err(Error::io("rename", &self.part))?;
+        disk().rename(&self.part, &self.target).map_err(Error::io("rename", &self.part))?;
         let dir = parent(&self.target);
-        Local.sync_dir(dir).map_err(Error::io("make durable", dir))
+        disk().sync_dir(dir).map_err(Error::io("make durable", dir))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Error,
-    disk::{Disk, Local, parent},
+    disk::{Disk, disk, parent},
     staging::sibling,
 };
 use std::{
@@ -18,7 +18,7 @@ pub fn publish_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 
 /// The same for content that is produced piece by piece; if `write` fails, the old file stays.
 pub fn publish_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
-    publish_on(&Local, path, write)
+    publish_on(&*disk(), path, write)
 }
 
 pub(crate) fn publish_on(
@@ -45,14 +45,14 @@ pub(crate) fn publish_on(
 
 /// Removes a file or a folder with all that is in it; a missing one is no error.
 pub fn remove(path: &Path) -> Result<(), Error> {
-    Local.remove(path).map_err(Error::io("remove", path))
+    disk().remove(path).map_err(Error::io("remove", path))
 }
 
 /// Opens a log that grows line by line, such as the events of a run, making its folder. This is
 /// the one kind of file that is not published whole: readers must expect a torn last line.
 pub fn append(path: &Path) -> Result<File, Error> {
     let dir = parent(path);
-    Local.create_dirs(dir).map_err(Error::io("make the folder", dir))?;
+    disk().create_dirs(dir).map_err(Error::io("make the folder", dir))?;
     File::options().create(true).append(true).open(path).map_err(Error::io("open", path))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     Error,
-    disk::{Disk, DiskFile, Local, parent},
+    disk::{Disk, DiskFile, disk, parent},
     lock::{process_exists, this_host},
 };
 use std::{
@@ -36,7 +36,7 @@ pub struct StagedFile {
 impl Staging {
     /// Starts a folder that will appear at `target`; missing parents are made.
     pub fn begin(target: &Path) -> Result<Staging, Error> {
-        Staging::begin_on(Arc::new(Local), target)
+        Staging::begin_on(disk(), target)
     }
 
     /// The same on another file system.
@@ -167,9 +167,9 @@ fn tidy(dir: &Path, abandoned: impl Fn(&Leftover<'_>) -> bool) -> Result<(), Err
         let Some(left) = Leftover::parse(&name).filter(&abandoned) else { continue };
         let home = dir.join(left.original);
         if left.role == "old" && !home.exists() {
-            Local.rename(&path, &home).map_err(Error::io("put back", &home))?;
+            disk().rename(&path, &home).map_err(Error::io("put back", &home))?;
         } else {
-            Local.remove(&path).map_err(Error::io("remove", &path))?;
+            disk().remove(&path).map_err(Error::io("remove", &path))?;
         }
     }
     Ok(())
@@ -237,68 +237,7 @@ fn folders(root: &Path) -> Result<Vec<PathBuf>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicUsize;
-
-    /// Fails at operation number `at` (and at every later one if `dead`, as after a kill).
-    #[derive(Debug)]
-    struct Failing {
-        at: usize,
-        dead: bool,
-        done: Arc<AtomicUsize>,
-    }
-
-    impl Failing {
-        fn step(&self) -> io::Result<()> {
-            let n = self.done.fetch_add(1, Ordering::Relaxed);
-            if n == self.at || (self.dead && n > self.at) {
-                return Err(io::Error::from(io::ErrorKind::StorageFull));
-            }
-            Ok(())
-        }
-    }
-
-    struct FailingFile(Box<dyn DiskFile>, Failing);
-
-    impl Write for FailingFile {
-        fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-            self.1.step()?;
-            self.0.write(buf)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            self.0.flush()
-        }
-    }
-
-    impl DiskFile for FailingFile {
-        fn sync(&mut self) -> io::Result<()> {
-            self.1.step()?;
-            self.0.sync()
-        }
-    }
-
-    impl Disk for Failing {
-        fn create_dirs(&self, path: &Path) -> io::Result<()> {
-            self.step()?;
-            Local.create_dirs(path)
-        }
-        fn create_file(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-            self.step()?;
-            let twin = Failing { at: self.at, dead: self.dead, done: self.done.clone() };
-            Ok(Box::new(FailingFile(Local.create_file(path)?, twin)))
-        }
-        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-            self.step()?;
-            Local.rename(from, to)
-        }
-        fn remove(&self, path: &Path) -> io::Result<()> {
-            self.step()?;
-            Local.remove(path)
-        }
-        fn sync_dir(&self, path: &Path) -> io::Result<()> {
-            self.step()?;
-            Local.sync_dir(path)
-        }
-    }
+    use crate::{FailingDisk, Fault};
 
     fn replace(disk: Arc<dyn Disk>, target: &Path) -> Result<(), Error> {
         let mut staging = Staging::begin_on(disk, target)?;
@@ -318,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_failure_at_any_operation_leaves_the_old_or_the_new_folder_whole() {
-        for dead in [false, true] {
+        for fault in Fault::ALL {
             let mut outcomes = [0, 0];
             for at in 0.. {
                 let dir = tempfile::tempdir().unwrap();
@@ -328,17 +267,19 @@ mod tests {
                 old.write("sub/b", b"old").unwrap();
                 old.publish().unwrap();
 
-                let result = replace(Arc::new(Failing { at, dead, done: Arc::default() }), &target);
+                let failing = FailingDisk::new(fault, at);
+                let result = replace(Arc::new(failing.clone()), &target);
                 recover(dir.path()).unwrap();
                 let found = state(&target);
-                assert!(found == "old" || found == "new", "operation {at}: {found}");
-                assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "litter after operation {at}");
+                assert!(found == "old" || found == "new", "{fault:?} at {at}: {found}");
+                assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "litter after {fault:?} at {at}");
                 outcomes[usize::from(found == "new")] += 1;
-                if result.is_ok() && found == "new" && at > 30 {
+                if failing.operations() <= at {
+                    assert!(result.is_ok() && found == "new");
                     break;
                 }
             }
-            assert!(outcomes[0] >= 10 && outcomes[1] >= 1, "{outcomes:?}");
+            assert!(outcomes[0] >= 10 && outcomes[1] >= 1, "{fault:?}: {outcomes:?}");
         }
     }
 

@@ -1,0 +1,152 @@
+//! A file system that fails on purpose: the twin of [`Local`] for tests.
+#![allow(clippy::disallowed_methods, reason = "it damages files on purpose")]
+
+use crate::disk::{Disk, DiskFile, Local};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// What happens at the chosen operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails with an input/output error; later operations work.
+    Failure,
+    /// It fails because the disk is full, a write after the first half of its bytes; later operations work.
+    Full,
+    /// The process is killed: neither this operation nor any later one does anything, a write puts the first
+    /// half of its bytes down.
+    Kill,
+    /// The machine loses power: as a kill, and what no file was synced for is half gone.
+    PowerLoss,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Fault; 4] = [Fault::Failure, Fault::Full, Fault::Kill, Fault::PowerLoss];
+}
+
+/// Does what [`Local`] does until operation number `at`, counted from 0, meets a [`Fault`].
+#[derive(Clone, Debug)]
+pub struct FailingDisk {
+    fault: Fault,
+    at: usize,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    done: usize,
+    /// Files with bytes that were not synced.
+    unsynced: BTreeSet<PathBuf>,
+}
+
+impl FailingDisk {
+    /// Fails at operation `at`.
+    pub fn new(fault: Fault, at: usize) -> FailingDisk {
+        FailingDisk { fault, at, state: Arc::default() }
+    }
+
+    /// Operations that were asked for so far: the fault was met if there are more than `at`.
+    pub fn operations(&self) -> usize {
+        self.lock().done
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an operation, and fails if it is the one, or if the process is dead.
+    fn step(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        let number = state.done;
+        state.done += 1;
+        let dead = matches!(self.fault, Fault::Kill | Fault::PowerLoss);
+        if number < self.at || (number > self.at && !dead) {
+            return Ok(());
+        }
+        if number == self.at && self.fault == Fault::PowerLoss {
+            for path in std::mem::take(&mut state.unsynced) {
+                let file = fs::File::options().write(true).open(&path);
+                // It may have been removed since.
+                if let Ok(file) = file {
+                    file.set_len(file.metadata()?.len() / 2)?;
+                }
+            }
+        }
+        Err(match self.fault {
+            Fault::Full => io::ErrorKind::StorageFull.into(),
+            _ => io::Error::other("injected failure"),
+        })
+    }
+
+    fn fails_now(&self) -> bool {
+        self.lock().done == self.at
+    }
+}
+
+struct FailingFile {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    disk: FailingDisk,
+}
+
+impl Write for FailingFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let half = if self.disk.fault != Fault::Failure && self.disk.fails_now() { buf.len() / 2 } else { 0 };
+        self.file.write_all(buf.get(..half).unwrap_or_default())?;
+        self.disk.lock().unsynced.insert(self.path.clone());
+        self.disk.step()?;
+        self.file.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl DiskFile for FailingFile {
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.step()?;
+        self.file.sync()?;
+        self.disk.lock().unsynced.remove(&self.path);
+        Ok(())
+    }
+}
+
+impl Disk for FailingDisk {
+    fn create_dirs(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        Local.create_dirs(path)
+    }
+
+    fn create_file(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.step()?;
+        let file = Local.create_file(path)?;
+        Ok(Box::new(FailingFile { file, path: path.to_owned(), disk: self.clone() }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.step()?;
+        Local.rename(from, to)?;
+        let mut state = self.lock();
+        let moved = std::mem::take(&mut state.unsynced).into_iter();
+        state.unsynced = moved
+            .map(|path| path.strip_prefix(from).map(|rest| to.join(rest)).unwrap_or_else(|_| path.clone()))
+            .collect();
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        Local.remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.step()?;
+        Local.sync_dir(path)
+    }
+}
