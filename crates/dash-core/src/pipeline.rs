@@ -522,6 +522,27 @@ pub struct Search {
     pub pull: Pull,
     /// Factors on both learning rates.
     pub schedule: Schedule,
+    /// What happens when the loss stops being finite.
+    #[serde(skip_serializing_if = "OnDivergence::is_default")]
+    pub on_divergence: OnDivergence,
+}
+
+/// What happens when the training loss stops being finite.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnDivergence {
+    /// The stage fails.
+    #[default]
+    Stop,
+    /// Once per stage, training goes back to the beginning of the epoch, and on from there with half the
+    /// learning rates to the end; the second time the stage fails.
+    RollBack,
+}
+
+impl OnDivergence {
+    fn is_default(&self) -> bool {
+        *self == OnDivergence::default()
+    }
 }
 
 /// Constant pull towards small receptive fields: weight * size is added to the gradient of each
@@ -592,6 +613,9 @@ pub struct Retrain {
     pub batch_size: usize,
     /// Factors on the learning rate.
     pub schedule: Schedule,
+    /// What happens when the loss stops being finite.
+    #[serde(skip_serializing_if = "OnDivergence::is_default")]
+    pub on_divergence: OnDivergence,
 }
 
 impl Default for Search {
@@ -612,6 +636,7 @@ impl Default for Search {
             grad_scale: 100.0,
             pull: Pull::Extent { weight: default::pull_weight() },
             schedule: Schedule::default(),
+            on_divergence: OnDivergence::default(),
         }
     }
 }
@@ -638,7 +663,13 @@ impl Default for Tune {
 
 impl Default for Retrain {
     fn default() -> Self {
-        Retrain { backbone: None, epochs: 200, batch_size: 64, schedule: Schedule::default() }
+        Retrain {
+            backbone: None,
+            epochs: 200,
+            batch_size: 64,
+            schedule: Schedule::default(),
+            on_divergence: OnDivergence::default(),
+        }
     }
 }
 

@@ -35,7 +35,8 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
     let objective = ctx.objective()?;
     let sgd = Sgd::new(&params, settings.momentum, settings.weight_decay)?;
     let sizes = (settings.batch_size, settings.fraction);
-    let mut trainer = Trainer::new(ctx, Stage::Search, network.as_ref(), &params, &objective, sgd, sizes)?;
+    let mut trainer = Trainer::new(ctx, Stage::Search, network.as_ref(), &params, &objective, sgd, sizes)?
+        .on_divergence(settings.on_divergence);
     let train = ctx.split(Split::Train)?;
     let samples: Vec<usize> = (0..train.samples()).collect();
     let mut history = Vec::new();
@@ -43,7 +44,7 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
         supernet.layers().iter().map(|l| (format!("alpha.{}", l.name), Vec::new())).collect();
     let mut position = Position::default();
     if let Some(saved) = ctx.saved()? {
-        saved.restore(&params, &mut trainer.sgd)?;
+        trainer.resume(&saved)?;
         Progress { position, history, series: alphas, .. } = saved.progress;
     }
     for epoch in position.epoch..settings.epochs {
@@ -54,16 +55,14 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
             gradients.clip(settings.clip_norm)?;
             Ok(())
         };
-        let train_loss =
-            trainer.epoch(position.enter(epoch), train, &samples, rates, adjust, |sgd, position| {
-                let (history, series) = (&history, &alphas);
-                ctx.between_steps(&params, sgd, || Progress {
-                    position,
-                    history: history.clone(),
-                    series: series.clone(),
-                    ..Progress::default()
-                })
-            })?;
+        let train_loss = trainer.epoch(position.enter(epoch), train, &samples, rates, adjust, |now| {
+            let (history, series) = (&history, &alphas);
+            ctx.between_steps(&params, now, || Progress {
+                history: history.clone(),
+                series: series.clone(),
+                ..Progress::default()
+            })
+        })?;
         for (layer, (_, series)) in supernet.layers().iter().zip(&mut alphas) {
             let values = values(layer)?;
             if values.iter().any(|v| !v.is_finite()) {
@@ -71,13 +70,14 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
             }
             series.push(values);
         }
-        history.push(Epoch { epoch, learning_rate: rates.weights, train_loss, score: None });
+        let learning_rate = trainer.factor() * rates.weights;
+        history.push(Epoch { epoch, learning_rate, train_loss, score: None });
         ctx.listener.on(&Event::Epoch {
             epoch,
             epochs: settings.epochs,
             train_loss,
             score: None,
-            learning_rate: rates.weights,
+            learning_rate,
             seconds: start.elapsed().as_secs_f64(),
         });
     }

@@ -16,6 +16,7 @@ mod history;
 mod model;
 mod resume;
 mod retrain;
+mod rollback;
 mod stage;
 mod trainer;
 
@@ -26,5 +27,6 @@ pub use history::{Series, read_history, write_history, write_table};
 pub use model::Model;
 pub use resume::{Best, Checkpoints, Position, Progress, Saved};
 pub use retrain::{MetricValue, Metrics, retrain};
+pub use rollback::Recovery;
 pub use stage::{Stage, StageContext};
-pub use trainer::{Trainer, steps_per_epoch};
+pub use trainer::{Now, Trainer, steps_per_epoch};

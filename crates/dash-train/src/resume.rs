@@ -4,7 +4,7 @@
 //! parameters, buffers, momenta, the position and what was measured so far are everything.
 
 use crate::{
-    Error, Series, StageContext,
+    Error, Now, Recovery, Series, StageContext,
     checkpoint::{read_tensors, write_json, write_tensors},
     history::{read_history, read_series, write_history},
 };
@@ -22,11 +22,14 @@ use std::{
 };
 
 /// Version of the folder of a checkpoint inside a stage.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 const STATE: &str = "state.safetensors";
 const MOMENTA: &str = "momenta.safetensors";
 const BEST: &str = "best.safetensors";
+const START: &str = "start.safetensors";
+const START_MOMENTA: &str = "start-momenta.safetensors";
+const TENSORS: [&str; 5] = [STATE, MOMENTA, BEST, START, START_MOMENTA];
 const HISTORY: &str = "history.parquet";
 const MANIFEST: &str = "manifest.json";
 
@@ -82,6 +85,8 @@ pub struct Progress {
     pub best: Option<Best>,
     /// Scores of the finished trials of a tuning, `None` for diverged ones.
     pub scores: Vec<Option<f64>>,
+    /// What training could go back to, if it may.
+    pub recovery: Option<Recovery>,
 }
 
 /// Numbers are kept as their bits: JSON has no infinity.
@@ -95,6 +100,9 @@ struct Manifest {
     loss_bits: u64,
     best: Option<(usize, u64)>,
     scores: Vec<Option<f64>>,
+    /// Whether training went back, if it may; since format 2.
+    #[serde(default)]
+    went_back: Option<bool>,
     /// Name and SHA-256 of each file.
     files: BTreeMap<String, String>,
 }
@@ -137,6 +145,10 @@ impl Checkpoints {
         if let Some(best) = progress.best.as_ref().filter(|best| !best.state.is_empty()) {
             tensors.push((BEST, best.state.clone()));
         }
+        if let Some([state, momenta]) = progress.recovery.as_ref().and_then(|recovery| recovery.start.clone())
+        {
+            tensors.extend([(START, state), (START_MOMENTA, momenta)]);
+        }
         for (name, tensors) in tensors {
             files.insert(name.to_owned(), write_tensors(&mut out, name, &tensors)?);
         }
@@ -151,6 +163,7 @@ impl Checkpoints {
             loss_bits: loss.to_bits(),
             best: progress.best.as_ref().map(|best| (best.epoch, best.score.to_bits())),
             scores: progress.scores.clone(),
+            went_back: progress.recovery.as_ref().map(|recovery| recovery.used),
             files,
         };
         write_json(&mut out, MANIFEST, &manifest)?;
@@ -184,7 +197,7 @@ impl Checkpoints {
             }
         }
         for (name, hash) in &manifest.files {
-            if ![STATE, MOMENTA, BEST, HISTORY].contains(&name.as_str()) {
+            if name != HISTORY && !TENSORS.contains(&name.as_str()) {
                 return Err(damaged(format!("its manifest names {name:?}")));
             }
             match dash_store::sha256_file(&self.dir.join(name)) {
@@ -205,6 +218,15 @@ impl Checkpoints {
             }
             None => None,
         };
+        let recovery = match manifest.went_back {
+            Some(used) => {
+                let kept = [START, START_MOMENTA].map(|name| manifest.files.contains_key(name));
+                let read = |name: &str| read_tensors(&self.dir.join(name)).map_err(unreadable);
+                let start = if kept == [true; 2] { Some([read(START)?, read(START_MOMENTA)?]) } else { None };
+                Some(Recovery { start, used })
+            }
+            None => None,
+        };
         let progress = Progress {
             position: Position {
                 epoch: manifest.epoch,
@@ -215,9 +237,21 @@ impl Checkpoints {
             series: read_series(&history).map_err(unreadable)?,
             best,
             scores: manifest.scores,
+            recovery,
         };
         Ok(Some(Saved { dir: self.dir.clone(), progress }))
     }
+}
+
+/// Brings momenta, in any order, to the parameters of the same names.
+pub(crate) fn load_momenta(
+    params: &Params,
+    sgd: &mut Sgd,
+    momenta: Vec<(String, Tensor)>,
+) -> Result<(), Error> {
+    let mut momenta: BTreeMap<String, Tensor> = momenta.into_iter().collect();
+    let ordered: Vec<_> = params.iter().filter_map(|p| momenta.remove_entry(p.name())).collect();
+    Ok(sgd.load(&ordered)?)
 }
 
 /// Why a checkpoint is not gone on from.
@@ -240,11 +274,7 @@ impl Saved {
     /// # Errors
     /// If the tensors are not those of this network.
     pub fn restore(&self, params: &Params, sgd: &mut Sgd) -> Result<(), Error> {
-        let mut momenta: BTreeMap<String, Tensor> =
-            read_tensors(&self.dir.join(MOMENTA))?.into_iter().collect();
-        let ordered: Vec<(String, Tensor)> =
-            params.iter().filter_map(|p| momenta.remove_entry(p.name())).collect();
-        sgd.load(&ordered)?;
+        load_momenta(params, sgd, read_tensors(&self.dir.join(MOMENTA))?)?;
         params.load(&read_tensors(&self.dir.join(STATE))?)?;
         Ok(())
     }
@@ -284,7 +314,7 @@ impl StageContext<'_> {
         self.checkpoints.is_some() && self.listener.stopping()
     }
 
-    /// To be called between steps: takes a checkpoint if one is due.
+    /// To be called between steps: takes a checkpoint if one is due, of `progress` at the position of `now`.
     ///
     /// # Errors
     /// [`Error::Stopped`] if the stage is asked to stop, once the checkpoint is there; or if it cannot be
@@ -292,13 +322,14 @@ impl StageContext<'_> {
     pub fn between_steps(
         &self,
         params: &Params,
-        sgd: &Sgd,
+        now: Now<'_>,
         progress: impl FnOnce() -> Progress,
     ) -> Result<(), Error> {
         let Some(checkpoints) = self.checkpoints else { return Ok(()) };
         let stopping = self.stopping();
         if stopping || checkpoints.due() {
-            checkpoints.save(&progress(), params, sgd)?;
+            let (position, recovery) = (now.position, now.recovery.cloned());
+            checkpoints.save(&Progress { position, recovery, ..progress() }, params, now.sgd)?;
         }
         if stopping { Err(Error::Stopped) } else { Ok(()) }
     }
@@ -337,6 +368,10 @@ mod tests {
             series: vec![("alpha.stem".to_owned(), vec![vec![0.1, f32::NAN], vec![0.2, 0.3]])],
             best: Some(Best { epoch: 1, score: f64::INFINITY, state: params.state().unwrap() }),
             scores: vec![Some(0.1), None],
+            recovery: Some(Recovery {
+                start: Some([params.state().unwrap(), sgd.state().unwrap()]),
+                used: false,
+            }),
         };
         checkpoints.save(&progress, &params, &sgd).unwrap();
         let (before, momenta) = (values(&params.state().unwrap()), values(&sgd.state().unwrap()));
@@ -352,6 +387,9 @@ mod tests {
         assert_eq!(found.history, progress.history);
         assert_eq!(format!("{:?}", found.series), format!("{:?}", progress.series));
         assert_eq!(found.scores, progress.scores);
+        let recovery = found.recovery.as_ref().unwrap();
+        assert_eq!(values(&recovery.start.as_ref().unwrap()[0]), before);
+        assert!(!recovery.used);
         let best = found.best.as_ref().unwrap();
         assert_eq!((best.epoch, best.score), (1, f64::INFINITY));
         let mut state = values(&best.state);
@@ -381,8 +419,10 @@ mod tests {
             assert!(manifest.contains(from));
             dash_store::publish_file(&folder.join(MANIFEST), manifest.replace(from, to).as_bytes()).unwrap();
         };
-        change("\"format\": 1", "\"format\": 2");
-        assert!(matches!(open(), Err(Refusal::Newer { format: 2, .. })));
+        change("\"format\": 2", "\"format\": 3");
+        assert!(matches!(open(), Err(Refusal::Newer { format: 3, .. })));
+        change("\"format\": 2", "\"format\": 1");
+        assert!(matches!(open(), Ok(Some(_))));
         change(HISTORY, "../history.parquet");
         assert!(matches!(open(), Err(Refusal::Damaged { .. })));
     }

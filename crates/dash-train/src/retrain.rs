@@ -74,7 +74,8 @@ pub fn retrain(
     let objective = ctx.objective()?;
     let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)?;
     let sizes = (settings.batch_size, 1.0);
-    let mut trainer = Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, sizes)?;
+    let mut trainer = Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, sizes)?
+        .on_divergence(settings.on_divergence);
     let (train, test) = (ctx.split(Split::Train)?, ctx.split(Split::Test)?);
     let watched = match ctx.pipeline.protocol {
         Protocol::Strict => ctx.split(Split::Validation)?,
@@ -85,7 +86,7 @@ pub fn retrain(
     let samples: Vec<usize> = (0..train.samples()).collect();
     let mut progress = Progress::default();
     if let Some(saved) = ctx.saved()? {
-        saved.restore(&params, &mut trainer.sgd)?;
+        trainer.resume(&saved)?;
         progress = saved.progress;
     }
     let Progress { position, mut history, mut best, .. } = progress;
@@ -94,8 +95,7 @@ pub fn retrain(
         let weights = rate(&settings.schedule, hyperparameters.learning_rate, epoch);
         let rates = Rates { weights, architecture: weights };
         let mut end = position.enter(epoch);
-        let progress = |position, history: &Vec<Epoch>, best: &Option<Best>| Progress {
-            position,
+        let progress = |history: &Vec<Epoch>, best: &Option<Best>| Progress {
             history: history.clone(),
             best: best.clone(),
             ..Progress::default()
@@ -106,14 +106,15 @@ pub fn retrain(
             &samples,
             rates,
             |_| Ok(()),
-            |sgd, position| {
-                end = position;
-                ctx.between_steps(&params, sgd, || progress(position, &history, &best))
+            |now| {
+                end = now.position;
+                ctx.between_steps(&params, now, || progress(&history, &best))
             },
         )?;
+        let weights = trainer.factor() * weights;
         let value = match watch(ctx, network.as_ref(), watched, settings.batch_size) {
             Err(Error::Stopped) => {
-                ctx.between_steps(&params, &trainer.sgd, || progress(end, &history, &best))?;
+                ctx.between_steps(&params, trainer.now(end), || progress(&history, &best))?;
                 return Err(Error::Stopped);
             }
             other => other?,

@@ -1,14 +1,14 @@
 //! The epoch loop.
 
 use crate::{
-    Error, Position, Stage, StageContext,
+    Error, Position, Recovery, Saved, Stage, StageContext,
     augment::Augmentation,
     gather::{Gather, to_device},
 };
 use candle_core::Device;
 use dash_core::{
     event::{Event, Listener},
-    pipeline::Augment,
+    pipeline::{Augment, OnDivergence},
     random::{Purpose, permutation, stream},
 };
 use dash_data::{Noise, SplitData};
@@ -39,6 +39,18 @@ pub struct Trainer<'a> {
     listener: &'a dyn Listener,
     batch_size: usize,
     fraction: f64,
+    recovery: Option<Recovery>,
+}
+
+/// Where a training stands between two steps.
+#[derive(Clone, Copy)]
+pub struct Now<'t> {
+    /// The optimiser.
+    pub sgd: &'t Sgd,
+    /// The next step.
+    pub position: Position,
+    /// What it could go back to, if it may.
+    pub recovery: Option<&'t Recovery>,
 }
 
 impl<'a> Trainer<'a> {
@@ -70,13 +82,42 @@ impl<'a> Trainer<'a> {
             listener: ctx.listener,
             batch_size: batch_size.max(1),
             fraction,
+            recovery: None,
         })
+    }
+
+    /// The same trainer that goes back once when the loss stops being finite, if the pipeline says so.
+    pub fn on_divergence(self, on_divergence: OnDivergence) -> Trainer<'a> {
+        let recovery = (on_divergence == OnDivergence::RollBack).then(Recovery::default);
+        Trainer { recovery, ..self }
+    }
+
+    /// Goes on from a checkpoint, whose tensors and what could be gone back to come back.
+    ///
+    /// # Errors
+    /// If the tensors are not those of this network.
+    pub fn resume(&mut self, saved: &Saved) -> Result<(), Error> {
+        saved.restore(self.params, &mut self.sgd)?;
+        if let (Some(recovery), Some(saved)) = (&mut self.recovery, &saved.progress.recovery) {
+            recovery.clone_from(saved);
+        }
+        Ok(())
+    }
+
+    /// What the learning rates of the epochs are multiplied with: 1, or less after going back.
+    pub fn factor(&self) -> f64 {
+        self.recovery.as_ref().map_or(1.0, Recovery::factor)
+    }
+
+    /// Where training stands at `position`.
+    pub fn now(&self, position: Position) -> Now<'_> {
+        Now { sgd: &self.sgd, position, recovery: self.recovery.as_ref() }
     }
 
     /// Trains one epoch, or what remains of it `from` a position, on `samples` of `data`, newly shuffled and
     /// changed by the task's augmentation; of samples with several parts, a random one is taken. `adjust`
     /// may change the gradients of each step before they are used, `between` is told the position after
-    /// each. Returns the mean loss per batch.
+    /// each. Returns the mean loss per batch. The rates are multiplied with [`Trainer::factor`].
     ///
     /// # Errors
     /// If the data cannot be read, or the loss stops being finite; and what `between` says.
@@ -87,8 +128,37 @@ impl<'a> Trainer<'a> {
         samples: &[usize],
         rates: Rates,
         mut adjust: impl FnMut(&mut Gradients) -> Result<(), Error>,
-        mut between: impl FnMut(&Sgd, Position) -> Result<(), Error>,
+        mut between: impl FnMut(Now<'_>) -> Result<(), Error>,
     ) -> Result<f64, Error> {
+        if let (0, Some(recovery)) = (from.step, &mut self.recovery) {
+            recovery.remember(self.params, &self.sgd)?;
+        }
+        let diverged = match self.steps(from, data, samples, rates, &mut adjust, &mut between) {
+            Err(error @ Error::Diverged { .. }) => error,
+            other => return other,
+        };
+        let Some(recovery) = &mut self.recovery else { return Err(diverged) };
+        if !recovery.go_back(self.params, &mut self.sgd)? {
+            return Err(diverged);
+        }
+        let message =
+            format!("{diverged}: went back to the beginning of the epoch, with half the learning rate");
+        self.listener.on(&Event::Warning { message });
+        self.steps(Position::start_of(from.epoch), data, samples, rates, &mut adjust, &mut between)
+    }
+
+    /// The steps of an epoch from a position on.
+    fn steps(
+        &mut self,
+        from: Position,
+        data: &SplitData,
+        samples: &[usize],
+        rates: Rates,
+        adjust: &mut dyn FnMut(&mut Gradients) -> Result<(), Error>,
+        between: &mut dyn FnMut(Now<'_>) -> Result<(), Error>,
+    ) -> Result<f64, Error> {
+        let factor = self.factor();
+        let rates = Rates { weights: factor * rates.weights, architecture: factor * rates.architecture };
         let Position { epoch, step: taken, loss: mut total } = from;
         let mut rng = stream(self.seed, Purpose::Shuffle, [self.stage as u64, epoch as u64, 0]);
         let order: Vec<usize> = permutation(&mut rng, samples.len())
@@ -119,7 +189,7 @@ impl<'a> Trainer<'a> {
             self.sgd.step(self.params, &gradients, rates)?;
             total += value;
             self.listener.on(&Event::Step { step: number + 1, steps });
-            between(&self.sgd, Position { epoch, step: number + 1, loss: total })?;
+            between(self.now(Position { epoch, step: number + 1, loss: total }))?;
         }
         Ok(total / steps.max(1) as f64)
     }

@@ -96,10 +96,10 @@ fn trial(
     let samples: Vec<usize> = train.tuning_samples().unwrap_or_else(|| (0..train.samples()).collect());
     let mut position = Position::default();
     if let Some(saved) = saved {
-        saved.restore(&params, &mut trainer.sgd)?;
+        trainer.resume(&saved)?;
         position = saved.progress.position;
     }
-    let progress = |position| Progress { position, scores: scores.to_vec(), ..Progress::default() };
+    let progress = || Progress { scores: scores.to_vec(), ..Progress::default() };
     for epoch in position.epoch..settings.epochs {
         let weights = rate(schedule, hyperparameters.learning_rate, epoch);
         let rates = Rates { weights, architecture: weights };
@@ -110,7 +110,7 @@ fn trial(
             &samples,
             rates,
             |_| Ok(()),
-            |sgd, position| ctx.between_steps(&params, sgd, || progress(position)),
+            |now| ctx.between_steps(&params, now, progress),
         );
         match trained {
             Ok(_) => {}
@@ -122,7 +122,7 @@ fn trial(
     let score = match watch(ctx, network.as_ref(), validation, settings.batch_size) {
         Err(dash_train::Error::Stopped) => {
             // Trained to the end: it goes on with the evaluation.
-            ctx.between_steps(&params, &trainer.sgd, || progress(Position::start_of(settings.epochs)))?;
+            ctx.between_steps(&params, trainer.now(Position::start_of(settings.epochs)), progress)?;
             return Err(dash_train::Error::Stopped.into());
         }
         other => other?,

@@ -7,11 +7,15 @@ use dash_core::{
     architecture::Hyperparameters,
     card::Split,
     event::{Event, Listener, Silent},
-    pipeline::{Pipeline, Protocol},
+    pipeline::{OnDivergence, Pipeline, Protocol},
 };
 use dash_data::DatasetFolder;
+use dash_nn::{Rates, Sgd};
 use dash_store::Staging;
-use dash_train::{Checkpoints, Metrics, Model, StageContext, evaluate, read_history, retrain};
+use dash_train::{
+    Checkpoints, Metrics, Model, Position, Progress, Stage, StageContext, Trainer, evaluate, read_history,
+    retrain,
+};
 use dash_tune::{Selection, tune};
 use serde_json::json;
 use std::{collections::BTreeMap, path::Path, sync::Mutex};
@@ -163,6 +167,83 @@ fn stages_that_stop_again_and_again_end_with_the_same_files() {
         for (name, bytes) in &expected {
             assert!(bytes == &found[name], "{name} differs after stops every {steps} steps");
         }
+    }
+}
+
+/// Two epochs of three steps, the second of which is spoilt after some step, at most so many times: the
+/// parameters and momenta, or the error.
+fn spoilt(
+    place: &Place,
+    ctx: &StageContext<'_>,
+    (on_divergence, rates): (OnDivergence, [f64; 2]),
+    mut times: usize,
+) -> Result<(f64, Vec<Vec<f32>>), dash_train::Error> {
+    let (network, params) = ctx.retrain_network(None, 0.1)?;
+    let (objective, sgd) = (ctx.objective()?, Sgd::new(&params, 0.9, 5e-4)?);
+    let mut trainer =
+        Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, (4, 1.0))?
+            .on_divergence(on_divergence);
+    let data = place.data.split(Split::Train)?;
+    let samples: Vec<usize> = (0..data.samples()).collect();
+    let mut position = Position::default();
+    if let Some(saved) = ctx.saved()? {
+        trainer.resume(&saved)?;
+        position = saved.progress.position;
+    }
+    for (epoch, rate) in rates.into_iter().enumerate().skip(position.epoch) {
+        let mut step = position.enter(epoch).step;
+        trainer.epoch(
+            position.enter(epoch),
+            data,
+            &samples,
+            Rates { weights: rate, architecture: rate },
+            |_| {
+                step += 1;
+                if epoch == 1 && step == 2 && times > 0 {
+                    times -= 1;
+                    step = 0;
+                    let weight = params.iter().next().unwrap().var();
+                    weight.set(&(weight.as_tensor() * f64::NAN)?)?;
+                }
+                Ok(())
+            },
+            |now| ctx.between_steps(&params, now, Progress::default),
+        )?;
+    }
+    let tensors = [params.state()?, trainer.sgd.state()?].concat();
+    let values = tensors.iter().map(|(_, t)| t.flatten_all().unwrap().to_vec1().unwrap());
+    Ok((trainer.factor(), values.collect()))
+}
+
+#[test]
+fn a_diverged_training_goes_back_once_to_the_beginning_of_the_epoch_if_it_may() {
+    let place = Place::new(pipeline("strict", &[0.05]));
+    let silent = place.context(&Silent);
+    let diverged = |result: Result<_, dash_train::Error>| {
+        matches!(result, Err(dash_train::Error::Diverged { epoch: 1, step: 3, .. }))
+    };
+    let (stop, back) = (OnDivergence::Stop, OnDivergence::RollBack);
+    assert!(diverged(spoilt(&place, &silent, (stop, [0.02, 0.02]), 1)));
+    assert!(diverged(spoilt(&place, &silent, (back, [0.02, 0.02]), 2)));
+    // As if the second epoch had had half the rate from the start.
+    let expected = spoilt(&place, &silent, (stop, [0.02, 0.01]), 0).unwrap().1;
+    let (factor, found) = spoilt(&place, &silent, (back, [0.02, 0.02]), 1).unwrap();
+    assert!(factor == 0.5 && found == expected);
+    let (factor, undisturbed) = spoilt(&place, &silent, (back, [0.02, 0.02]), 0).unwrap();
+    assert!(factor == 1.0 && undisturbed != expected);
+
+    // The same after a stop inside the second epoch, before and after it went back.
+    for steps in [4, 7] {
+        let listener = StopAfter(steps, Mutex::default());
+        let folder = place.folder.path().join(format!(".back{steps}.checkpoint"));
+        let checkpoints = Checkpoints::new(folder, "back", None);
+        let ctx = StageContext { checkpoints: Some(&checkpoints), ..place.context(&listener) };
+        let stopped = spoilt(&place, &ctx, (back, [0.02, 0.02]), 1);
+        assert!(matches!(stopped, Err(dash_train::Error::Stopped)), "{steps}");
+        let ctx = StageContext { checkpoints: Some(&checkpoints), ..place.context(&Silent) };
+        let left = usize::from(steps == 4);
+        let (factor, found) = spoilt(&place, &ctx, (back, [0.02, 0.02]), left).unwrap();
+        assert!(factor == 0.5 && found == expected, "{steps}");
     }
 }
 
