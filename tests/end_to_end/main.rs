@@ -1,6 +1,7 @@
 //! The binary from the outside: results, reuse, bad input, exit codes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod compat;
 mod data;
 mod dense;
 mod fuzz;

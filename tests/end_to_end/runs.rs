@@ -234,7 +234,8 @@ fn a_report_that_cannot_be_written_is_refused_before_anything_runs() {
 #[test]
 fn events_are_one_json_object_per_line() {
     let bench = tiny();
-    bench.run(&["data", "ingest", "tiny.toml", "--events", "log/events.jsonl", "--quiet"]).well();
+    let listeners = ["--events", "log/events.jsonl", "--tensorboard", "board", "--quiet"];
+    bench.run(&[&["data", "ingest", "tiny.toml"][..], &listeners].concat()).well();
     let text = std::fs::read_to_string(bench.path("log/events.jsonl")).unwrap();
     let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(events.first().unwrap()["event"], "stage-started");
@@ -242,6 +243,13 @@ fn events_are_one_json_object_per_line() {
     assert!(events.iter().all(|event| event["elapsed"].is_number()));
     assert!(bench.path("runs/tiny/dataset/dataset.json").is_file());
     assert!(!bench.path("runs/tiny/0/search").exists());
+    // Nothing was trained; what is, gets a file per stage.
+    assert!(bench.files("board").is_empty());
+    bench.run(&[&["run", "tiny.toml", "--seeds", "0"][..], &listeners].concat()).well();
+    let board = bench.files("board");
+    let folders: BTreeSet<&str> = board.keys().filter_map(|path| Some(path.rsplit_once('/')?.0)).collect();
+    let stages = ["search", "tune", "retrain", "backbone-tune", "backbone-retrain"];
+    assert_eq!(folders, stages.map(|stage| format!("tiny/0/{stage}")).iter().map(String::as_str).collect());
 }
 
 #[test]

@@ -286,6 +286,9 @@ pub(crate) struct Execution {
     /// Append one JSON object per event to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
+    /// Write losses, scores and learning rates to this folder, for TensorBoard
+    #[arg(long, value_name = "DIR")]
+    pub(crate) tensorboard: Option<PathBuf>,
     /// No progress on standard error, only warnings and errors
     #[arg(long, short)]
     pub(crate) quiet: bool,

@@ -8,6 +8,7 @@ mod files;
 mod output;
 mod progress;
 mod signals;
+mod tensorboard;
 
 use clap::Parser;
 use dash_core::error::Classify;

@@ -1,7 +1,7 @@
 //! Events -> progress on standard error, and the file of `--events`.
 
-use crate::{args::Execution, error::Error, output::seconds, signals};
-use dash_core::event::{Event, Listener, Silent};
+use crate::{args::Execution, error::Error, output::seconds, signals, tensorboard::TensorBoard};
+use dash_core::event::{Event, Listener};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     fs::File,
@@ -19,11 +19,14 @@ pub(crate) fn listener(args: &Execution) -> Result<Box<dyn Listener>, Error> {
     } else {
         Box::new(Lines::default())
     };
-    let logged: Box<dyn Listener> = match &args.events {
-        Some(path) => Box::new(Log { file: Mutex::new(dash_store::append(path)?), start: Instant::now() }),
-        None => Box::new(Silent),
-    };
-    Ok(Box::new(Both(shown, logged)))
+    let mut all = vec![shown];
+    if let Some(path) = &args.events {
+        all.push(Box::new(Log { file: Mutex::new(dash_store::append(path)?), start: Instant::now() }));
+    }
+    if let Some(folder) = &args.tensorboard {
+        all.push(Box::new(TensorBoard::new(folder)?));
+    }
+    Ok(Box::new(All(all)))
 }
 
 /// Who hears how many bytes of a file have come.
@@ -93,13 +96,12 @@ impl Listener for BytesLines {
     }
 }
 
-struct Both(Box<dyn Listener>, Box<dyn Listener>);
+struct All(Vec<Box<dyn Listener>>);
 
-impl Listener for Both {
+impl Listener for All {
     fn on(&self, event: &Event) {
         signals::hear(event);
-        self.0.on(event);
-        self.1.on(event);
+        self.0.iter().for_each(|listener| listener.on(event));
     }
 
     fn stopping(&self) -> bool {

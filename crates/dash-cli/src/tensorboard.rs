@@ -1,0 +1,212 @@
+//! Events -> event files of TensorBoard, a folder per stage.
+//!
+//! A file is a sequence of records (TensorFlow, `lib/io/record_writer.h`): length, checksum of the length,
+//! bytes, checksum of the bytes. Each record is a message `Event` (`core/util/event.proto`), of which the few
+//! fields needed here are written by hand: wall time 1, step 2, file version 3, summary 5, which holds values 1
+//! of tag 1 and number 2.
+
+use dash_core::event::{Event, Listener};
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Writes the scalars of each stage into `<folder>/<run>/<stage>/`.
+pub(crate) struct TensorBoard {
+    folder: PathBuf,
+    stage: Mutex<Option<Stage>>,
+}
+
+/// The stage at work. Its file is made when it has something to tell.
+struct Stage {
+    folder: PathBuf,
+    tuning: bool,
+    file: Option<File>,
+}
+
+impl TensorBoard {
+    /// Checks that `folder` can be written to.
+    pub(crate) fn new(folder: &Path) -> Result<TensorBoard, dash_store::Error> {
+        // Told now rather than after hours of training.
+        let probe = folder.join(".dash-nas");
+        dash_store::publish_file(&probe, b"")?;
+        dash_store::remove(&probe)?;
+        Ok(TensorBoard { folder: folder.to_owned(), stage: Mutex::default() })
+    }
+}
+
+impl Listener for TensorBoard {
+    fn on(&self, event: &Event) {
+        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let (step, scalars) = match event {
+            Event::StageStarted { run, stage: name, .. } => {
+                let folder = self.folder.join(run).join(name);
+                *stage = Some(Stage { folder, tuning: name.ends_with("tune"), file: None });
+                return;
+            }
+            // The epochs of tuning trials are told by the trials.
+            Event::Epoch { .. } if stage.as_ref().is_some_and(|stage| stage.tuning) => return,
+            Event::Epoch { epoch, train_loss, score, learning_rate, .. } => {
+                let scalars =
+                    [("loss", Some(*train_loss)), ("score", *score), ("learning rate", Some(*learning_rate))];
+                (epoch + 1, scalars.to_vec())
+            }
+            Event::Trial { trial, score, .. } => (trial + 1, vec![("score", *score)]),
+            _ => return,
+        };
+        let Some(stage) = stage.as_mut() else { return };
+        let scalars: Vec<(&str, f64)> = scalars.into_iter().filter_map(|(tag, v)| Some((tag, v?))).collect();
+        if !scalars.is_empty() {
+            // A full disk must not end the run.
+            let _ = stage.write(step as u64, &scalars);
+        }
+    }
+}
+
+impl Stage {
+    fn write(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<(), Box<dyn std::error::Error>> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                let name = format!("events.out.tfevents.{}.{}", now.as_micros(), std::process::id());
+                let mut file = dash_store::append(&self.folder.join(name))?;
+                file.write_all(&record(&version(now.as_secs_f64())))?;
+                self.file.insert(file)
+            }
+        };
+        // One write per record: who reads meanwhile sees whole ones.
+        file.write_all(&record(&summary(now.as_secs_f64(), step, scalars)))?;
+        Ok(())
+    }
+}
+
+/// The first event of a file.
+fn version(wall_time: f64) -> Vec<u8> {
+    let mut event = fixed(1, &wall_time.to_le_bytes());
+    event.extend(delimited(3, b"brain.Event:2"));
+    event
+}
+
+fn summary(wall_time: f64, step: u64, scalars: &[(&str, f64)]) -> Vec<u8> {
+    let mut values = vec![];
+    for (tag, value) in scalars {
+        let mut content = delimited(1, tag.as_bytes());
+        content.extend(fixed(2, &(*value as f32).to_le_bytes()));
+        values.extend(delimited(1, &content));
+    }
+    let mut event = fixed(1, &wall_time.to_le_bytes());
+    event.push(2 << 3);
+    event.extend(varint(step));
+    event.extend(delimited(5, &values));
+    event
+}
+
+/// A field of four or eight bytes.
+fn fixed(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let wire = if bytes.len() == 8 { 1 } else { 5 };
+    let mut out = vec![number << 3 | wire];
+    out.extend(bytes);
+    out
+}
+
+/// A field of text or of a message.
+fn delimited(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![number << 3 | 2];
+    out.extend(varint(bytes.len() as u64));
+    out.extend(bytes);
+    out
+}
+
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut out = vec![];
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+    out
+}
+
+fn record(event: &[u8]) -> Vec<u8> {
+    let length = (event.len() as u64).to_le_bytes();
+    let mut out = length.to_vec();
+    out.extend(masked(&length).to_le_bytes());
+    out.extend(event);
+    out.extend(masked(event).to_le_bytes());
+    out
+}
+
+/// TensorFlow's checksum: CRC-32C, turned and shifted so that checksums of checksums differ.
+fn masked(bytes: &[u8]) -> u32 {
+    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The record that `tensorboard.summary.writer.record_writer.RecordWriter` makes of
+    /// `Event(wall_time=1.5, step=300, summary=Summary(value=[Summary.Value(tag="loss", simple_value=0.25)]))`:
+    ///
+    /// ```python
+    /// import io; from tensorboard.compat.proto.event_pb2 import Event
+    /// from tensorboard.compat.proto.summary_pb2 import Summary
+    /// from tensorboard.summary.writer.record_writer import RecordWriter
+    /// out = io.BytesIO(); event = Event(wall_time=1.5, step=300, summary=Summary(
+    ///     value=[Summary.Value(tag="loss", simple_value=0.25)]))
+    /// RecordWriter(out).write(event.SerializeToString()); print(out.getvalue().hex())
+    /// ```
+    const GOLDEN: &str =
+        "1b000000000000001a0d9e1309000000000000f83f10ac022a0d0a0b0a046c6f7373150000803e9908deed";
+
+    #[test]
+    fn records_are_those_of_tensorboard() {
+        let found: String =
+            record(&summary(1.5, 300, &[("loss", 0.25)])).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(found, GOLDEN);
+    }
+
+    #[test]
+    fn stages_have_files_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let board = TensorBoard::new(folder.path()).unwrap();
+        let started = |stage: &str| Event::StageStarted {
+            run: "p/0".into(),
+            stage: stage.into(),
+            reason: "new".into(),
+        };
+        let epoch = Event::Epoch {
+            epoch: 0,
+            epochs: 1,
+            train_loss: 1.0,
+            score: None,
+            learning_rate: 0.1,
+            seconds: 1.0,
+        };
+        for event in [
+            epoch.clone(),
+            started("search"),
+            epoch.clone(),
+            epoch.clone(),
+            started("tune"),
+            epoch,
+            Event::Trial { trial: 0, trials: 2, score: None },
+            Event::Trial { trial: 1, trials: 2, score: Some(0.5) },
+        ] {
+            board.on(&event);
+        }
+        let sizes = |stage: &str| -> Vec<u64> {
+            let files = std::fs::read_dir(folder.path().join("p/0").join(stage)).unwrap();
+            files.map(|file| file.unwrap().metadata().unwrap().len()).collect()
+        };
+        let version = record(&version(0.0)).len();
+        let epochs = record(&summary(0.0, 1, &[("loss", 1.0), ("learning rate", 0.1)])).len();
+        let trial = record(&summary(0.0, 2, &[("score", 0.5)])).len();
+        assert_eq!(sizes("search"), [(version + 2 * epochs) as u64]);
+        assert_eq!(sizes("tune"), [(version + trial) as u64]);
+    }
+}
