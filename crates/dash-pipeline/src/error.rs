@@ -88,7 +88,7 @@ impl Classify for Error {
             Error::Occupied { .. } => ErrorKind::Device,
             Error::UnknownStage { .. } => ErrorKind::Usage,
             Error::Device { .. } => ErrorKind::Device,
-            Error::Stages(_) => ErrorKind::Stage,
+            Error::Stages(failures) => common_kind(failures),
             Error::Stopped => ErrorKind::Stopped,
             Error::Input(failure) => failure.kind,
             Error::Network(e) => e.kind(),
@@ -120,6 +120,21 @@ impl Classify for Error {
             }
             Error::Json { .. } => None,
         }
+    }
+}
+
+/// The kind of all failures, if it is the same and one that the user can mend outside of the stages; what
+/// else the run did does not matter.
+fn common_kind(failures: &[Failure]) -> ErrorKind {
+    use ErrorKind::{Configuration, Data, Device, Locked};
+    match failures {
+        [first, rest @ ..]
+            if matches!(first.kind, Configuration | Data | Device | Locked)
+                && rest.iter().all(|failure| failure.kind == first.kind) =>
+        {
+            first.kind
+        }
+        _ => ErrorKind::Stage,
     }
 }
 

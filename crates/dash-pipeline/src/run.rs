@@ -31,16 +31,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// The failures as an error. A single one that came before anything ran, and that the user can
-    /// mend outside of the stages, keeps its own kind.
+    /// The failures as an error.
     pub fn error(&self) -> Option<Error> {
-        use ErrorKind::{Configuration, Data, Device, Locked};
         match self.failures.as_slice() {
             [] => None,
             _ if self.is_stopped() => Some(Error::Stopped),
-            [one] if self.ran == 0 && matches!(one.kind, Configuration | Data | Device | Locked) => {
-                Some(Error::Input(one.clone()))
-            }
             many => Some(Error::Stages(many.to_vec())),
         }
     }

@@ -175,18 +175,25 @@ fn a_failed_stage_stops_only_what_depends_on_it_and_is_tried_again() {
 }
 
 #[test]
-fn a_single_failure_before_anything_ran_keeps_its_kind() {
+fn failures_of_one_kind_keep_it_whatever_else_ran() {
     let data = ErrorKind::Data;
     let kind = |outcome: Result<Outcome, Error>| outcome.unwrap().error().unwrap().kind();
     let one = bench();
     let (outcome, _) = one.run(vec![pipeline("p", &[])], &[("p dataset", data)]);
     assert_eq!(kind(outcome), data);
     assert!(!one.folders.report("p").exists());
-    // Another pipeline went on: a stage failed, but not the run.
-    let (outcome, started) =
-        bench().run(vec![pipeline("p", &[]), pipeline("q", &[])], &[("p dataset", data)]);
-    assert_eq!(started.iter().filter(|name| name.starts_with('q')).count(), 12);
-    assert_eq!(kind(outcome), ErrorKind::Stage);
+    // Another pipeline goes on, the first time; the second time there is nothing left for it to do.
+    let two = bench();
+    for count in [12, 0] {
+        let (outcome, started) =
+            two.run(vec![pipeline("p", &[]), pipeline("q", &[])], &[("p dataset", data)]);
+        assert_eq!(started.iter().filter(|name| name.starts_with('q')).count(), count);
+        assert_eq!(kind(outcome), data);
+    }
+    let disk = [("p/0 retrain", ErrorKind::Device), ("p/1 retrain", ErrorKind::Device)];
+    assert_eq!(kind(bench().run(vec![pipeline("p", &[])], &disk).0), ErrorKind::Device);
+    let mixed = [("p/0 retrain", ErrorKind::Device), ("p/1 retrain", data)];
+    assert_eq!(kind(bench().run(vec![pipeline("p", &[])], &mixed).0), ErrorKind::Stage);
     let (outcome, _) = bench().run(vec![pipeline("p", &[])], &[("p dataset", ErrorKind::Internal)]);
     assert_eq!(kind(outcome), ErrorKind::Stage);
 }

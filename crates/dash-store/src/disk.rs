@@ -19,6 +19,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Bytes that this process may still write to the file system of a folder.
+    fn free(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// An open file of a [`Disk`].
@@ -73,6 +75,11 @@ impl Disk for Local {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         // Windows has no handle to a folder's entries; there a rename is durable by itself.
         if cfg!(unix) { fs::File::open(path)?.sync_all() } else { Ok(()) }
+    }
+
+    fn free(&self, path: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 }
 

@@ -17,6 +17,16 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// There is no room for what must be written next.
+    #[error("{path} needs {needed} bytes, {free} are free", path = path.display())]
+    Full {
+        /// The folder to be written.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// A name would leave its folder or is otherwise not a plain relative path.
     #[error("{name:?} is not a plain relative file name")]
     Name {
@@ -70,7 +80,7 @@ impl Error {
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Error::Io { .. } => ErrorKind::Device,
+            Error::Io { .. } | Error::Full { .. } => ErrorKind::Device,
             Error::Locked { .. } => ErrorKind::Locked,
             Error::Damaged { .. } | Error::NewerFormat { .. } => ErrorKind::Data,
             Error::Name { .. } | Error::Unfinished { .. } => ErrorKind::Internal,
@@ -88,6 +98,9 @@ impl Classify for Error {
                 }
                 _ => None,
             },
+            Error::Full { .. } => Some(
+                "free some space and run the same command again; it goes on from the last checkpoint".into(),
+            ),
             Error::Locked { path, .. } => Some(format!(
                 "wait until it ends, use another --runs-dir, or, if that process is certainly gone, delete {}",
                 path.join(crate::lock::LOCK_FILE).display()

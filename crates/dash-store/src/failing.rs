@@ -149,4 +149,8 @@ impl Disk for FailingDisk {
         self.step()?;
         Local.sync_dir(path)
     }
+
+    fn free(&self, path: &Path) -> io::Result<u64> {
+        Local.free(path)
+    }
 }

@@ -63,6 +63,19 @@ impl Staging {
         file.finish()
     }
 
+    /// Checks that there is room for `bytes` more, so that a full disk is told before hours of work or a long
+    /// write, with the room that is needed.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    pub fn require(&self, bytes: u64) -> Result<(), Error> {
+        match self.disk.free(&self.temporary) {
+            Ok(free) if free < bytes => Err(Error::Full { path: self.target.clone(), needed: bytes, free }),
+            // Where the system does not tell, writing will.
+            _ => Ok(()),
+        }
+    }
+
     /// The temporary folder, for readers of files that are already finished.
     pub fn path(&self) -> &Path {
         &self.temporary
@@ -281,6 +294,17 @@ mod tests {
             }
             assert!(outcomes[0] >= 10 && outcomes[1] >= 1, "{fault:?}: {outcomes:?}");
         }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_the_room_that_is_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        let staging = Staging::begin(&dir.path().join("stage")).unwrap();
+        staging.require(1).unwrap();
+        let error = staging.require(u64::MAX).unwrap_err();
+        let Error::Full { needed, free, .. } = error else { panic!("{error}") };
+        assert!(needed == u64::MAX && free > 0 && free < needed);
+        assert!(error.to_string().contains("needs 18446744073709551615 bytes"), "{error}");
     }
 
     #[test]

@@ -149,6 +149,8 @@ impl Checkpoints {
         {
             tensors.extend([(START, state), (START_MOMENTA, momenta)]);
         }
+        let bytes: usize = tensors.iter().flat_map(|(_, all)| all).map(|(_, t)| 4 * t.elem_count()).sum();
+        out.require(bytes as u64)?;
         for (name, tensors) in tensors {
             files.insert(name.to_owned(), write_tensors(&mut out, name, &tensors)?);
         }
