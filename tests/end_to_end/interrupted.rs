@@ -84,6 +84,20 @@ fn an_interrupted_run_says_so_and_goes_on_later() {
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
+    // Others see how far it has come; it tells them at the first epoch, and then every few seconds.
+    let mut progress = serde_json::Value::Null;
+    for _ in 0..600 {
+        let seen = bench.run(&["status", "--format", "json"]).well();
+        let seen: serde_json::Value = serde_json::from_str(&seen.stdout).unwrap();
+        let run = seen["runs"].as_array().unwrap().iter().find(|run| run["run"] == "tiny/0").unwrap();
+        progress = run["progress"].clone();
+        if progress["stage"] == "retrain" {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(progress["stage"], "retrain");
+    assert!((0.0..0.5).contains(&progress["done"].as_f64().unwrap()), "{progress}");
     let kill = std::process::Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap();
     assert!(kill.success());
     // At a checkpoint, which a run with another configuration does not use.

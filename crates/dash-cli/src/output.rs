@@ -108,7 +108,7 @@ pub(crate) fn status(runs: &[RunStatus], format: Format) -> Result<(), Error> {
         let stage = |s: &dash_pipeline::StageStatus| json!({ "stage": s.stage, "seconds": s.seconds, "finished": s.finished, "damage": s.damage });
         let run = |r: &RunStatus| {
             let stages: Vec<Value> = r.stages.iter().map(stage).collect();
-            json!({ "run": r.run, "holder": r.holder, "stages": stages })
+            json!({ "run": r.run, "holder": r.holder, "progress": r.progress, "stages": stages })
         };
         return document(&json!({ "runs": runs.iter().map(run).collect::<Vec<_>>() }));
     }
@@ -118,8 +118,12 @@ pub(crate) fn status(runs: &[RunStatus], format: Format) -> Result<(), Error> {
             Some(_) => format!("{} (damaged)", s.stage),
             None => format!("{} ({})", s.stage, seconds(Some(s.seconds as f64))),
         };
-        let holder =
-            run.holder.as_ref().map(|h| format!("process {} on {} since {}", h.pid, h.host, h.since));
+        let progress = run.progress.as_ref().map_or(String::new(), |p| {
+            let left = p.left.map_or(String::new(), |left| format!(", {} left", seconds(Some(left))));
+            format!("{} {:.0} %{left}; ", p.stage, 100.0 * p.done)
+        });
+        let holder = (run.holder.as_ref())
+            .map(|h| format!("{progress}process {} on {} since {}", h.pid, h.host, h.since));
         table.add_row([
             run.run.clone(),
             run.stages.iter().map(name).collect::<Vec<_>>().join(", "),

@@ -5,6 +5,7 @@ use crate::{
     executor::{Executor, Job, checkpoint_of},
     graph::{Batch, Folders, Stage},
     plan::{Decision, Step, steps},
+    progress::{Told, progress_of},
     report::{self, Part, gather},
 };
 use dash_conv::Planner;
@@ -205,10 +206,11 @@ fn run_stages(
         let done = match &step.decision {
             _ if !ready || node.stage == Stage::Report => false,
             Decision::Reuse => {
+                // A process may have ended between the results and this.
                 if node.seed.is_some() {
-                    // A process may have ended between the results and this.
                     dash_store::remove(&checkpoint_of(&node.dir))?;
                 }
+                dash_store::remove(&progress_of(&node.dir))?;
                 listener.on(&Event::StageReused { run: node.run.clone(), stage: node.stage.name().into() });
                 true
             }
@@ -265,6 +267,7 @@ fn run_one(
         Some(_) => None,
     };
     listener.on(&Event::StageStarted { run: run.clone(), stage: stage.clone(), reason: reason.to_owned() });
+    let told = Told::new(listener, &node.dir, node.stage, pipeline);
     let job = Job {
         pipeline,
         stage: node.stage,
@@ -276,9 +279,11 @@ fn run_one(
         fingerprint: &step.fingerprint,
         planner: &planner.remembering_anew(),
         folders,
-        listener,
+        listener: &told,
     };
-    Ok(executor.execute(&job).map(|record: StageRecord| {
+    let done = executor.execute(&job);
+    told.finish();
+    Ok(done.map(|record: StageRecord| {
         listener.on(&Event::StageFinished { run, stage, seconds: record.seconds });
     }))
 }

@@ -1,17 +1,19 @@
 //! What is there.
 
-use crate::{Error, Folders};
+use crate::{Error, Folders, Progress};
 use dash_core::pipeline::Method;
 use dash_store::{Holder, Lock, StageRecord};
 use std::path::Path;
 
 /// A run, or a pipeline with its dataset, and the stages that are finished.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RunStatus {
     /// `<pipeline>/<seed>`, or `<pipeline>`.
     pub run: String,
     /// Who works on it now.
     pub holder: Option<Holder>,
+    /// How far the stage at work has come, if somebody works on it.
+    pub progress: Option<Progress>,
     /// Its finished stages in the order in which they ran.
     pub stages: Vec<StageStatus>,
 }
@@ -34,8 +36,11 @@ pub fn status(folders: &Folders) -> Result<Vec<RunStatus>, Error> {
     let runs = &folders.runs;
     let mut found = Vec::new();
     for pipeline in runs.pipelines()? {
+        let folder = runs.pipeline(&pipeline);
+        let holder = Lock::holder(&folder);
         found.push(RunStatus {
-            holder: Lock::holder(&runs.pipeline(&pipeline)),
+            progress: holder.as_ref().and_then(|_| Progress::read(&folder)),
+            holder,
             stages: stage("dataset", &runs.dataset(&pipeline)).into_iter().collect(),
             run: pipeline.clone(),
         });
@@ -44,8 +49,10 @@ pub fn status(folders: &Folders) -> Result<Vec<RunStatus>, Error> {
             let mut stages: Vec<StageStatus> =
                 names.iter().filter_map(|name| stage(name, &runs.stage(&pipeline, seed, name))).collect();
             stages.sort_by_key(|s| order(&s.stage));
-            let holder = Lock::holder(&runs.run(&pipeline, seed));
-            found.push(RunStatus { run: format!("{pipeline}/{seed}"), holder, stages });
+            let folder = runs.run(&pipeline, seed);
+            let holder = Lock::holder(&folder);
+            let progress = holder.as_ref().and_then(|_| Progress::read(&folder));
+            found.push(RunStatus { run: format!("{pipeline}/{seed}"), holder, progress, stages });
         }
     }
     Ok(found)
