@@ -232,6 +232,20 @@ fn a_report_that_cannot_be_written_is_refused_before_anything_runs() {
 }
 
 #[test]
+fn memory_that_no_machine_has_is_refused_and_what_is_finished_is_kept() {
+    let bench = tiny();
+    // Kernels of a million weights between thousands of channels: hundreds of terabytes.
+    let huge = ["search.kernel_sizes=[1001]", "search.backbone.width=256"];
+    let huge: Vec<&str> = huge.iter().flat_map(|set| ["--set", set]).collect();
+    let run = ["run", "tiny.toml", "--seeds", "0", "--set", "methods=[\"dash\"]"];
+    bench
+        .run(&[&run, &huge[..]].concat())
+        .failed(6, &["MiB of memory are needed", "hint: make batch sizes or the network smaller"]);
+    let ran = bench.run(&run).well();
+    assert_eq!(stages(&ran, "reused"), ["tiny dataset"]);
+}
+
+#[test]
 fn events_are_one_json_object_per_line() {
     let bench = tiny();
     let listeners = ["--events", "log/events.jsonl", "--tensorboard", "board", "--quiet"];

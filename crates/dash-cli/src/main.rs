@@ -5,6 +5,7 @@ mod commands;
 mod data;
 mod error;
 mod files;
+mod memory;
 mod output;
 mod progress;
 mod signals;
@@ -17,9 +18,13 @@ use std::{
     process::ExitCode,
 };
 
+#[global_allocator]
+static ALLOCATOR: memory::Limited = memory::Limited;
+
 fn main() -> ExitCode {
     keep_candle_single_threaded();
     keep_freed_memory();
+    memory::limit_to_available();
     let args = args::Args::parse();
     if matches!(args.command, args::Command::Run(_) | args::Command::Bench(_)) {
         use_huge_pages();

@@ -9,7 +9,7 @@ pub enum Error {
     #[error(transparent)]
     Train(#[from] dash_train::Error),
     /// The architecture parameters of a layer are not numbers.
-    #[error("the architecture parameters of layer `{layer}` are not finite after epoch {epoch}")]
+    #[error("the architecture parameters of layer `{layer}` are not finite after epoch {}", .epoch + 1)]
     NotFinite {
         /// Name of the layer.
         layer: String,

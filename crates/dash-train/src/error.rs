@@ -20,8 +20,8 @@ pub enum Error {
     Tensor(#[from] candle_core::Error),
     /// The training loss is not finite any more.
     #[error(
-        "the training loss is {loss} in epoch {epoch}, step {step} \
-         (learning rate {learning_rate}, gradient norm {gradient_norm})"
+        "the training loss is {loss} in epoch {}, step {step} \
+         (learning rate {learning_rate}, gradient norm {gradient_norm})", .epoch + 1
     )]
     Diverged {
         /// Zero-based epoch.
