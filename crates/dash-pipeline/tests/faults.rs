@@ -8,6 +8,7 @@ use dash_conv::Planner;
 use dash_core::{event::Silent, pipeline::Pipeline};
 use dash_pipeline::{Batch, Error, Folders, Local, Outcome, Training, run};
 use dash_store::{FailingDisk, Fault, write_through};
+use dash_tests::TINY;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -15,36 +16,22 @@ use std::{
     time::Duration,
 };
 
-const PIPELINE: &str = r#"
-    name = "p"
-    seeds = [0]
-    methods = ["dash"]
-    dataset = { recipe = "darcy-flow", simulate = { grid = 9, tolerance = 1e-6 }, subsample = 1, train = 8, validation = 2, test = 2 }
-    task = { loss = { kind = "relative-l2" }, metric = { kind = "relative-l2" }, decode_target = true }
-    [search]
-    backbone = { kind = "wrn", depth = 10 }
-    kernel_sizes = [3]
-    dilations = [1, 2]
-    epochs = 1
-    batch_size = 4
-    learning_rate = 0.01
-    arch_learning_rate = 0.005
-    pull = { kind = "kernel-size" }
-    [tune]
-    epochs = 1
-    batch_size = 4
-    learning_rates = [0.01]
-    dropouts = [0.0]
-    weight_decays = [5e-4]
-    momenta = [0.9]
-    [retrain]
-    backbone = { kind = "wrn", depth = 10 }
-    epochs = 1
-    batch_size = 4
-"#;
+/// As few operations as all stages can have.
+const SMALLER: [&str; 10] = [
+    "name=\"p\"",
+    "seeds=[0]",
+    "methods=[\"dash\"]",
+    "dataset.simulate={ grid = 9, tolerance = 1e-6 }",
+    "dataset.subsample=1",
+    "dataset.train=8",
+    "dataset.validation=2",
+    "dataset.test=2",
+    "search.kernel_sizes=[3]",
+    "retrain.epochs=1",
+];
 
 fn pipeline() -> Pipeline {
-    dash_core::load::pipeline("f.toml", PIPELINE, None, &[]).unwrap()
+    dash_core::load::pipeline("tiny.toml", TINY, None, &SMALLER.map(str::to_owned)).unwrap()
 }
 
 /// Runs the pipeline in `dir` with a checkpoint after every step.
