@@ -246,6 +246,30 @@ fn memory_that_no_machine_has_is_refused_and_what_is_finished_is_kept() {
 }
 
 #[test]
+fn a_stage_that_needs_more_memory_than_may_be_used_is_refused_before_it_runs() {
+    let bench = tiny();
+    let run = ["run", "tiny.toml", "--seeds", "0", "--set", "methods=[\"dash\"]"];
+    bench.run(&["data", "ingest", "tiny.toml"]).well();
+    let set = ["--set", "search.batch_size=100000"];
+    let plan = bench.run(&[&run[..], &set, &["--dry-run", "--format", "json"]].concat()).well();
+    let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+    let memory = |stage: &str| {
+        let steps = plan["plan"].as_array().unwrap();
+        let step = steps.iter().find(|step| step["stage"] == stage).unwrap();
+        step["memory_bytes"].as_u64()
+    };
+    assert!(memory("search") > Some(200 << 20) && memory("retrain") < Some(200 << 20), "{plan}");
+    assert_eq!(memory("dataset"), None);
+    let refused = bench.run(&[&run[..], &set, &["--memory", "200"]].concat());
+    refused.failed(6, &["batches of 100000 samples, ", "hint: search.batch_size = "]);
+    assert!(!bench.path("runs/tiny/0/search").exists());
+    // What the hint says does.
+    let hint = refused.stderr.lines().find_map(|line| line.strip_prefix("hint: ")).unwrap();
+    let size = hint.split_once(" would do").unwrap().0.replace(' ', "");
+    bench.run(&[&run[..], &["--set", &size, "--memory", "200"]].concat()).well();
+}
+
+#[test]
 fn events_are_one_json_object_per_line() {
     let bench = tiny();
     let listeners = ["--events", "log/events.jsonl", "--tensorboard", "board", "--quiet"];

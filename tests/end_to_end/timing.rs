@@ -24,6 +24,7 @@ fn a_timed_task_is_one_line_of_json() {
         "runs",
         "params",
         "peak_rss_mib",
+        "estimated_mib",
     ];
     assert_eq!(keys, contract);
     assert_eq!(

@@ -12,7 +12,7 @@ use dash_pipeline::{
     bench::{TASKS, TaskShape},
 };
 use std::{
-    num::{NonZeroU16, NonZeroUsize},
+    num::{NonZeroU16, NonZeroU64, NonZeroUsize},
     path::PathBuf,
 };
 
@@ -283,6 +283,10 @@ pub(crate) struct Execution {
     /// Device to compute on: cpu, auto or cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     pub(crate) device: DeviceChoice,
+    /// Memory that may be used, in MiB; by default what is available at the start. A stage that would need more
+    /// is refused
+    #[arg(long, value_name = "MIB")]
+    pub(crate) memory: Option<NonZeroU64>,
     /// Append one JSON object per event to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,

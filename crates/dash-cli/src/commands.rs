@@ -4,7 +4,7 @@ use crate::{
     args::{self, Args, BenchStage, Command, Data, Format, Pattern},
     data,
     error::Error,
-    files, output, progress,
+    files, memory, output, progress,
 };
 use clap::CommandFactory;
 use dash_conv::Planner;
@@ -153,7 +153,11 @@ fn folders(args: &args::Folders) -> Folders {
 
 fn executor(args: &args::Execution, checkpoint_every: Option<Duration>) -> Result<Local<Training>, Error> {
     set_threads(args.threads)?;
-    Ok(Local { work: Training { device: args.device.open()?, checkpoint_every } })
+    if let Some(most) = args.memory {
+        memory::limit_to(usize::try_from(most.get()).unwrap_or(usize::MAX).saturating_mul(1 << 20));
+    }
+    let memory = memory::left().and_then(|bytes| u64::try_from(bytes).ok());
+    Ok(Local { work: Training { device: args.device.open()?, checkpoint_every, memory } })
 }
 
 /// Runs `work` on one of the worker threads: from outside of them, each of the many parallel loops of a

@@ -43,8 +43,8 @@ fn main() -> ExitCode {
             for line in error.to_string().lines() {
                 text += &format!("{red}error:{plain} {line}\n");
             }
-            if let Some(hint) = error.hint() {
-                text += &format!("{blue}hint:{plain} {hint}\n");
+            for line in error.hint().iter().flat_map(|hint| hint.lines()) {
+                text += &format!("{blue}hint:{plain} {line}\n");
             }
             // There is nowhere else to tell it.
             let _ = io::stderr().write_all(text.as_bytes());

@@ -34,9 +34,42 @@ pub(crate) fn limit_to_available() {
     // Without a limit, the first of these is the word `max`, or larger than any machine.
     let group = rest("memory.max", "memory.current")
         .or_else(|| rest("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"));
-    if let Some(limit) = [machine, group].into_iter().flatten().min() {
-        LIMIT.store(limit, Ordering::Relaxed);
+    if let Some(limit) = [machine, group, address_space()].into_iter().flatten().min() {
+        limit_to(limit);
     }
+}
+
+/// What is left of the address space that this process may have (`ulimit -v`).
+#[cfg(target_os = "linux")]
+fn address_space() -> Option<usize> {
+    let pages = fs::read_to_string("/proc/self/statm").ok()?;
+    let used = pages.split_whitespace().next()?.parse::<usize>().ok()?;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the system writes to a value of this function, and tells the size of its pages.
+    #[allow(unsafe_code)]
+    let (failed, page) =
+        unsafe { (libc::getrlimit(libc::RLIMIT_AS, &raw mut limit), libc::sysconf(libc::_SC_PAGESIZE)) };
+    if failed != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
+        return None;
+    }
+    let used = used.saturating_mul(usize::try_from(page).ok()?);
+    Some(usize::try_from(limit.rlim_cur).ok()?.saturating_sub(used))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn address_space() -> Option<usize> {
+    None
+}
+
+/// Lets this process use this many bytes.
+pub(crate) fn limit_to(bytes: usize) {
+    LIMIT.store(bytes, Ordering::Relaxed);
+}
+
+/// How many bytes may still be asked for; `None` without a limit.
+pub(crate) fn left() -> Option<usize> {
+    let limit = LIMIT.load(Ordering::Relaxed);
+    (limit != usize::MAX).then(|| limit.saturating_sub(USED.load(Ordering::Relaxed)))
 }
 
 /// Available memory and free swap space, in bytes.
@@ -56,8 +89,16 @@ fn take(bytes: usize) {
     let used = USED.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
     let limit = LIMIT.load(Ordering::Relaxed);
     if used > limit {
-        refuse(used, limit);
+        refuse(used, Some(limit));
     }
+}
+
+/// A block that the system gave, or the end of the program: nothing in it can go on without.
+fn given(block: *mut u8) -> *mut u8 {
+    if block.is_null() {
+        refuse(USED.load(Ordering::Relaxed), None);
+    }
+    block
 }
 
 fn give(bytes: usize) {
@@ -68,17 +109,19 @@ fn give(bytes: usize) {
 
 /// Says what is missing and ends the program. Nothing here may ask for memory.
 #[cold]
-fn refuse(used: usize, limit: usize) -> ! {
+fn refuse(used: usize, limit: Option<usize>) -> ! {
     let mut text = [0u8; 512];
     let mut rest = &mut text[..];
     let mib = |bytes: usize| bytes >> 20;
     // A text that does not fit is cut.
-    let _ = write!(
-        rest,
-        "\nerror: {} MiB of memory are needed, {} MiB were available at the start\nhint: make batch sizes or the network \
-         smaller; finished stages and checkpoints are kept\n",
-        mib(used),
-        mib(limit)
+    let _ = match limit {
+        Some(limit) => {
+            write!(rest, "\nerror: {} MiB of memory are needed, {} MiB may be used", mib(used), mib(limit))
+        }
+        None => write!(rest, "\nerror: {} MiB of memory are needed, the system has less", mib(used)),
+    };
+    let _ = rest.write_all(
+        b"\nhint: make batch sizes or the network smaller, or see --memory; finished stages and checkpoints are kept\n",
     );
     let left = rest.len();
     let length = text.len() - left;
@@ -103,13 +146,13 @@ unsafe impl GlobalAlloc for Limited {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         take(layout.size());
         // SAFETY: by the caller's promise.
-        unsafe { System.alloc(layout) }
+        given(unsafe { System.alloc(layout) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         take(layout.size());
         // SAFETY: by the caller's promise.
-        unsafe { System.alloc_zeroed(layout) }
+        given(unsafe { System.alloc_zeroed(layout) })
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -117,7 +160,7 @@ unsafe impl GlobalAlloc for Limited {
         give(layout.size());
         take(size);
         // SAFETY: by the caller's promise.
-        unsafe { System.realloc(block, layout, size) }
+        given(unsafe { System.realloc(block, layout, size) })
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {

@@ -3,6 +3,7 @@
 use crate::{args::Format, error::Error};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
 use dash_pipeline::{Action, Outcome, Planned, RunStatus, bench::Timing, sweep::SweepTiming};
+use dash_store::ConvolutionPlan;
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
 
@@ -66,9 +67,10 @@ pub(crate) fn plan(planned: &[Planned], format: Format) -> Result<(), Error> {
     if format == Format::Json {
         return document(&json!({ "plan": planned.iter().map(step).collect::<Vec<_>>() }));
     }
-    let mut table = table(&["run", "stage", "action", "reason"]);
+    let mut table = table(&["run", "stage", "action", "reason", "memory"]);
     for p in planned {
-        table.add_row([p.run.as_str(), &p.stage, action(p.action), &p.reason]);
+        let memory = p.memory.map(about).unwrap_or_default();
+        table.add_row([p.run.as_str(), &p.stage, action(p.action), &p.reason, &memory]);
     }
     Ok(writeln!(io::stdout(), "{table}")?)
 }
@@ -78,9 +80,12 @@ pub(crate) fn explanation(planned: &[Planned], format: Format) -> Result<(), Err
     if format == Format::Json {
         let full = |p: &Planned| {
             let mut value = step(p);
-            let plan = p.plan.as_ref().map(|plan| json!({ "by": plan.by, "sizes": plan.convolutions }));
+            let plan = |plan: &Option<ConvolutionPlan>| {
+                json!(plan.as_ref().map(|plan| json!({ "by": plan.by, "sizes": plan.convolutions })))
+            };
             if let Some(object) = value.as_object_mut() {
-                object.insert("convolutions".to_owned(), json!(plan));
+                object.insert("convolutions".to_owned(), plan(&p.plan));
+                object.insert("expected_convolutions".to_owned(), plan(&p.expected_plan));
             }
             value
         };
@@ -92,8 +97,12 @@ pub(crate) fn explanation(planned: &[Planned], format: Format) -> Result<(), Err
         for difference in &p.differences {
             writeln!(out, "    {difference}")?;
         }
-        if let Some(plan) = &p.plan {
-            writeln!(out, "  convolutions of the earlier result, planned by {}:", plan.by)?;
+        if let Some(bytes) = p.memory {
+            writeln!(out, "  about {} of memory will be needed", about(bytes))?;
+        }
+        for (whose, plan) in [("of the earlier result", &p.plan), ("to come", &p.expected_plan)] {
+            let Some(plan) = plan else { continue };
+            writeln!(out, "  convolutions {whose}, planned by {}:", plan.by)?;
             for convolution in &plan.convolutions {
                 writeln!(out, "    {convolution}")?;
             }
@@ -210,8 +219,16 @@ pub(crate) fn sweeps(timings: &[SweepTiming], format: Format) -> Result<(), Erro
 fn step(p: &Planned) -> Value {
     json!({
         "run": p.run, "stage": p.stage, "action": action(p.action),
-        "reason": p.reason, "differences": p.differences,
+        "reason": p.reason, "differences": p.differences, "memory_bytes": p.memory,
     })
+}
+
+/// An amount of memory that is not known exactly.
+fn about(bytes: u64) -> String {
+    match bytes >> 20 {
+        mib @ 0..1024 => format!("{mib} MiB"),
+        mib => format!("{:.1} GiB", mib as f64 / 1024.0),
+    }
 }
 
 fn action(action: Action) -> &'static str {

@@ -227,7 +227,8 @@ impl TapConv {
         Ok((x_var.as_ref().map(&mut take).transpose()?, take(&weights)?, take(&bias)?))
     }
 
-    fn out_shape(&self, problem: &Problem) -> Shape {
+    /// The shape of the result of `problem`.
+    pub fn out_shape(&self, problem: &Problem) -> Shape {
         let out = problem.out_size();
         match self.taps.dims() {
             1 => Shape::from((problem.batch, problem.c_out, out[1])),

@@ -41,6 +41,11 @@ impl ResultMixture {
         })
     }
 
+    /// The convolutions of the candidates.
+    pub fn convolutions(&self) -> &[TapConv] {
+        &self.convs
+    }
+
     /// Convolves `x`, `[B, C_in, n]` or `[B, C_in, H, W]`, with every candidate, adds the results
     /// with their `coefficients`, `[candidates]`, and adds `bias`, `[C_out]`. `weights` are the
     /// candidates' tensors `[C_out, C_in / groups, k(, k)]` flattened and joined. Differentiable in

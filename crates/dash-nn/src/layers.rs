@@ -1,6 +1,6 @@
 //! The layers that backbones are made of.
 
-use crate::{Activation, Buffer, ConvInit, ConvSpec, Error, Init, Param, ParamBuilder, Pass, ops};
+use crate::{Activation, Buffer, ConvInit, ConvSpec, Error, Init, Param, ParamBuilder, Pass, Survey, ops};
 use candle_core::{Result, Tensor};
 use dash_conv::{TapConv, TapSet};
 use std::sync::Arc;
@@ -59,6 +59,20 @@ impl Conv {
     pub(crate) fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
         x.convolve(&self.conv, &self.weight.tensor(pass), &self.bias.tensor(pass))
     }
+
+    /// The shape of the result for an input of shape `x`.
+    pub(crate) fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error> {
+        survey.convolution(&self.conv, x, self.weight.var().dims())
+    }
+
+    /// The same where another operation keeps the input as well.
+    pub(crate) fn survey_of_kept(
+        &self,
+        x: &[usize],
+        survey: &mut Survey,
+    ) -> std::result::Result<Vec<usize>, Error> {
+        survey.convolution_of_kept(&self.conv, x, self.weight.var().dims())
+    }
 }
 
 /// Batch normalisation with running statistics, optionally with a ReLU at its end.
@@ -109,6 +123,11 @@ impl BatchNorm {
         Ok(y)
     }
 
+    pub(crate) fn survey(&self, x: &[usize], survey: &mut Survey) {
+        survey.keep(x);
+        survey.pass(&[x, x], 0);
+    }
+
     fn update(&self, buffer: &Buffer, new: impl Iterator<Item = f64>) -> Result<()> {
         let old = buffer.tensor();
         let values: Vec<f32> = (old.to_vec1::<f32>()?.into_iter().zip(new))
@@ -141,6 +160,12 @@ impl Dropout {
             ops::Mask { seed: pass.seed, step: pass.step, layer: self.layer, probability: self.probability };
         ops::dropout(&x, mask)
     }
+
+    pub(crate) fn survey(&self, x: &[usize], survey: &mut Survey) {
+        if self.probability > 0.0 {
+            survey.pass(&[x, x], 0);
+        }
+    }
 }
 
 /// The end of a network: a linear map of the mean over positions, or of every position.
@@ -168,6 +193,20 @@ impl Head {
         let y = self.linear.forward(&ops::mean_over_positions(x)?, pass)?;
         let shape = y.value().squeeze(2)?.shape().clone();
         y.reshape(shape)
+    }
+
+    pub(crate) fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<(), Error> {
+        if self.dense {
+            let y = self.linear.survey(x, survey)?;
+            // The result becomes a tensor of its own, and the loss has a gradient.
+            survey.keep(&y);
+            survey.keep(&y);
+            return Ok(());
+        }
+        survey.pass(&[x], 0);
+        let mean: Vec<usize> = x.iter().take(2).copied().chain([1]).collect();
+        self.linear.survey(&mean, survey)?;
+        Ok(())
     }
 }
 

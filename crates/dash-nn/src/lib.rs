@@ -26,6 +26,7 @@ mod ops;
 mod optim;
 mod params;
 mod schedule;
+mod survey;
 
 pub use activation::Activation;
 pub use backbone::{
@@ -38,6 +39,7 @@ pub use objective::{Objective, Targets};
 pub use optim::{Gradients, Rates, Sgd};
 pub use params::{Buffer, Kind, Param, ParamBuilder, Params};
 pub use schedule::rate;
+pub use survey::Survey;
 
 /// Names the random draws of one forward pass, and says whether it is for training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

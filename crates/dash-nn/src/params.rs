@@ -155,6 +155,8 @@ pub struct ParamBuilder {
     network: u64,
     device: Device,
     planner: Planner,
+    /// Whether initial values are drawn; else they are zeros.
+    drawn: bool,
     params: Params,
     names: HashSet<String>,
 }
@@ -167,6 +169,7 @@ impl ParamBuilder {
             network,
             device: device.clone(),
             planner: Planner::default(),
+            drawn: true,
             params: Params::default(),
             names: HashSet::new(),
         }
@@ -177,6 +180,12 @@ impl ParamBuilder {
     pub fn with_planner(mut self, planner: &Planner) -> ParamBuilder {
         self.planner = planner.clone();
         self
+    }
+
+    /// A builder of networks that are looked at and not used: all values are zeros, which cost neither
+    /// time nor memory.
+    pub fn blank() -> ParamBuilder {
+        ParamBuilder { drawn: false, ..ParamBuilder::new(0, 0, &Device::Cpu) }
     }
 
     /// Who plans the convolutions of the layers.
@@ -209,7 +218,11 @@ impl ParamBuilder {
         let shape = shape.into();
         let index = self.params.params.len() as u64;
         let mut rng = stream(self.seed, Purpose::Initialisation, [self.network, index, 0]);
-        let values = init.sample(&mut rng, shape.elem_count());
+        let values = if self.drawn {
+            init.sample(&mut rng, shape.elem_count())
+        } else {
+            vec![0.0; shape.elem_count()]
+        };
         let var = Var::from_tensor(&Tensor::from_vec(values, shape, &self.device)?)?;
         let param = Param { name: name.to_owned(), kind, var };
         self.params.params.push(param.clone());

@@ -169,6 +169,8 @@ pub struct Timing {
     pub params: usize,
     /// Largest resident memory of this process so far; none where the system does not tell.
     pub peak_rss_mib: Option<u64>,
+    /// The memory that a step was expected to need.
+    pub estimated_mib: u64,
     /// `measure` where plans were measured. The cost model is not named: that is what earlier
     /// versions and the comparison's other side write.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,6 +184,7 @@ pub struct Timing {
 pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
     let batch = bench.batch.map_or(bench.task.batch, NonZeroUsize::get);
     let (network, params) = network(bench.task, bench.stage, &Planner::new(bench.plan), device)?;
+    let estimated = dash_train::training_bytes(network.as_ref(), &params, batch, bench.task.input)?;
     let times = Times::new(steps(bench, batch, network.as_ref(), &params, device)?);
     let (stage, method) = bench.stage.names();
     Ok(Timing {
@@ -195,6 +198,7 @@ pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
         runs: times.runs,
         params: params.count(),
         peak_rss_mib: peak_rss_mib(),
+        estimated_mib: estimated >> 20,
         plan: (bench.plan == Policy::Measure).then(|| bench.plan.to_string()),
     })
 }

@@ -109,7 +109,13 @@ impl Classify for Error {
             Error::Device { .. } => Some("--device cpu works everywhere".into()),
             Error::Stages(failures) => match failures.as_slice() {
                 [one] => one.hint.clone(),
-                _ => Some("finished stages are kept; the same command tries the failed ones again".into()),
+                many => {
+                    let mut hints: Vec<&str> = many.iter().filter_map(|f| f.hint.as_deref()).collect();
+                    hints.push("finished stages are kept; the same command tries the failed ones again");
+                    let mut seen = std::collections::HashSet::new();
+                    hints.retain(|hint| seen.insert(*hint));
+                    Some(hints.join("\n"))
+                }
             },
             Error::Stopped => Some("run the same command to go on".into()),
             Error::Input(failure) => failure.hint.clone(),

@@ -94,10 +94,7 @@ impl<W: Work> Executor for Local<W> {
 impl Job<'_> {
     /// How the convolutions of the stage were computed so far; none where there are none.
     fn convolutions(&self) -> Option<ConvolutionPlan> {
-        (self.stage != Stage::Dataset).then(|| ConvolutionPlan {
-            by: self.planner.policy().to_string(),
-            convolutions: self.planner.choices().iter().map(ToString::to_string).collect(),
-        })
+        (self.stage != Stage::Dataset).then(|| convolution_plan(self.planner))
     }
 
     /// Where the stage keeps its checkpoint while it runs.
@@ -108,6 +105,14 @@ impl Job<'_> {
     /// The failure of this job because of `cause`.
     pub fn failure(&self, cause: &dyn dash_core::error::Classify) -> Failure {
         Failure::new(self.run, self.stage.name(), cause)
+    }
+}
+
+/// What a planner has decided.
+pub(crate) fn convolution_plan(planner: &Planner) -> ConvolutionPlan {
+    ConvolutionPlan {
+        by: planner.policy().to_string(),
+        convolutions: planner.choices().iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -27,6 +27,7 @@ mod device;
 mod error;
 mod executor;
 mod graph;
+mod outlook;
 mod plan;
 mod progress;
 mod report;

@@ -4,6 +4,7 @@ use crate::{
     Error, config,
     error::Failure,
     graph::{self, Batch, Folders, Node, Stage},
+    outlook::{Foretold, Teller},
 };
 use dash_conv::Policy;
 use dash_core::pipeline::Pipeline;
@@ -35,6 +36,11 @@ pub struct Planned {
     pub differences: Vec<String>,
     /// How the convolutions of the earlier result were computed, if its record says so.
     pub plan: Option<ConvolutionPlan>,
+    /// How convolutions will be computed by a stage that runs, if that is known already.
+    pub expected_plan: Option<ConvolutionPlan>,
+    /// About how many bytes of memory a stage that runs will need at its height. Where kernels are not found
+    /// yet, of the largest that may be; none where the dataset is not there yet.
+    pub memory: Option<u64>,
 }
 
 /// What a run of `batch` would do; nothing is changed.
@@ -42,14 +48,41 @@ pub fn plan(batch: &Batch, folders: &Folders) -> Result<Vec<Planned>, Error> {
     batch.check()?;
     let mut planned = Vec::new();
     for pipeline in &batch.pipelines {
-        for step in steps(pipeline, folders, batch.planner.policy())? {
+        let policy = batch.planner.policy();
+        let steps = steps(pipeline, folders, policy)?;
+        let reused = |stage: Stage, seed: Option<u64>| {
+            let is = |step: &&Step| step.node.stage == stage && step.node.seed == seed;
+            steps.iter().find(is).is_some_and(|step| matches!(step.decision, Decision::Reuse))
+        };
+        let mut teller = match reused(Stage::Dataset, None) {
+            true => Teller::new(pipeline, folders, policy),
+            false => None,
+        };
+        let foretold: Vec<Foretold> = (steps.iter())
+            .map(|step| match (&mut teller, step.node.seed, &step.decision) {
+                (Some(teller), Some(seed), Decision::Run { .. }) => {
+                    teller.tell(step.node.stage, seed, reused(Stage::Search, Some(seed)))
+                }
+                _ => Foretold::default(),
+            })
+            .collect();
+        for (step, foretold) in steps.into_iter().zip(foretold) {
             let (action, reason, differences) = match step.decision {
                 Decision::Reuse => (Action::Reuse, "finished with these settings".to_owned(), Vec::new()),
                 Decision::Run { reason, differences, .. } => (Action::Run, reason, differences),
             };
             let stage = step.node.stage.name().to_owned();
             let plan = StageRecord::read(&step.node.dir).ok().flatten().and_then(|record| record.plan);
-            planned.push(Planned { run: step.node.run, stage, action, reason, differences, plan });
+            planned.push(Planned {
+                run: step.node.run,
+                stage,
+                action,
+                reason,
+                differences,
+                plan,
+                expected_plan: foretold.plan,
+                memory: foretold.bytes,
+            });
         }
     }
     Ok(planned)

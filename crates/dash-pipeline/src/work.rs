@@ -4,6 +4,7 @@ use crate::{
     error::Failure,
     executor::{Job, Work},
     graph::Stage,
+    outlook::{self, Kernels},
 };
 use candle_core::Device;
 use dash_core::{
@@ -27,6 +28,8 @@ pub struct Training {
     pub device: Device,
     /// Time between checkpoints inside a stage; if `None`, as often as costs little.
     pub checkpoint_every: Option<Duration>,
+    /// Bytes of memory that may be used; stages that would need more are refused. No limit if `None`.
+    pub memory: Option<u64>,
 }
 
 impl Work for Training {
@@ -58,25 +61,41 @@ impl Work for Training {
             Method::Dash => read::<Architecture>(job, &input(Stage::Search, "architecture.json")).map(Some),
             Method::Backbone => Ok(None),
         };
-        match job.stage {
+        if let (Some(available), Device::Cpu) = (self.memory, &self.device) {
+            let found = match job.stage {
+                Stage::Tune(method) | Stage::Retrain(method) => architecture(method)?,
+                Stage::Dataset | Stage::Search | Stage::Report => None,
+            };
+            let kernels = found.as_ref().map_or(Kernels::Own, Kernels::Found);
+            outlook::check(&context, job.stage, &kernels, available)
+                .map_err(|e| job.failure(&e))?
+                .map_err(|e| job.failure(&e))?;
+        }
+        let mut summary = match job.stage {
             Stage::Search => {
                 let found = dash_search::search(&context, out).map_err(|e| job.failure(&e))?;
                 let pattern = found.layers.iter().map(|l| json!([l.kernel_size, l.dilation]));
-                Ok(json!({ "pattern": pattern.collect::<Vec<_>>() }))
+                json!({ "pattern": pattern.collect::<Vec<_>>() })
             }
             Stage::Tune(method) => {
                 let chosen = dash_tune::tune(&context, architecture(method)?.as_ref(), out)
                     .map_err(|e| job.failure(&e))?;
-                Ok(json!(chosen))
+                json!(chosen)
             }
             Stage::Retrain(method) => {
                 let chosen: Hyperparameters = read(job, &input(Stage::Tune(method), "hyperparameters.json"))?;
                 let metrics = dash_train::retrain(&context, architecture(method)?.as_ref(), &chosen, out)
                     .map_err(|e| job.failure(&e))?;
-                Ok(json!(metrics))
+                json!(metrics)
             }
-            Stage::Dataset | Stage::Report => Err(job.failure(&Misplaced)),
+            Stage::Dataset | Stage::Report => return Err(job.failure(&Misplaced)),
+        };
+        let total = checkpoints.total();
+        if let (Some(facts), 1..) = (summary.as_object_mut(), total.taken) {
+            let cost = json!({ "taken": total.taken, "seconds": total.time.as_secs_f64() });
+            facts.insert("checkpoints".to_owned(), cost);
         }
+        Ok(summary)
     }
 
     fn device(&self) -> String {

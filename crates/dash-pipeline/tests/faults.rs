@@ -38,7 +38,7 @@ fn pipeline() -> Pipeline {
 fn go(dir: &Path) -> Result<Outcome, Error> {
     let batch = Batch { pipelines: vec![pipeline()], report: None, planner: Planner::default() };
     let folders = Folders::new(dir.join("runs"), dir.join("reports"));
-    let work = Training { device: Device::Cpu, checkpoint_every: Some(Duration::ZERO) };
+    let work = Training { device: Device::Cpu, checkpoint_every: Some(Duration::ZERO), memory: None };
     run(&batch, &folders, &Local { work }, &Silent)
 }
 

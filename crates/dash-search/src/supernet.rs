@@ -6,7 +6,7 @@ use dash_core::{
     pipeline::{Candidate, Search},
     random::{Purpose, stream},
 };
-use dash_nn::{Activation, ConvBuilder, ConvSpec, Convolve, Error, Init, Param, ParamBuilder, Pass};
+use dash_nn::{Activation, ConvBuilder, ConvSpec, Convolve, Error, Init, Param, ParamBuilder, Pass, Survey};
 use rand_distr::{Distribution, Exp1};
 use std::sync::Arc;
 
@@ -190,6 +190,21 @@ impl Convolve for MixedConv {
             Computed::Results(results) => {
                 let x = x.clone().into_tensor()?;
                 Activation::from_tensor(&results.forward(&x, &weights, &coefficients, &bias)?)
+            }
+        }
+    }
+
+    fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error> {
+        let (c_out, group_in) = self.shape;
+        match &self.computed {
+            Computed::Union(mixture, conv) => {
+                survey.convolution(conv, x, &[c_out, group_in, mixture.taps().len()])
+            }
+            Computed::Results(results) => {
+                let of = |conv: &TapConv| [c_out, group_in, conv.taps().len()];
+                let outputs = results.convolutions().iter();
+                let outputs = outputs.map(|conv| survey.convolution(conv, x, &of(conv)));
+                outputs.last().unwrap_or_else(|| Ok(x.to_vec()))
             }
         }
     }

@@ -102,4 +102,47 @@ mod tests {
         let read = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
         assert_eq!(read["a.weight"].to_vec2::<f32>().unwrap(), [[1., 4.], [2., 5.], [3., 6.]]);
     }
+    /// A file with this header, whose length may be said to be another, and `data` bytes after it.
+    fn file(header: &str, said: Option<u64>, data: usize) -> Vec<u8> {
+        let mut bytes = said.unwrap_or(header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        bytes.resize(bytes.len() + data, 0);
+        bytes
+    }
+
+    #[test]
+    fn files_that_were_made_to_deceive_are_refused() {
+        let tensor = |name: &str, dtype: &str, shape: &str, from: u64, to: u64| {
+            format!(r#""{name}":{{"dtype":"{dtype}","shape":[{shape}],"data_offsets":[{from},{to}]}}"#)
+        };
+        let of = |tensors: &[String]| format!("{{{}}}", tensors.join(","));
+        let honest = tensor("a", "F32", "2", 0, 8);
+        let views: Vec<String> = (0..1000).map(|i| tensor(&i.to_string(), "F32", "2", 0, 8)).collect();
+        let hostile = [
+            file(&of(std::slice::from_ref(&honest)), Some(1 << 62), 8),
+            file(&of(std::slice::from_ref(&honest)), Some(u64::MAX), 8),
+            file(&of(&[tensor("a", "F32", "2", 0, 1 << 60)]), None, 8),
+            file(&of(&[tensor("a", "F32", "2", 8, 0)]), None, 8),
+            file(&of(&[tensor("a", "F32", "1152921504606846976", 0, 8)]), None, 8),
+            file(&of(&[tensor("a", "F32", "4611686018427387904,4611686018427387904", 0, 8)]), None, 8),
+            // The same bytes a thousand times.
+            file(&of(&views), None, 8),
+            file(&of(&[tensor("a", "I64", "1", 0, 8)]), None, 8),
+            file(&"[".repeat(100_000), None, 8),
+            file("", None, 0),
+            vec![1, 2, 3],
+            Vec::new(),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.safetensors");
+        let read = |bytes: &[u8]| {
+            #[allow(clippy::disallowed_methods, reason = "this is not a file that the program writes")]
+            std::fs::write(&path, bytes).unwrap();
+            read_tensors(&path)
+        };
+        assert_eq!(read(&file(&of(&[honest]), None, 8)).unwrap().len(), 1);
+        for (i, bytes) in hostile.iter().enumerate() {
+            assert!(matches!(read(bytes), Err(Error::Format { .. })), "file {i}");
+        }
+    }
 }

@@ -67,7 +67,7 @@ impl Gather {
 }
 
 /// Rows and columns of the window of evaluation for a sample of `length` positions.
-fn side(window: &Window, length: usize) -> usize {
+pub(crate) fn side(window: &Window, length: usize) -> usize {
     window.evaluation.max(length + 2 * window.padding)
 }
 

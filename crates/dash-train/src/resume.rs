@@ -120,14 +120,29 @@ pub struct Checkpoints {
 struct Clock {
     last: Instant,
     cost: Duration,
+    total: Total,
+}
+
+/// What checkpoints have cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Total {
+    /// How many were taken.
+    pub taken: usize,
+    /// How long that took.
+    pub time: Duration,
 }
 
 impl Checkpoints {
     /// Checkpoints in the folder `dir` of the stage with this fingerprint, `every` so long, or as often as
     /// costs little.
     pub fn new(dir: PathBuf, fingerprint: &str, every: Option<Duration>) -> Checkpoints {
-        let clock = Mutex::new(Clock { last: Instant::now(), cost: Duration::ZERO });
+        let clock = Mutex::new(Clock { last: Instant::now(), cost: Duration::ZERO, total: Total::default() });
         Checkpoints { dir, fingerprint: fingerprint.to_owned(), every, clock }
+    }
+
+    /// What checkpoints have cost so far, in this process.
+    pub fn total(&self) -> Total {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 
     fn due(&self) -> bool {
@@ -171,7 +186,9 @@ impl Checkpoints {
         write_json(&mut out, MANIFEST, &manifest)?;
         out.publish()?;
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        *clock = Clock { last: Instant::now(), cost: started.elapsed() };
+        let cost = started.elapsed();
+        let Total { taken, time } = clock.total;
+        *clock = Clock { last: Instant::now(), cost, total: Total { taken: taken + 1, time: time + cost } };
         Ok(())
     }
 
@@ -435,7 +452,8 @@ mod tests {
         assert!(!checkpoints.due());
         let at = |last: u64, cost| {
             let last = Instant::now().checked_sub(Duration::from_secs(last)).unwrap();
-            *checkpoints.clock.lock().unwrap() = Clock { last, cost: Duration::from_secs(cost) };
+            *checkpoints.clock.lock().unwrap() =
+                Clock { last, cost: Duration::from_secs(cost), total: Total::default() };
             checkpoints.due()
         };
         assert!(at(61, 1) && !at(59, 1) && !at(90, 2) && at(101, 2));

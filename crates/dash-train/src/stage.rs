@@ -96,18 +96,21 @@ impl StageContext<'_> {
         self.backbone(self.pipeline.search.backbone, dash_nn::default_search_backbone(self.axes()))
     }
 
-    fn build(
+    pub(crate) fn build(
         &self,
         backbone: &Backbone,
-        network: u64,
         dropout: f64,
         convs: &mut dyn ConvBuilder,
+        mut params: ParamBuilder,
     ) -> Result<(Box<dyn Network>, Params), Error> {
         let card = self.data.card();
         let (outputs, dense) = (card.target.outputs(), card.target.is_dense());
-        let mut params = ParamBuilder::new(self.seed, network, self.device).with_planner(self.planner);
         let net = dash_nn::build(backbone, &card.input.shape, outputs, dense, dropout, convs, &mut params)?;
         Ok((net, params.finish()))
+    }
+
+    fn params(&self, network: u64) -> ParamBuilder {
+        ParamBuilder::new(self.seed, network, self.device).with_planner(self.planner)
     }
 
     /// The retraining network with the kernels of `architecture`, or its own. Its initial weights
@@ -121,7 +124,7 @@ impl StageContext<'_> {
         dropout: f64,
     ) -> Result<(Box<dyn Network>, Params), Error> {
         let mut convs = Plain { pattern: architecture.map(Architecture::pattern) };
-        self.build(&self.retrain_backbone()?, RETRAINED, dropout, &mut convs)
+        self.build(&self.retrain_backbone()?, dropout, &mut convs, self.params(RETRAINED))
     }
 
     /// The search network, its exchangeable convolutions made by `convs`.
@@ -129,6 +132,6 @@ impl StageContext<'_> {
     /// # Errors
     /// If the backbone does not fit the data.
     pub fn search_network(&self, convs: &mut dyn ConvBuilder) -> Result<(Box<dyn Network>, Params), Error> {
-        self.build(&self.search_backbone()?, SEARCHED, 0.0, convs)
+        self.build(&self.search_backbone()?, 0.0, convs, self.params(SEARCHED))
     }
 }

@@ -187,6 +187,8 @@ impl<'a> Trainer<'a> {
             }
             adjust(&mut gradients)?;
             self.sgd.step(self.params, &gradients, rates)?;
+            // What comes between steps may need the memory.
+            drop((output, loss, gradients));
             total += value;
             self.listener.on(&Event::Step { step: number + 1, steps });
             between(self.now(Position { epoch, step: number + 1, loss: total }))?;

@@ -3,7 +3,7 @@
 mod resnet1d;
 mod wrn;
 
-use crate::{Activation, ConvInit, Error, ParamBuilder, Pass, layers::Conv};
+use crate::{Activation, ConvInit, Error, ParamBuilder, Pass, Survey, layers::Conv};
 use candle_core::{Result, Tensor};
 use dash_core::pipeline::{Backbone, Candidate};
 
@@ -36,6 +36,9 @@ pub struct ConvSpec {
 pub trait Convolve: Send + Sync {
     /// [B, C_in, ...] -> [B, C_out, ...].
     fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation>;
+
+    /// The same for shapes instead of values: [B, C_in, ...] -> [B, C_out, ...].
+    fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error>;
 }
 
 /// Decides what stands where a convolution of the backbone stands.
@@ -59,6 +62,10 @@ impl Convolve for Conv {
     fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
         Conv::forward(self, x, pass)
     }
+
+    fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error> {
+        Conv::survey(self, x, survey)
+    }
 }
 
 impl ConvBuilder for Plain {
@@ -81,6 +88,12 @@ impl ConvBuilder for Plain {
 pub trait Network: Send + Sync {
     /// [B, C, ...] -> [B, outputs], or [B, outputs, ...] for dense prediction.
     fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor>;
+
+    /// What a forward pass of inputs of shape [B, C, ...] computes, and what it and its gradient need.
+    ///
+    /// # Errors
+    /// If the network is not for inputs of this shape.
+    fn survey(&self, x: &[usize]) -> std::result::Result<Survey, Error>;
 }
 
 /// Builds a backbone.

@@ -3,7 +3,7 @@
 
 use super::{ConvSpec, Convolve, Network, Site};
 use crate::{
-    Activation, ConvInit, Error, Pass,
+    Activation, ConvInit, Error, Pass, Survey,
     layers::{BatchNorm, Conv, Dropout, Head},
 };
 use candle_core::{Result, Tensor};
@@ -106,6 +106,21 @@ impl Block {
             None => Ok(h),
         }
     }
+
+    fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error> {
+        let mut h = x.to_vec();
+        for unit in &self.units {
+            h = unit.conv.survey(&h, survey)?;
+            unit.dropout.survey(&h, survey);
+            unit.norm.survey(&h, survey);
+        }
+        if let Some((conv, norm)) = &self.residual {
+            // What it keeps, the first convolution keeps already.
+            let y = conv.survey_of_kept(x, survey)?;
+            norm.survey(&y, survey);
+        }
+        Ok(h)
+    }
 }
 
 impl Network for ResNet1d {
@@ -115,5 +130,15 @@ impl Network for ResNet1d {
             x = block.forward(&x, pass)?;
         }
         self.head.forward(&x, pass)?.into_tensor()
+    }
+
+    fn survey(&self, x: &[usize]) -> std::result::Result<Survey, Error> {
+        let mut survey = Survey::default();
+        let mut x = x.to_vec();
+        for block in &self.blocks {
+            x = block.survey(&x, &mut survey)?;
+        }
+        self.head.survey(&x, &mut survey)?;
+        Ok(survey)
     }
 }

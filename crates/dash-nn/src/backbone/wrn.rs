@@ -2,7 +2,7 @@
 
 use super::{ConvSpec, Convolve, Network, Site};
 use crate::{
-    Activation, ConvInit, Error, Pass,
+    Activation, ConvInit, Error, Pass, Survey,
     layers::{BatchNorm, Conv, Dropout, Head},
 };
 use candle_core::{Result, Tensor};
@@ -109,6 +109,19 @@ impl Block {
             None => h.add(x),
         }
     }
+
+    fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error> {
+        self.norm1.survey(x, survey);
+        let h = self.conv1.survey(x, survey)?;
+        self.dropout.survey(&h, survey);
+        self.norm2.survey(&h, survey);
+        let h = self.conv2.survey(&h, survey)?;
+        if let Some(shortcut) = &self.shortcut {
+            // What it keeps, the first normalisation keeps already.
+            shortcut.survey_of_kept(x, survey)?;
+        }
+        Ok(h)
+    }
 }
 
 impl Network for WideResNet {
@@ -118,5 +131,16 @@ impl Network for WideResNet {
             x = block.forward(&x, pass)?;
         }
         self.head.forward(&self.norm.forward(&x, pass)?, pass)?.into_tensor()
+    }
+
+    fn survey(&self, x: &[usize]) -> std::result::Result<Survey, Error> {
+        let mut survey = Survey::default();
+        let mut x = self.stem.survey(x, &mut survey)?;
+        for block in &self.blocks {
+            x = block.survey(&x, &mut survey)?;
+        }
+        self.norm.survey(&x, &mut survey);
+        self.head.survey(&x, &mut survey)?;
+        Ok(survey)
     }
 }
