@@ -1,0 +1,26 @@
+// The mean over all positions of [planes, n].
+#include "dash.h"
+
+// means[plane] = mean of the plane; a block per plane, one double of shared memory per thread.
+KERNEL mean_forward(const float* x, float* means, int planes, int n) {
+    double* at = SHARED(double);
+    for (int plane = blockIdx.x; plane < planes; plane += gridDim.x) {
+        const float* values = x + (long long)plane * n;
+        double total = 0.0;
+        float run = 0.0f;
+        int length = 0;
+        for (int i = threadIdx.x; i < n; i += blockDim.x) {
+            run += values[i];
+            if (++length == RUN) { total += run; run = 0.0f; length = 0; }
+        }
+        total = block_sum(total + run, at);
+        if (threadIdx.x == 0) means[plane] = (float)(total / n);
+    }
+}
+TWIN(mean_forward)
+
+// dx = the gradient of its plane's mean, divided by n.
+KERNEL mean_backward(const float* grad, float* dx, long long count, int n) {
+    for (long long i = THREAD; i < count; i += THREADS) dx[i] = (float)((double)grad[i / n] / n);
+}
+TWIN(mean_backward)

@@ -1,0 +1,334 @@
+//! What operations need of a card.
+
+use crate::Kernel;
+#[cfg(feature = "twin")]
+use crate::twin::{Guarded, Twin};
+#[cfg(feature = "cuda")]
+use candle_core::cuda_backend::{
+    CudaDevice,
+    cudarc::driver::{CudaSlice, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg},
+};
+use std::marker::PhantomData;
+
+/// Why an operation cannot be computed on a card.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Operands do not fit each other.
+    #[error("{operation}: {what}")]
+    Operands {
+        /// The operation.
+        operation: &'static str,
+        /// What does not fit.
+        what: String,
+    },
+    /// The card or its driver failed.
+    #[error("the card failed at {what}: {reason}")]
+    Card {
+        /// The kernel, or what else was tried.
+        what: String,
+        /// What the driver says.
+        reason: String,
+    },
+}
+
+/// A type of numbers that kernels read and write.
+pub trait Number: Copy + Send + Sync + 'static + Sealed {
+    /// What memory is filled with where nothing was written yet, if it is filled at all.
+    const UNWRITTEN: Self;
+}
+
+/// Keeps the numbers to those below, which the driver knows.
+#[cfg(feature = "cuda")]
+pub trait Sealed: candle_core::cuda_backend::cudarc::driver::DeviceRepr {}
+
+/// Keeps the numbers to those below.
+#[cfg(not(feature = "cuda"))]
+pub trait Sealed {}
+
+macro_rules! numbers {
+    ($($number:ty = $unwritten:expr),*) => {$(
+        impl Sealed for $number {}
+        impl Number for $number {
+            const UNWRITTEN: $number = $unwritten;
+        }
+    )*};
+}
+numbers!(f32 = f32::NAN, f64 = f64::NAN, i32 = i32::MIN);
+
+/// Numbers in a card's memory that a kernel may read.
+#[derive(Clone, Copy, Debug)]
+pub struct Read<'a, T> {
+    address: u64,
+    len: usize,
+    lent: PhantomData<&'a T>,
+}
+
+impl<'a, T: Number> Read<'a, T> {
+    /// `len` numbers at an address.
+    ///
+    /// # Safety
+    /// They must be in the memory of the card that they are used on, for as long as the value may be used.
+    #[allow(unsafe_code)]
+    pub unsafe fn new(address: u64, len: usize) -> Read<'a, T> {
+        Read { address, len, lent: PhantomData }
+    }
+
+    /// How many numbers.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) fn argument(&self) -> Argument {
+        Argument::Address(self.address)
+    }
+}
+
+/// An argument of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Argument {
+    /// Of numbers in the card's memory.
+    Address(u64),
+    /// `int`
+    I32(i32),
+    /// `long long`
+    I64(i64),
+    /// `double`
+    F64(f64),
+}
+
+/// How a kernel is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Launch {
+    /// Blocks along each axis.
+    pub grid: [u32; 3],
+    /// Threads of a block along each axis.
+    pub block: [u32; 3],
+    /// Bytes of shared memory of a block.
+    pub shared: u32,
+}
+
+/// Threads of a block where nothing speaks for another number.
+pub(crate) const THREADS: u32 = 256;
+
+/// Blocks that keep any card busy; more only take turns.
+const BLOCKS: u32 = 4096;
+
+/// Shared memory that every block may have without asking, in bytes.
+pub(crate) const SHARED: usize = 48 << 10;
+
+impl Launch {
+    /// For kernels that go over `count` items with all threads of the grid.
+    pub(crate) fn over(count: usize) -> Launch {
+        let blocks = u32::try_from(count.div_ceil(THREADS as usize)).unwrap_or(BLOCKS).clamp(1, BLOCKS);
+        Launch { grid: [blocks, 1, 1], block: [THREADS, 1, 1], shared: 0 }
+    }
+
+    /// For kernels that sum with all threads of a block, `doubles` sums per thread.
+    pub(crate) fn sums(grid: [u32; 3], doubles: u32) -> Launch {
+        Launch { grid, block: [THREADS, 1, 1], shared: 8 * doubles * THREADS }
+    }
+}
+
+/// Numbers in a card's memory.
+#[derive(Debug)]
+pub enum Memory<T: Number> {
+    /// Of a card of NVIDIA's.
+    #[cfg(feature = "cuda")]
+    Cuda(CudaSlice<T>),
+    /// Of the twin.
+    #[cfg(feature = "twin")]
+    Twin(Guarded<T>),
+    /// There is none without a card.
+    #[doc(hidden)]
+    None(Never, PhantomData<T>),
+}
+
+/// What does not exist.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug)]
+pub enum Never {}
+
+/// A card, or its twin.
+#[derive(Clone, Debug)]
+pub enum Card {
+    /// A card of NVIDIA's. All is done on the device's own stream, in order: a kernel sees what those before it wrote,
+    /// and memory is given back after the kernels that use it.
+    #[cfg(feature = "cuda")]
+    Cuda(CudaDevice),
+    /// The twin on the processor.
+    #[cfg(feature = "twin")]
+    Twin(Twin),
+    /// There is none in a program that was built for none.
+    #[doc(hidden)]
+    None(Never),
+}
+
+#[cfg(feature = "cuda")]
+fn failed(what: &str, reason: &dyn std::fmt::Display) -> Error {
+    Error::Card { what: what.to_owned(), reason: reason.to_string() }
+}
+
+impl Card {
+    /// Memory for `len` numbers, of any value.
+    ///
+    /// # Errors
+    /// If there is not enough.
+    pub fn reserve<T: Number>(&self, len: usize) -> Result<Memory<T>, Error> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Card::Cuda(device) => {
+                // SAFETY: kernels write all of it before anything reads it; any bits are a number.
+                #[allow(unsafe_code)]
+                let memory = unsafe { device.alloc(len) };
+                memory.map(Memory::Cuda).map_err(|e| failed("reserving memory", &e))
+            }
+            #[cfg(feature = "twin")]
+            Card::Twin(_) => Ok(Memory::Twin(Guarded::new(&vec![T::UNWRITTEN; len]))),
+            Card::None(never) => match *never {},
+        }
+    }
+
+    /// A copy of `values` in the card's memory.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn upload<T: Number>(&self, values: &[T]) -> Result<Memory<T>, Error> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Card::Cuda(device) => {
+                device.clone_htod(values).map(Memory::Cuda).map_err(|e| failed("copying to the card", &e))
+            }
+            #[cfg(feature = "twin")]
+            Card::Twin(_) => Ok(Memory::Twin(Guarded::new(values))),
+            Card::None(never) => match *never {},
+        }
+    }
+
+    /// A copy of numbers in the card's memory, after all that was launched before.
+    ///
+    /// # Errors
+    /// If the card failed meanwhile.
+    pub fn download<T: Number>(&self, memory: &Memory<T>) -> Result<Vec<T>, Error> {
+        match (self, memory) {
+            #[cfg(feature = "cuda")]
+            (Card::Cuda(device), Memory::Cuda(memory)) => {
+                device.clone_dtoh(memory).map_err(|e| failed("copying from the card", &e))
+            }
+            #[cfg(feature = "twin")]
+            (_, Memory::Twin(memory)) => memory.values(),
+            _ => Err(elsewhere()),
+        }
+    }
+
+    /// Numbers for kernels to read.
+    pub fn read<'a, T: Number>(&self, memory: &'a Memory<T>) -> Read<'a, T> {
+        match memory {
+            #[cfg(feature = "cuda")]
+            Memory::Cuda(memory) => {
+                let stream = memory.stream();
+                let (address, _recorded) = memory.device_ptr(stream);
+                // SAFETY: the memory is borrowed for as long as the value lives.
+                #[allow(unsafe_code)]
+                unsafe {
+                    Read::new(address, memory.len())
+                }
+            }
+            #[cfg(feature = "twin")]
+            Memory::Twin(memory) => memory.read(),
+            Memory::None(never, _) => match *never {},
+        }
+    }
+
+    /// Numbers for kernels to write.
+    pub fn write<T: Number>(&self, memory: &mut Memory<T>) -> Argument {
+        match memory {
+            #[cfg(feature = "cuda")]
+            Memory::Cuda(memory) => {
+                let stream = memory.stream().clone();
+                let (address, _recorded) = memory.device_ptr_mut(&stream);
+                Argument::Address(address)
+            }
+            #[cfg(feature = "twin")]
+            Memory::Twin(memory) => memory.write(),
+            Memory::None(never, _) => match *never {},
+        }
+    }
+
+    /// Has a kernel run after those before it.
+    ///
+    /// # Safety
+    /// The arguments must be those that the kernel takes, and their memory as large as it reads and writes.
+    ///
+    /// # Errors
+    /// If the card refuses.
+    #[allow(unsafe_code)]
+    pub unsafe fn launch(
+        &self,
+        kernel: &Kernel,
+        launch: Launch,
+        arguments: &[Argument],
+    ) -> Result<(), Error> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Card::Cuda(device) => {
+                let function = device
+                    .get_or_load_custom_func(kernel.name, kernel.file, kernel.ptx)
+                    .map_err(|e| failed(kernel.name, &e))?;
+                let mut call = function.builder();
+                for argument in arguments {
+                    match argument {
+                        Argument::Address(value) => call.arg(value),
+                        Argument::I32(value) => call.arg(value),
+                        Argument::I64(value) => call.arg(value),
+                        Argument::F64(value) => call.arg(value),
+                    };
+                }
+                let tuple = |[x, y, z]: [u32; 3]| (x, y, z);
+                let config = LaunchConfig {
+                    grid_dim: tuple(launch.grid),
+                    block_dim: tuple(launch.block),
+                    shared_mem_bytes: launch.shared,
+                };
+                // SAFETY: by the caller's promise.
+                unsafe { call.launch(config) }.map(|_| ()).map_err(|e| failed(kernel.name, &e))
+            }
+            #[cfg(feature = "twin")]
+            // SAFETY: by the caller's promise.
+            Card::Twin(twin) => unsafe { twin.launch(kernel, launch, arguments) },
+            Card::None(never) => {
+                let _ = (kernel, launch, arguments);
+                match *never {}
+            }
+        }
+    }
+}
+
+/// Memory of one device was used on another.
+fn elsewhere() -> Error {
+    Error::Card { what: "reading".to_owned(), reason: "the memory is another device's".to_owned() }
+}
+
+/// A size as a kernel takes it.
+pub(crate) fn int(operation: &'static str, size: usize) -> Result<Argument, Error> {
+    i32::try_from(size)
+        .map(Argument::I32)
+        .map_err(|_| Error::Operands { operation, what: format!("{size} is more than a kernel can count") })
+}
+
+/// A count as a kernel takes it.
+pub(crate) fn long(count: usize) -> Argument {
+    Argument::I64(i64::try_from(count).unwrap_or(i64::MAX))
+}
+
+/// An error unless `len` numbers of `what` are `expected`.
+pub(crate) fn expect(operation: &'static str, what: &str, len: usize, expected: usize) -> Result<(), Error> {
+    if len == expected {
+        return Ok(());
+    }
+    Err(Error::Operands { operation, what: format!("{what} has {len} numbers instead of {expected}") })
+}

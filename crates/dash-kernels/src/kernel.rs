@@ -1,0 +1,76 @@
+//! The kernels by name.
+
+/// A kernel.
+#[derive(Clone, Copy)]
+pub struct Kernel {
+    /// The function.
+    pub name: &'static str,
+    /// The file without its ending.
+    pub file: &'static str,
+    /// The compiled file.
+    #[cfg(feature = "cuda")]
+    pub(crate) ptx: &'static str,
+    #[cfg(feature = "twin")]
+    pub(crate) twin: crate::twin::Function,
+}
+
+macro_rules! kernels {
+    ($($file:literal: $($constant:ident = $name:ident $twin:ident,)+)*) => {
+        #[cfg(feature = "twin")]
+        #[allow(unsafe_code)]
+        unsafe extern "C" {
+            $($(
+                fn $twin(
+                    grid: *const u32,
+                    block: *const u32,
+                    shared: u32,
+                    descending: i32,
+                    arguments: *mut *mut std::ffi::c_void,
+                ) -> i32;
+            )+)*
+        }
+
+        $($(
+            pub(crate) const $constant: Kernel = Kernel {
+                name: stringify!($name),
+                file: $file,
+                #[cfg(feature = "cuda")]
+                ptx: include_str!(concat!(env!("OUT_DIR"), "/", $file, ".ptx")),
+                #[cfg(feature = "twin")]
+                twin: $twin,
+            };
+        )+)*
+
+        impl Kernel {
+            /// All of them.
+            pub const ALL: &[Kernel] = &[$($($constant,)+)*];
+        }
+    };
+}
+
+kernels! {
+    "elementwise":
+        ADD = add twin_add,
+    "pool":
+        MEAN_FORWARD = mean_forward twin_mean_forward,
+        MEAN_BACKWARD = mean_backward twin_mean_backward,
+    "norm":
+        NORM_SUMS = norm_sums twin_norm_sums,
+        NORM_MOMENTS = norm_moments twin_norm_moments,
+        NORM_GIVEN = norm_given twin_norm_given,
+        NORM_APPLY = norm_apply twin_norm_apply,
+        NORM_GRADIENT_SUMS = norm_gradient_sums twin_norm_gradient_sums,
+        NORM_GRADIENT_FACTORS = norm_gradient_factors twin_norm_gradient_factors,
+        NORM_GRADIENT = norm_gradient twin_norm_gradient,
+    "mixture":
+        MIX = mix twin_mix,
+        MIX_GRADIENT = mix_gradient twin_mix_gradient,
+        MIX_COEFFICIENTS = mix_coefficients twin_mix_coefficients,
+    "taps":
+        TAPS_FORWARD = taps_forward twin_taps_forward,
+        TAPS_INPUT_GRADIENT = taps_input_gradient twin_taps_input_gradient,
+        TAPS_WEIGHT_SUMS = taps_weight_sums twin_taps_weight_sums,
+        TAPS_WEIGHT_GRADIENT = taps_weight_gradient twin_taps_weight_gradient,
+        CHANNEL_SUMS = channel_sums twin_channel_sums,
+        CHANNEL_TOTALS = channel_totals twin_channel_totals,
+}

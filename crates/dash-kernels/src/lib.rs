@@ -1,0 +1,46 @@
+//! Kernels for NVIDIA cards, and what launches them.
+//!
+//! A kernel is a function of a file in `kernels/`. It is compiled twice: to PTX, for cards (feature `cuda`), and as
+//! C++ with a header that turns blocks and threads into loops, for its twin on the processor (feature `twin`). The
+//! operations of this crate know nothing of either: they reserve memory and launch kernels on a [`Card`], so that the
+//! twin tests them whole, and not only the kernels.
+//!
+//! ```
+//! # #[cfg(feature = "twin")] {
+//! use dash_kernels::{Card, Twin, add};
+//! let twin = Card::Twin(Twin::default());
+//! let (a, b) = (twin.upload(&[1.0f32, 2.0]).unwrap(), twin.upload(&[10.0f32, 20.0]).unwrap());
+//! let sum = add(&twin, twin.read(&a), twin.read(&b)).unwrap();
+//! assert_eq!(twin.download(&sum).unwrap(), [11.0, 22.0]);
+//! # }
+//! ```
+
+#![cfg_attr(
+    not(any(feature = "cuda", feature = "twin")),
+    allow(
+        unused_variables,
+        unreachable_code,
+        dead_code,
+        reason = "a program without cards never gets that far"
+    )
+)]
+
+mod card;
+mod elementwise;
+mod kernel;
+mod mixture;
+mod norm;
+mod taps;
+mod tensor;
+#[cfg(feature = "twin")]
+mod twin;
+
+pub use card::{Argument, Card, Error, Launch, Memory, Number, Read};
+pub use elementwise::{add, mean_backward, mean_forward};
+pub use kernel::Kernel;
+pub use mixture::MixtureTable;
+pub use norm::{Norm, NormGradients};
+pub use taps::{Depthwise, channel_sums};
+pub use tensor::Operand;
+#[cfg(feature = "twin")]
+pub use twin::{Twin, instead_of_the_processor};

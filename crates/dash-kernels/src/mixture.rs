@@ -1,0 +1,178 @@
+//! The mixture of candidates, and its gradient (DASH, sections 4.1 and 4.3).
+
+use crate::{
+    card::{Card, Error, Launch, Memory, Read, expect, int},
+    kernel::{MIX, MIX_COEFFICIENTS, MIX_GRADIENT},
+};
+
+const NAME: &str = "mixture";
+
+/// Where the weights of all candidates go: made once for a set of candidates and a number of channel pairs.
+///
+/// Weights are flat: of each candidate `[pairs, its taps]`.
+pub struct MixtureTable {
+    pairs: usize,
+    taps: usize,
+    candidates: usize,
+    /// Weights of one pair.
+    entries: usize,
+    /// By tap: where its entries begin, and of each the candidate, the place of its weight of pair 0, and the number of
+    /// the candidate's taps.
+    by_tap: [Memory<i32>; 4],
+    /// By weight: where the entries of a candidate begin, and of each the candidate, the tap, its place, and the number
+    /// of the candidate's taps.
+    by_weight: [Memory<i32>; 5],
+}
+
+impl MixtureTable {
+    /// The table for candidates whose taps are at the given `places` of a union of `taps` taps.
+    ///
+    /// # Errors
+    /// If a place is outside of the union, there are too many weights to count, or the card fails.
+    pub fn new(card: &Card, places: &[Vec<usize>], taps: usize, pairs: usize) -> Result<MixtureTable, Error> {
+        let number = |size: usize| {
+            i32::try_from(size).map_err(|_| Error::Operands {
+                operation: NAME,
+                what: format!("{size} is more than a kernel can count"),
+            })
+        };
+        let mut of_tap: Vec<Vec<[i32; 3]>> = vec![Vec::new(); taps];
+        let (mut begin, mut owner, mut tap, mut place, mut width) =
+            (vec![0], Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut start = 0;
+        for (candidate, places) in places.iter().enumerate() {
+            let (candidate, own) = (number(candidate)?, number(places.len())?);
+            for (index, &at) in places.iter().enumerate() {
+                let entries = of_tap.get_mut(at).ok_or_else(|| Error::Operands {
+                    operation: NAME,
+                    what: format!("there is no tap {at} among {taps}"),
+                })?;
+                let first = number(start + index)?;
+                entries.push([candidate, first, own]);
+                owner.push(candidate);
+                tap.push(number(at)?);
+                place.push(first);
+                width.push(own);
+            }
+            start += pairs * places.len();
+            begin.push(number(owner.len())?);
+        }
+        number(start)?;
+        let mut of_taps = [vec![0], Vec::new(), Vec::new(), Vec::new()];
+        for entries in &of_tap {
+            for [candidate, first, own] in entries {
+                of_taps[1].push(*candidate);
+                of_taps[2].push(*first);
+                of_taps[3].push(*own);
+            }
+            let end = number(of_taps[1].len())?;
+            of_taps[0].push(end);
+        }
+        let [a, b, c, d] = of_taps;
+        Ok(MixtureTable {
+            pairs,
+            taps,
+            candidates: places.len(),
+            entries: owner.len(),
+            by_tap: [card.upload(&a)?, card.upload(&b)?, card.upload(&c)?, card.upload(&d)?],
+            by_weight: [
+                card.upload(&begin)?,
+                card.upload(&owner)?,
+                card.upload(&tap)?,
+                card.upload(&place)?,
+                card.upload(&width)?,
+            ],
+        })
+    }
+
+    fn check(&self, weights: Read<'_, f32>, coefficients: Read<'_, f32>) -> Result<(), Error> {
+        expect(NAME, "the weights", weights.len(), self.pairs * self.entries)?;
+        expect(NAME, "the coefficients", coefficients.len(), self.candidates)
+    }
+
+    /// The weights of the union, `[pairs, taps]`.
+    ///
+    /// # Errors
+    /// If operands do not fit, or the card fails.
+    pub fn mix(
+        &self,
+        card: &Card,
+        weights: Read<'_, f32>,
+        coefficients: Read<'_, f32>,
+    ) -> Result<Memory<f32>, Error> {
+        self.check(weights, coefficients)?;
+        let mut out = card.reserve(self.pairs * self.taps)?;
+        let [begin, candidate, base, width] = self.by_tap.each_ref().map(|table| card.read(table).argument());
+        let arguments = [
+            weights.argument(),
+            coefficients.argument(),
+            begin,
+            candidate,
+            base,
+            width,
+            card.write(&mut out),
+            int(NAME, self.pairs)?,
+            int(NAME, self.taps)?,
+        ];
+        // SAFETY: lengths were compared, and the table points into that many weights and coefficients.
+        #[allow(unsafe_code)]
+        unsafe {
+            card.launch(&MIX, Launch::over(self.pairs * self.taps), &arguments)?;
+        }
+        Ok(out)
+    }
+
+    /// Gradients in weights and coefficients, given that of the union's weights.
+    ///
+    /// # Errors
+    /// If operands do not fit, or the card fails.
+    pub fn gradients(
+        &self,
+        card: &Card,
+        weights: Read<'_, f32>,
+        coefficients: Read<'_, f32>,
+        grad: Read<'_, f32>,
+    ) -> Result<[Memory<f32>; 2], Error> {
+        self.check(weights, coefficients)?;
+        expect(NAME, "the gradient", grad.len(), self.pairs * self.taps)?;
+        let (mut dw, mut dc) = (card.reserve(weights.len())?, card.reserve(self.candidates)?);
+        let [begin, owner, tap, place, width] =
+            self.by_weight.each_ref().map(|table| card.read(table).argument());
+        let (pairs, taps) = (int(NAME, self.pairs)?, int(NAME, self.taps)?);
+        let candidates = u32::try_from(self.candidates).unwrap_or(u32::MAX).clamp(1, 1 << 16);
+        // SAFETY: as above; each weight has one entry of each pair.
+        #[allow(unsafe_code)]
+        unsafe {
+            let to = card.write(&mut dw);
+            let entries = int(NAME, self.entries)?;
+            let arguments = [
+                grad.argument(),
+                coefficients.argument(),
+                owner,
+                tap,
+                place,
+                width,
+                to,
+                pairs,
+                taps,
+                entries,
+            ];
+            card.launch(&MIX_GRADIENT, Launch::over(weights.len()), &arguments)?;
+            let to = card.write(&mut dc);
+            let arguments = [
+                grad.argument(),
+                weights.argument(),
+                begin,
+                tap,
+                place,
+                width,
+                to,
+                pairs,
+                taps,
+                int(NAME, self.candidates)?,
+            ];
+            card.launch(&MIX_COEFFICIENTS, Launch::sums([candidates, 1, 1], 1), &arguments)?;
+        }
+        Ok([dw, dc])
+    }
+}

@@ -1,0 +1,268 @@
+//! Depthwise convolution over taps, and the gradient of a bias.
+
+use crate::{
+    card::{Argument, Card, Error, Launch, Memory, Read, SHARED, THREADS, expect, int},
+    kernel::{
+        CHANNEL_SUMS, CHANNEL_TOTALS, TAPS_FORWARD, TAPS_INPUT_GRADIENT, TAPS_WEIGHT_GRADIENT,
+        TAPS_WEIGHT_SUMS,
+    },
+};
+
+const NAME: &str = "depthwise convolution";
+
+/// Values of a channel that are worth a block.
+const PART: usize = 1 << 14;
+
+/// A depthwise convolution over taps: every channel is convolved with taps of its own.
+///
+/// x is `[batch, channels, rows, columns]`, weights `[channels, all taps]`; results have ceil(n / stride) positions per
+/// axis, and maps are zero outside.
+pub struct Depthwise {
+    batch: usize,
+    channels: usize,
+    size: [usize; 2],
+    stride: [usize; 2],
+    taps: usize,
+    all_taps: usize,
+    offsets: Memory<i32>,
+    places: Memory<i32>,
+    /// Of each tap, which of the offsets it is, or -1.
+    slots: Memory<i32>,
+}
+
+impl Depthwise {
+    /// A convolution with taps of which those at `places` of `all_taps` meet data, at these `offsets`.
+    ///
+    /// # Errors
+    /// If a place is outside, there are not as many offsets as places, or the card fails.
+    pub fn new(
+        card: &Card,
+        [batch, channels]: [usize; 2],
+        size: [usize; 2],
+        stride: [usize; 2],
+        (offsets, places, all_taps): (&[[i32; 2]], &[usize], usize),
+    ) -> Result<Depthwise, Error> {
+        expect(NAME, "the list of places", places.len(), offsets.len())?;
+        let wrong = |what: String| Error::Operands { operation: NAME, what };
+        if stride.contains(&0) || size.contains(&0) || batch == 0 || channels == 0 {
+            return Err(wrong("a size or a stride is zero".to_owned()));
+        }
+        let mut slots = vec![-1; all_taps];
+        let mut at = Vec::with_capacity(places.len());
+        for (slot, &place) in places.iter().enumerate() {
+            let number = |n: usize| i32::try_from(n).map_err(|_| wrong(format!("{n} taps")));
+            let entry = slots.get_mut(place).ok_or_else(|| wrong(format!("there is no tap {place}")))?;
+            *entry = number(slot)?;
+            at.push(number(place)?);
+        }
+        Ok(Depthwise {
+            batch,
+            channels,
+            size,
+            stride,
+            taps: places.len(),
+            all_taps,
+            offsets: card.upload(&offsets.concat())?,
+            places: card.upload(&at)?,
+            slots: card.upload(&slots)?,
+        })
+    }
+
+    fn out_size(&self) -> [usize; 2] {
+        [self.size[0].div_ceil(self.stride[0]), self.size[1].div_ceil(self.stride[1])]
+    }
+
+    fn maps(&self) -> usize {
+        self.batch * self.channels
+    }
+
+    /// The lengths of x, weights, and y.
+    fn lens(&self) -> [usize; 3] {
+        let area = |[rows, columns]: [usize; 2]| rows * columns;
+        [self.maps() * area(self.size), self.channels * self.all_taps, self.maps() * area(self.out_size())]
+    }
+
+    /// Batch, channels, sizes and strides, as kernels take them.
+    fn sizes(&self) -> Result<[Argument; 8], Error> {
+        let ([rows, columns], [out_rows, out_columns]) = (self.size, self.out_size());
+        let all =
+            [self.batch, self.channels, rows, columns, out_rows, out_columns, self.stride[0], self.stride[1]];
+        let mut arguments = [Argument::I32(0); 8];
+        for (argument, size) in arguments.iter_mut().zip(all) {
+            *argument = int(NAME, size)?;
+        }
+        Ok(arguments)
+    }
+
+    fn blocks(count: usize) -> Result<u32, Error> {
+        u32::try_from(count).map_err(|_| Error::Operands { operation: NAME, what: format!("{count} blocks") })
+    }
+
+    /// Blocks of one channel and some samples, whose maps of `read` numbers they read, and whether these have room in
+    /// shared memory beside the taps. Threads go over `written` positions.
+    fn by_samples(&self, read: usize, written: usize) -> Result<(Launch, bool), Error> {
+        let taps = 3 * 4 * self.taps;
+        if taps > SHARED {
+            let what = format!("{} taps are more than a block can hold", self.taps);
+            return Err(Error::Operands { operation: NAME, what });
+        }
+        let threads = written.next_power_of_two().clamp(32, THREADS as usize);
+        let room = (SHARED - taps) / (4 * read);
+        let samples = (THREADS as usize / threads).min(self.batch).min(room.max(1)).max(1);
+        let staged = room >= samples;
+        let shared = taps + if staged { 4 * read * samples } else { 0 };
+        let groups = Self::blocks(self.batch.div_ceil(samples))?;
+        let launch = Launch {
+            grid: [Self::blocks(self.channels)?, groups, 1],
+            block: [threads as u32, samples as u32, 1],
+            shared: shared as u32,
+        };
+        Ok((launch, staged))
+    }
+
+    /// y = conv(x, weights) + bias.
+    ///
+    /// # Errors
+    /// If operands do not fit, or the card fails.
+    pub fn forward(
+        &self,
+        card: &Card,
+        x: Read<'_, f32>,
+        weights: Read<'_, f32>,
+        bias: Read<'_, f32>,
+    ) -> Result<Memory<f32>, Error> {
+        let [x_len, weights_len, y_len] = self.lens();
+        expect(NAME, "the input", x.len(), x_len)?;
+        expect(NAME, "the weights", weights.len(), weights_len)?;
+        expect(NAME, "the bias", bias.len(), self.channels)?;
+        let mut y = card.reserve(y_len)?;
+        let maps = self.maps();
+        let (launch, staged) = self.by_samples(x_len / maps, y_len / maps)?;
+        let head = [
+            x.argument(),
+            weights.argument(),
+            bias.argument(),
+            card.read(&self.offsets).argument(),
+            card.read(&self.places).argument(),
+            card.write(&mut y),
+        ];
+        let tail = [int(NAME, self.taps)?, int(NAME, self.all_taps)?, Argument::I32(i32::from(staged))];
+        // SAFETY: lengths were compared, places are below the number of all taps.
+        #[allow(unsafe_code)]
+        unsafe {
+            card.launch(&TAPS_FORWARD, launch, &[&head[..], &self.sizes()?, &tail].concat())?;
+        }
+        Ok(y)
+    }
+
+    /// The gradient in x, given that of y.
+    ///
+    /// # Errors
+    /// If operands do not fit, or the card fails.
+    pub fn input_gradient(
+        &self,
+        card: &Card,
+        grad: Read<'_, f32>,
+        weights: Read<'_, f32>,
+    ) -> Result<Memory<f32>, Error> {
+        let [x_len, weights_len, y_len] = self.lens();
+        expect(NAME, "the gradient", grad.len(), y_len)?;
+        expect(NAME, "the weights", weights.len(), weights_len)?;
+        let mut dx = card.reserve(x_len)?;
+        let maps = self.maps();
+        let (launch, staged) = self.by_samples(y_len / maps, x_len / maps)?;
+        let head = [
+            grad.argument(),
+            weights.argument(),
+            card.read(&self.offsets).argument(),
+            card.read(&self.places).argument(),
+            card.write(&mut dx),
+        ];
+        let tail = [int(NAME, self.taps)?, int(NAME, self.all_taps)?, Argument::I32(i32::from(staged))];
+        // SAFETY: as in `forward`.
+        #[allow(unsafe_code)]
+        unsafe {
+            card.launch(&TAPS_INPUT_GRADIENT, launch, &[&head[..], &self.sizes()?, &tail].concat())?;
+        }
+        Ok(dx)
+    }
+
+    /// The gradient in the weights, given that of y.
+    ///
+    /// # Errors
+    /// If operands do not fit, or the card fails.
+    pub fn weight_gradient(
+        &self,
+        card: &Card,
+        x: Read<'_, f32>,
+        grad: Read<'_, f32>,
+    ) -> Result<Memory<f32>, Error> {
+        let [x_len, weights_len, y_len] = self.lens();
+        expect(NAME, "the input", x.len(), x_len)?;
+        expect(NAME, "the gradient", grad.len(), y_len)?;
+        let mut dw = card.reserve(weights_len)?;
+        // Enough blocks for the largest cards, however few the channels.
+        let parts = self.batch.min(512usize.div_ceil(self.channels)).max(1);
+        let mut sums = card.reserve::<f64>((parts * self.channels * self.taps).max(1))?;
+        let bytes = 4 * (x_len + y_len) / self.maps();
+        let staged = bytes <= SHARED;
+        let threads = self.taps.next_multiple_of(32).clamp(32, THREADS as usize);
+        let launch = Launch {
+            grid: [
+                Self::blocks(self.channels)?,
+                Self::blocks(parts)?,
+                Self::blocks(self.taps.div_ceil(threads))?.max(1),
+            ],
+            block: [threads as u32, 1, 1],
+            shared: if staged { bytes as u32 } else { 0 },
+        };
+        let (taps, all_taps, parts) = (int(NAME, self.taps)?, int(NAME, self.all_taps)?, int(NAME, parts)?);
+        // SAFETY: as in `forward`; sums has a number per part, channel and tap.
+        #[allow(unsafe_code)]
+        unsafe {
+            let head =
+                [x.argument(), grad.argument(), card.read(&self.offsets).argument(), card.write(&mut sums)];
+            let tail = [taps, parts, Argument::I32(i32::from(staged))];
+            card.launch(&TAPS_WEIGHT_SUMS, launch, &[&head[..], &self.sizes()?, &tail].concat())?;
+            let arguments = [
+                card.read(&sums).argument(),
+                card.read(&self.slots).argument(),
+                card.write(&mut dw),
+                int(NAME, self.channels)?,
+                taps,
+                all_taps,
+                parts,
+            ];
+            card.launch(&TAPS_WEIGHT_GRADIENT, Launch::over(weights_len), &arguments)?;
+        }
+        Ok(dw)
+    }
+}
+
+/// The sum of each channel of `x`, [batch, channels, positions]: the gradient of a bias.
+///
+/// # Errors
+/// If `x` is not as long as that, or the card fails.
+pub fn channel_sums(
+    card: &Card,
+    x: Read<'_, f32>,
+    [batch, channels, positions]: [usize; 3],
+) -> Result<Memory<f32>, Error> {
+    const NAME: &str = "bias";
+    expect(NAME, "the gradient", x.len(), batch * channels * positions)?;
+    let parts = (batch * positions).div_ceil(PART).clamp(1, 256);
+    let mut sums = card.reserve::<f64>(channels * parts)?;
+    let mut out = card.reserve(channels)?;
+    let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
+    let (count, of_parts) = (int(NAME, channels)?, int(NAME, parts)?);
+    // SAFETY: the length was compared, and sums has a number per channel and part.
+    #[allow(unsafe_code)]
+    unsafe {
+        let to = card.write(&mut sums);
+        let arguments = [x.argument(), to, int(NAME, batch)?, count, int(NAME, positions)?, of_parts];
+        card.launch(&CHANNEL_SUMS, Launch::sums([size(channels), size(parts), 1], 1), &arguments)?;
+        let arguments = [card.read(&sums).argument(), card.write(&mut out), count, of_parts];
+        card.launch(&CHANNEL_TOTALS, Launch::over(channels), &arguments)?;
+    }
+    Ok(out)
+}

@@ -1,0 +1,130 @@
+//! The twin of a card: kernels as C++ on the processor, for tests.
+
+use crate::{
+    Kernel,
+    card::{Argument, Error, Launch, Number, Read},
+};
+use std::{
+    ffi::c_void,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+/// A kernel's twin: grid, block, bytes of shared memory, whether threads run in descending order, and the arguments'
+/// addresses; 0 if all is well.
+pub(crate) type Function = unsafe extern "C" fn(*const u32, *const u32, u32, i32, *mut *mut c_void) -> i32;
+
+/// A card that is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Twin {
+    /// Whether the threads of a block run in descending order between barriers. A kernel whose results depend on it
+    /// lacks a barrier.
+    pub descending: bool,
+}
+
+/// Numbers before and after memory that no kernel may touch.
+const GUARD: usize = 64;
+
+/// Memory of the twin: numbers between two guards.
+#[derive(Clone, Debug)]
+pub struct Guarded<T> {
+    numbers: Vec<T>,
+}
+
+impl<T: Number> Guarded<T> {
+    pub(crate) fn new(values: &[T]) -> Guarded<T> {
+        let guard = [T::UNWRITTEN; GUARD];
+        Guarded { numbers: [&guard, values, &guard].concat() }
+    }
+
+    fn len(&self) -> usize {
+        self.numbers.len() - 2 * GUARD
+    }
+
+    /// The numbers.
+    ///
+    /// # Errors
+    /// If a kernel has written outside of them.
+    pub(crate) fn values(&self) -> Result<Vec<T>, Error> {
+        if self.intact() {
+            return Ok(self.numbers[GUARD..GUARD + self.len()].to_vec());
+        }
+        let reason = "a kernel has written outside of its memory".to_owned();
+        Err(Error::Card { what: "the end".to_owned(), reason })
+    }
+
+    pub(crate) fn read(&self) -> Read<'_, T> {
+        let address = self.numbers[GUARD..].as_ptr() as u64;
+        // SAFETY: the numbers are borrowed for as long as the value lives.
+        #[allow(unsafe_code)]
+        unsafe {
+            Read::new(address, self.len())
+        }
+    }
+
+    pub(crate) fn write(&mut self) -> Argument {
+        Argument::Address(self.numbers[GUARD..].as_mut_ptr() as u64)
+    }
+
+    fn intact(&self) -> bool {
+        let bytes = |values: &[T]| -> Vec<u8> {
+            let size = std::mem::size_of_val(values);
+            // SAFETY: plain numbers, looked at as bytes while they are borrowed.
+            #[allow(unsafe_code)]
+            unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size) }.to_vec()
+        };
+        let guard = bytes(&[T::UNWRITTEN; GUARD]);
+        bytes(&self.numbers[..GUARD]) == guard && bytes(&self.numbers[GUARD + self.len()..]) == guard
+    }
+}
+
+impl Twin {
+    /// See [`crate::Card::launch`].
+    ///
+    /// # Safety
+    /// As there.
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn launch(
+        &self,
+        kernel: &Kernel,
+        launch: Launch,
+        arguments: &[Argument],
+    ) -> Result<(), Error> {
+        let mut arguments = arguments.to_vec();
+        let mut addresses: Vec<*mut c_void> = (arguments.iter_mut())
+            .map(|argument| match argument {
+                Argument::Address(value) => std::ptr::from_mut(value).cast(),
+                Argument::I32(value) => std::ptr::from_mut(value).cast(),
+                Argument::I64(value) => std::ptr::from_mut(value).cast(),
+                Argument::F64(value) => std::ptr::from_mut(value).cast(),
+            })
+            .collect();
+        // SAFETY: by the caller's promise; grid and block have three numbers each.
+        let met = unsafe {
+            (kernel.twin)(
+                launch.grid.as_ptr(),
+                launch.block.as_ptr(),
+                launch.shared,
+                i32::from(self.descending),
+                addresses.as_mut_ptr(),
+            )
+        };
+        if met == 0 {
+            return Ok(());
+        }
+        let reason = "some threads of a block missed a barrier that others waited at".to_owned();
+        Err(Error::Card { what: kernel.name.to_owned(), reason })
+    }
+}
+
+/// Whether operations on tensors of the processor are computed by the twin.
+static INSTEAD: AtomicBool = AtomicBool::new(false);
+
+/// Has operations on tensors of the processor computed by the twin from now on, or no longer: tests of whole networks.
+pub fn instead_of_the_processor(instead: bool) {
+    INSTEAD.store(instead, Ordering::SeqCst);
+}
+
+/// The twin, if it is to compute.
+pub(crate) fn instead() -> Option<Twin> {
+    INSTEAD.load(Ordering::SeqCst).then(Twin::default)
+}

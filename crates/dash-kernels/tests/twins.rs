@@ -1,0 +1,293 @@
+//! Every kernel, by its twin, against definitions in f64; with the threads of a block in both orders, which must not
+//! change a bit.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+use dash_kernels::{
+    Card, Depthwise, Kernel, MixtureTable, Norm, Twin, add, channel_sums, mean_backward, mean_forward,
+};
+use proptest::prelude::*;
+
+type Memory = dash_kernels::Memory<f32>;
+
+/// Values in [-1, 1) from a small generator.
+fn values(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
+    let mut next = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32) / (1u64 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// What `compute` finds on the twin, the same in both orders.
+fn on_twin(compute: impl Fn(&Card) -> Vec<Memory>) -> Vec<Vec<f32>> {
+    let [one, other] = [false, true].map(|descending| {
+        let twin = Card::Twin(Twin { descending });
+        compute(&twin).iter().map(|memory| twin.download(memory).unwrap()).collect::<Vec<_>>()
+    });
+    let bits = |all: &[Vec<f32>]| all.concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&one), bits(&other), "a barrier is missing");
+    one
+}
+
+/// `terms` is how many products of numbers in [-1, 1) a value is the sum of, at most.
+fn check(what: &str, got: &[f32], expected: &[f64], terms: usize) -> Result<(), TestCaseError> {
+    prop_assert_eq!(got.len(), expected.len(), "{}", what);
+    let usual = ((terms as f64).sqrt() / 3.0).max(1.0);
+    let size = expected.iter().fold(usual, |m, v| m.max(v.abs()));
+    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+        prop_assert!((f64::from(*g) - e).abs() < 2e-6 * size, "{} [{}]: {} against {}", what, i, g, e);
+    }
+    Ok(())
+}
+
+fn wide(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&v| f64::from(v)).collect()
+}
+
+fn up(twin: &Card, values: &[f32]) -> Memory {
+    twin.upload(values).unwrap()
+}
+
+/// y, dx, weight and bias gradients, running mean and running variance of a normalisation, by the definition.
+fn norm_oracle(n: &Norm, [x, w, b, g]: [&[f64]; 4], given: Option<[&[f64]; 2]>) -> [Vec<f64>; 6] {
+    let Norm { batch, channels, positions, epsilon, relu } = *n;
+    let mut out = [vec![0.0; x.len()], vec![0.0; x.len()], vec![], vec![], vec![], vec![]];
+    for c in 0..channels {
+        let all: Vec<usize> = (0..batch)
+            .flat_map(|s| (0..positions).map(move |i| (s * channels + c) * positions + i))
+            .collect();
+        let count = all.len() as f64;
+        let mean = all.iter().map(|&i| x[i]).sum::<f64>() / count;
+        let variance = all.iter().map(|&i| (x[i] - mean).powi(2)).sum::<f64>() / count;
+        out[4].push(mean);
+        out[5].push(variance * count / (count.max(2.0) - 1.0));
+        let (mean, variance) = given.map_or((mean, variance), |[m, v]| (m[c], v[c]));
+        let inverse = 1.0 / (variance + epsilon).sqrt();
+        let hat = |i: usize| (x[i] - mean) * inverse;
+        let behind = |i: usize| if relu && hat(i) * w[c] + b[c] <= 0.0 { 0.0 } else { g[i] };
+        let sum = all.iter().map(|&i| behind(i)).sum::<f64>();
+        let product = all.iter().map(|&i| behind(i) * hat(i)).sum::<f64>();
+        for &i in &all {
+            let y = hat(i) * w[c] + b[c];
+            out[0][i] = if relu { y.max(0.0) } else { y };
+            out[1][i] = w[c] * inverse * (behind(i) - sum / count - hat(i) * product / count);
+        }
+        out[2].push(product);
+        out[3].push(sum);
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn sums_are_sums(len in 1usize..2000, seed: u64) {
+        let (a, b) = (values(len, seed), values(len, seed ^ 1));
+        let got = on_twin(|t| vec![add(t, t.read(&up(t, &a)), t.read(&up(t, &b))).unwrap()]);
+        let expected: Vec<f32> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
+        prop_assert_eq!(&got[0], &expected);
+    }
+
+    #[test]
+    fn means_are_means(planes in 1usize..40, n in 1usize..900, seed: u64) {
+        let (x, g) = (values(planes * n, seed), values(planes, seed ^ 1));
+        let got = on_twin(|t| vec![
+            mean_forward(t, t.read(&up(t, &x)), n).unwrap(),
+            mean_backward(t, t.read(&up(t, &g)), n).unwrap(),
+        ]);
+        let means: Vec<f64> = wide(&x).chunks(n).map(|p| p.iter().sum::<f64>() / n as f64).collect();
+        check("mean", &got[0], &means, 1)?;
+        let dx: Vec<f64> = (0..planes * n).map(|i| f64::from(g[i / n]) / n as f64).collect();
+        check("dx", &got[1], &dx, 1)?;
+    }
+
+    #[test]
+    fn normalisation_follows_its_definition(
+        batch in 1usize..6, channels in 1usize..7, positions in 1usize..700, relu: bool, offset in -50i32..50, seed: u64,
+    ) {
+        // A single value has no gradient but rounding.
+        prop_assume!(batch * positions > 2);
+        let n = Norm { batch, channels, positions, epsilon: 1e-5, relu };
+        let x: Vec<f32> = values(batch * channels * positions, seed).iter().map(|v| v + offset as f32).collect();
+        let [w, b] = [values(channels, seed ^ 1), values(channels, seed ^ 2)];
+        let g = values(x.len(), seed ^ 3);
+        let got = on_twin(|t| {
+            let [x, w, b, g] = [&x, &w, &b, &g].map(|v| up(t, v));
+            let [mean, variance] = [0.5, 2.0].map(|v| up(t, &vec![v; channels]));
+            let running = [t.read(&mean), t.read(&variance)];
+            let (moments, [mean, variance]) = n.moments(t, t.read(&x), running, 0.25).unwrap();
+            let (moments, of) = (t.read(&moments), [t.read(&w), t.read(&b)]);
+            let y = n.apply(t, t.read(&x), moments, of).unwrap();
+            let grads = n.gradients(t, [t.read(&x), t.read(&g)], moments, of, true).unwrap();
+            vec![y, grads.x.unwrap(), grads.weight, grads.bias, mean, variance]
+        });
+        let mut expected = norm_oracle(&n, [&wide(&x), &wide(&w), &wide(&b), &wide(&g)], None);
+        // Where the ReLU is within rounding of its corner, the gradient may take either side.
+        let [hat_w, hat_b] = [wide(&w), wide(&b)];
+        let line = Norm { relu: false, ..n };
+        let before = norm_oracle(&line, [&wide(&x), &hat_w, &hat_b, &wide(&g)], None);
+        prop_assume!(!relu || before[0].iter().all(|y| y.abs() > 1e-4));
+        for (running, old) in [(4, 0.5), (5, 2.0)] {
+            expected[running].iter_mut().for_each(|v| *v = 0.75 * old + 0.25 * *v);
+        }
+        let count = batch * positions;
+        // An offset costs digits of x itself.
+        let digits = 1 + (offset * offset) as usize;
+        for (i, what) in ["y", "dx", "dw", "db", "mean", "variance"].iter().enumerate() {
+            check(what, &got[i], &expected[i], count * digits * 9)?;
+        }
+    }
+
+    #[test]
+    fn mixtures_are_sums_of_their_candidates(
+        pairs in 1usize..40, taps in 1usize..30, candidates in 1usize..6, seed: u64,
+    ) {
+        let places: Vec<Vec<usize>> = (0..candidates)
+            .map(|c| (0..taps).filter(|t| c == 0 || (seed >> ((t + 7 * c) % 64)) & 1 == 1).collect())
+            .collect();
+        let lens: Vec<usize> = places.iter().map(Vec::len).collect();
+        let w = values(pairs * lens.iter().sum::<usize>(), seed);
+        let (c, g) = (values(candidates, seed ^ 1), values(pairs * taps, seed ^ 2));
+        let got = on_twin(|t| {
+            let table = MixtureTable::new(t, &places, taps, pairs).unwrap();
+            let [w, c, g] = [&w, &c, &g].map(|v| up(t, v));
+            let out = table.mix(t, t.read(&w), t.read(&c)).unwrap();
+            let [dw, dc] = table.gradients(t, t.read(&w), t.read(&c), t.read(&g)).unwrap();
+            vec![out, dw, dc]
+        });
+        let (mut out, mut dw, mut dc) = (vec![0.0; pairs * taps], Vec::new(), vec![0.0; candidates]);
+        let mut rest = w.iter();
+        for (i, places) in places.iter().enumerate() {
+            for pair in 0..pairs {
+                for &place in places {
+                    let (w, grad) = (f64::from(*rest.next().unwrap()), f64::from(g[pair * taps + place]));
+                    out[pair * taps + place] += f64::from(c[i]) * w;
+                    dw.push(f64::from(c[i]) * grad);
+                    dc[i] += w * grad;
+                }
+            }
+        }
+        check("out", &got[0], &out, candidates)?;
+        check("dw", &got[1], &dw, 1)?;
+        check("dc", &got[2], &dc, pairs * taps)?;
+    }
+
+    #[test]
+    fn depthwise_convolutions_are_sums_over_taps(
+        batch in 1usize..6, channels in 1usize..4, size in [1usize..13, 1usize..90], stride in [1usize..4, 1usize..3],
+        reach in 0i32..9, seed: u64,
+    ) {
+        let all: Vec<[i32; 2]> = (0..9).map(|i| [(i / 3 - 1) * reach, (i % 3 - 1) * (reach + 2)]).collect();
+        let meets = |o: &[i32; 2]| (0..2).all(|a| o[a].unsigned_abs() < size[a] as u32);
+        let (places, offsets): (Vec<usize>, Vec<[i32; 2]>) = all.iter().copied().enumerate().filter(|(_, o)| meets(o)).unzip();
+        let out = [size[0].div_ceil(stride[0]), size[1].div_ceil(stride[1])];
+        let (plane, out_plane) = (size[0] * size[1], out[0] * out[1]);
+        let x = values(batch * channels * plane, seed);
+        let (w, b) = (values(channels * all.len(), seed ^ 1), values(channels, seed ^ 2));
+        let g = values(batch * channels * out_plane, seed ^ 3);
+        let got = on_twin(|t| {
+            let taps = (offsets.as_slice(), places.as_slice(), all.len());
+            let conv = Depthwise::new(t, [batch, channels], size, stride, taps).unwrap();
+            let [x, w, b, g] = [&x, &w, &b, &g].map(|v| up(t, v));
+            vec![
+                conv.forward(t, t.read(&x), t.read(&w), t.read(&b)).unwrap(),
+                conv.input_gradient(t, t.read(&g), t.read(&w)).unwrap(),
+                conv.weight_gradient(t, t.read(&x), t.read(&g)).unwrap(),
+                channel_sums(t, t.read(&g), [batch, channels, out_plane]).unwrap(),
+            ]
+        });
+        let (mut y, mut dx) = (vec![0.0; g.len()], vec![0.0; x.len()]);
+        let (mut dw, mut db) = (vec![0.0; w.len()], vec![0.0; channels]);
+        for map in 0..batch * channels {
+            let c = map % channels;
+            for (p, q) in (0..out[0]).flat_map(|p| (0..out[1]).map(move |q| (p, q))) {
+                let to = map * out_plane + p * out[1] + q;
+                let grad = f64::from(g[to]);
+                y[to] += f64::from(b[c]);
+                db[c] += grad;
+                for (t, o) in all.iter().enumerate() {
+                    let at = [(p * stride[0]) as i32 + o[0], (q * stride[1]) as i32 + o[1]];
+                    if (0..2).all(|a| (0..size[a] as i32).contains(&at[a])) {
+                        let from = map * plane + at[0] as usize * size[1] + at[1] as usize;
+                        let (x, w) = (f64::from(x[from]), f64::from(w[c * all.len() + t]));
+                        y[to] += w * x;
+                        dx[from] += w * grad;
+                        dw[c * all.len() + t] += x * grad;
+                    }
+                }
+            }
+        }
+        check("y", &got[0], &y, all.len())?;
+        check("dx", &got[1], &dx, all.len())?;
+        check("dw", &got[2], &dw, batch * out_plane)?;
+        check("db", &got[3], &db, batch * out_plane)?;
+    }
+}
+
+/// Sizes beyond one block's shared memory, and the mixtures of the search.
+#[test]
+fn maps_that_are_read_where_they_are_give_the_same() {
+    let offsets: Vec<[i32; 2]> = (-15..=15).flat_map(|r| [-45, -7, 0, 7, 45].map(|c| [r, c])).collect();
+    let places: Vec<usize> = (0..offsets.len()).collect();
+    let size = [120, 110];
+    let (x, w) = (values(2 * size[0] * size[1], 1), values(2 * offsets.len(), 2));
+    let got = on_twin(|t| {
+        let taps = (offsets.as_slice(), places.as_slice(), offsets.len());
+        let conv = Depthwise::new(t, [1, 2], size, [1, 1], taps).unwrap();
+        let [x, w, b] = [&x, &w, &vec![0.0; 2]].map(|v| up(t, v));
+        let y = conv.forward(t, t.read(&x), t.read(&w), t.read(&b)).unwrap();
+        let dw = conv.weight_gradient(t, t.read(&x), t.read(&x)).unwrap();
+        vec![y, dw]
+    });
+    let plane = size[0] * size[1];
+    let at = |c: usize, r: i32, q: i32| match (0..120).contains(&r) && (0..110).contains(&q) {
+        true => f64::from(x[c * plane + r as usize * size[1] + q as usize]),
+        false => 0.0,
+    };
+    for (c, r, q) in [(0, 0, 0), (1, 119, 109), (0, 60, 55), (1, 14, 100)] {
+        let terms = offsets.iter().zip(&w[c * offsets.len()..]);
+        let y: f64 = terms.map(|(o, &w)| f64::from(w) * at(c, r + o[0], q + o[1])).sum();
+        let found = got[0][c * plane + r as usize * size[1] + q as usize];
+        assert!((f64::from(found) - y).abs() < 1e-5, "{found} against {y}");
+    }
+    for (c, t) in [(0, 0), (1, 77), (1, 154)] {
+        let o = offsets[t];
+        let all = (0..120).flat_map(|r| (0..110).map(move |q| (r, q)));
+        let dw: f64 = all.map(|(r, q)| at(c, r, q) * at(c, r + o[0], q + o[1])).sum();
+        let found = got[1][c * offsets.len() + t];
+        assert!((f64::from(found) - dw).abs() < 1e-4, "{found} against {dw}");
+    }
+}
+
+#[test]
+fn statistics_that_are_given_are_used_as_they_are_and_nan_passes() {
+    let n = Norm { batch: 1, channels: 1, positions: 3, epsilon: 0.0, relu: true };
+    let got = on_twin(|t| {
+        let [x, w, b] = [&vec![3.0, -3.0, f32::NAN], &vec![2.0], &vec![1.0]].map(|v| up(t, v));
+        let moments = n.given(t, t.read(&up(t, &[1.0])), t.read(&up(t, &[4.0]))).unwrap();
+        vec![n.apply(t, t.read(&x), t.read(&moments), [t.read(&w), t.read(&b)]).unwrap()]
+    });
+    assert_eq!(got[0][..2], [3.0, 0.0]);
+    assert!(got[0][2].is_nan());
+}
+
+#[test]
+fn operands_that_do_not_fit_are_refused() {
+    let t = Card::Twin(Twin::default());
+    let [three, two] = [3, 2].map(|n| up(&t, &vec![0.0; n]));
+    assert!(add(&t, t.read(&three), t.read(&two)).is_err());
+    assert!(mean_forward(&t, t.read(&three), 2).is_err());
+    assert!(MixtureTable::new(&t, &[vec![4]], 4, 1).is_err());
+    assert!(Depthwise::new(&t, [1, 1], [4, 4], [1, 1], (&[[0, 0]], &[9], 9)).is_err());
+    assert!(Depthwise::new(&t, [1, 1], [4, 0], [1, 1], (&[], &[], 9)).is_err());
+    let message = channel_sums(&t, t.read(&three), [1, 2, 1]).err().unwrap().to_string();
+    assert_eq!(message, "bias: the gradient has 3 numbers instead of 2");
+}
+
+#[test]
+fn kernels_have_names_of_their_own() {
+    let names: std::collections::HashSet<&str> = Kernel::ALL.iter().map(|kernel| kernel.name).collect();
+    assert_eq!(names.len(), Kernel::ALL.len());
+}
