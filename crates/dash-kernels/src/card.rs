@@ -259,6 +259,14 @@ impl Card {
         }
     }
 
+    /// Numbers from the `first` on, for kernels to write.
+    pub(crate) fn write_from<T: Number>(&self, memory: &mut Memory<T>, first: usize) -> Argument {
+        match self.write(memory) {
+            Argument::Address(address) => Argument::Address(address + (size_of::<T>() * first) as u64),
+            other => other,
+        }
+    }
+
     /// Has a kernel run after those before it.
     ///
     /// # Safety

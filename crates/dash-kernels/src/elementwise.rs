@@ -1,8 +1,8 @@
-//! Sums of activations, and means over their positions.
+//! Sums of activations, means over their positions, and dropout.
 
 use crate::{
-    card::{Card, Error, Launch, Memory, Read, expect, int, long},
-    kernel::{ADD, MEAN_BACKWARD, MEAN_FORWARD},
+    card::{Argument, Card, Error, Launch, Memory, Read, expect, int, long},
+    kernel::{ADD, DROPOUT, MEAN_BACKWARD, MEAN_FORWARD},
 };
 
 /// a + b, number by number.
@@ -54,4 +54,41 @@ pub fn mean_backward(card: &Card, grad: Read<'_, f32>, n: usize) -> Result<Memor
         card.launch(&MEAN_BACKWARD, Launch::over(count), &arguments)?;
     }
     Ok(dx)
+}
+
+/// x with each number either dropped or multiplied with `scale`. Number i is dropped if word i % `stream` of the
+/// stream i / `stream` of the ChaCha generator (8 rounds) with this key is below `threshold`.
+///
+/// # Errors
+/// If `stream` is no multiple of 16, or the card fails.
+pub fn dropout(
+    card: &Card,
+    x: Read<'_, f32>,
+    key: [u32; 8],
+    stream: usize,
+    threshold: u32,
+    scale: f32,
+) -> Result<Memory<f32>, Error> {
+    const NAME: &str = "dropout";
+    if stream == 0 || !stream.is_multiple_of(16) {
+        let what = format!("streams of {stream} numbers are no whole blocks of the generator");
+        return Err(Error::Operands { operation: NAME, what });
+    }
+    let key = card.upload(&key.map(u32::cast_signed))?;
+    let mut y = card.reserve(x.len())?;
+    let arguments = [
+        x.argument(),
+        card.write(&mut y),
+        long(x.len()),
+        int(NAME, stream)?,
+        card.read(&key).argument(),
+        Argument::I32(threshold.cast_signed()),
+        Argument::F64(f64::from(scale)),
+    ];
+    // SAFETY: y is as long as x, the key has eight words.
+    #[allow(unsafe_code)]
+    unsafe {
+        card.launch(&DROPOUT, Launch::over(x.len().div_ceil(16)), &arguments)?;
+    }
+    Ok(y)
 }

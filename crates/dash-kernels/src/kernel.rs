@@ -62,6 +62,12 @@ kernels! {
         NORM_GRADIENT_SUMS = norm_gradient_sums twin_norm_gradient_sums,
         NORM_GRADIENT_FACTORS = norm_gradient_factors twin_norm_gradient_factors,
         NORM_GRADIENT = norm_gradient twin_norm_gradient,
+    "dropout":
+        DROPOUT = dropout twin_dropout,
+    "optimiser":
+        SQUARE_SUMS = square_sums twin_square_sums,
+        CLIP_SCALE = clip_scale twin_clip_scale,
+        DESCEND = descend twin_descend,
     "mixture":
         MIX = mix twin_mix,
         MIX_GRADIENT = mix_gradient twin_mix_gradient,

@@ -30,16 +30,18 @@ mod elementwise;
 mod kernel;
 mod mixture;
 mod norm;
+mod optimiser;
 mod taps;
 mod tensor;
 #[cfg(feature = "twin")]
 mod twin;
 
 pub use card::{Argument, Card, Error, Launch, Memory, Number, Read};
-pub use elementwise::{add, mean_backward, mean_forward};
+pub use elementwise::{add, dropout, mean_backward, mean_forward};
 pub use kernel::Kernel;
 pub use mixture::MixtureTable;
 pub use norm::{Norm, NormGradients};
+pub use optimiser::{Descent, clip_scale};
 pub use taps::{Depthwise, channel_sums};
 pub use tensor::Operand;
 #[cfg(feature = "twin")]

@@ -3,7 +3,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use dash_kernels::{
-    Card, Depthwise, Kernel, MixtureTable, Norm, Twin, add, channel_sums, mean_backward, mean_forward,
+    Card, Depthwise, Descent, Kernel, MixtureTable, Norm, Twin, add, channel_sums, clip_scale, dropout,
+    mean_backward, mean_forward,
 };
 use proptest::prelude::*;
 
@@ -290,4 +291,54 @@ fn operands_that_do_not_fit_are_refused() {
 fn kernels_have_names_of_their_own() {
     let names: std::collections::HashSet<&str> = Kernel::ALL.iter().map(|kernel| kernel.name).collect();
     assert_eq!(names.len(), Kernel::ALL.len());
+}
+
+#[test]
+fn a_step_of_descent_follows_its_definition_and_norms_are_clipped() {
+    let (n, sizes) = (40_000, [40_000, 3]);
+    let [p, g, b] = [1, 2, 3].map(|seed| values(n, seed));
+    let small = values(sizes[1], 4);
+    let norm = wide(&g).iter().chain(&wide(&small)).map(|v| v * v).sum::<f64>().sqrt();
+    for (max_norm, scale) in [(1.0, 1.0 / (norm + 1e-6)), (1e9, 1.0)] {
+        let got = on_twin(|t| {
+            let [p, g, b, small] = [&p, &g, &b, &small].map(|v| up(t, v));
+            let scale = clip_scale(t, &[t.read(&g), t.read(&small)], max_norm).unwrap();
+            let descent = Descent { decay: 0.01, momentum: 0.9, rate: 0.1 };
+            let operands = [t.read(&p), t.read(&g), t.read(&b)];
+            let [new_p, new_b] = descent.step(t, operands, t.read(&scale)).unwrap();
+            vec![scale, new_p, new_b]
+        });
+        check("scale", &got[0], &[scale], 1).unwrap();
+        let of = |i: usize| {
+            let (p, g, b) = (f64::from(p[i]), f64::from(g[i]), f64::from(b[i]));
+            let g = scale * g + 0.01 * p;
+            let b = 0.9 * b + g;
+            (p - 0.1 * (g + 0.9 * b), b)
+        };
+        let (new_p, new_b): (Vec<f64>, Vec<f64>) = (0..n).map(of).unzip();
+        check("p", &got[1], &new_p, 1).unwrap();
+        check("buffer", &got[2], &new_b, 1).unwrap();
+    }
+}
+
+#[test]
+fn dropout_follows_the_generator() {
+    use rand_chacha::{
+        ChaCha8Rng,
+        rand_core::{RngCore, SeedableRng},
+    };
+    let key: [u32; 8] = std::array::from_fn(|i| (i as u32 + 1) * 0x0123_4567);
+    let bytes: Vec<u8> = key.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let (x, stream, threshold) = (values(1000, 5), 96, u32::MAX / 5 * 4);
+    let got = on_twin(|t| vec![dropout(t, t.read(&up(t, &x)), key, stream, threshold, 1.25).unwrap()]);
+    for (number, part) in x.chunks(stream).enumerate() {
+        let mut generator = ChaCha8Rng::from_seed(bytes.clone().try_into().unwrap());
+        generator.set_stream(number as u64);
+        for (i, x) in part.iter().enumerate() {
+            let expected = if generator.next_u32() >= threshold { x * 1.25 } else { 0.0 };
+            assert_eq!(got[0][number * stream + i], expected, "{number} {i}");
+        }
+    }
+    let t = Card::Twin(Twin::default());
+    assert!(dropout(&t, t.read(&up(&t, &[1.0])), key, 8, 0, 1.0).is_err());
 }
