@@ -383,6 +383,9 @@ pub(crate) struct Bench {
     /// Samples per step; by default the publication's
     #[arg(long, value_name = "N")]
     pub(crate) batch: Option<NonZeroUsize>,
+    /// Device to compute on: cpu, auto or cuda:N
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    pub(crate) device: DeviceChoice,
     /// Threads to compute with; by default one per core
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,

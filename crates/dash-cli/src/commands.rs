@@ -9,7 +9,7 @@ use crate::{
 use clap::CommandFactory;
 use dash_conv::Planner;
 use dash_pipeline::{
-    Batch, DeviceChoice, Folders, Local, Training,
+    Batch, Device, DeviceChoice, Folders, Local, Training,
     bench::{self, Bench, Kernels, TimedStage},
     sweep::{self, Method, Settings},
 };
@@ -125,14 +125,14 @@ fn time(args: &args::Bench) -> Result<(), Error> {
     let Some(task) = args.task else {
         return compare(args, &Settings { batch, steps, warmup, plan });
     };
-    let device = DeviceChoice::Cpu.open()?;
+    let device = open(args.device)?;
     let bench = Bench { task, stage, batch, steps, warmup, plan };
     output::timing(&among_workers(|| bench::bench(&bench, &device))?, args.format)
 }
 
 /// The sweeps. What was measured is told and drawn at once: whoever stops it loses nothing.
 fn compare(args: &args::Bench, settings: &Settings) -> Result<(), Error> {
-    let device = DeviceChoice::Cpu.open()?;
+    let device = open(args.device)?;
     let mut timings = Vec::new();
     for point in sweep::points(args.points) {
         for method in Method::ALL {
@@ -157,7 +157,16 @@ fn executor(args: &args::Execution, checkpoint_every: Option<Duration>) -> Resul
         memory::limit_to(usize::try_from(most.get()).unwrap_or(usize::MAX).saturating_mul(1 << 20));
     }
     let memory = memory::left().and_then(|bytes| u64::try_from(bytes).ok());
-    Ok(Local { work: Training { device: args.device.open()?, checkpoint_every, memory } })
+    Ok(Local { work: Training { device: open(args.device)?, checkpoint_every, memory } })
+}
+
+/// The device; says why if it is not a card where one would have been taken.
+fn open(choice: DeviceChoice) -> Result<Device, Error> {
+    let (device, reason) = choice.open()?;
+    if let Some(reason) = reason {
+        writeln!(io::stderr(), "computing on the processor: {reason}")?;
+    }
+    Ok(device)
 }
 
 /// Runs `work` on one of the worker threads: from outside of them, each of the many parallel loops of a

@@ -26,6 +26,7 @@
 
 mod bias;
 mod buffer;
+mod card;
 mod dft;
 mod direct;
 mod error;

@@ -5,8 +5,9 @@ use crate::{
     op::{contiguous, with_values},
 };
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use dash_kernels::{Card, MixtureTable};
 use rayon::prelude::*;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The aggregation `A = sum_i c_i place(w_i)` of DASH (section 4.1), from candidate kernels with
 /// their own taps to the union of all taps. The dense kernel of the largest extent never exists.
@@ -15,7 +16,12 @@ pub struct Mixture {
     taps: TapSet,
     /// For each candidate, where its taps are in the union.
     places: Arc<Vec<Vec<usize>>>,
+    /// What a card needs, for the number of channel pairs that it was last mixed for.
+    table: Arc<Mutex<Option<Table>>>,
 }
+
+/// A table, and the number of channel pairs that it is for.
+type Table = (usize, Arc<MixtureTable>);
 
 impl Mixture {
     /// The mixture of the given candidates.
@@ -24,7 +30,7 @@ impl Mixture {
     /// If there is no candidate, or their numbers of axes differ.
     pub fn new(candidates: &[TapSet]) -> std::result::Result<Mixture, Error> {
         let (taps, places) = TapSet::union(candidates)?;
-        Ok(Mixture { taps, places: Arc::new(places) })
+        Ok(Mixture { taps, places: Arc::new(places), table: Arc::default() })
     }
 
     /// The union of the candidates' taps.
@@ -48,7 +54,7 @@ impl Mixture {
     /// Differentiable in both.
     ///
     /// # Errors
-    /// If shapes do not fit, or a tensor is not f32 on the CPU.
+    /// If shapes do not fit, or a tensor is not f32.
     pub fn mix(
         &self,
         weights: &Tensor,
@@ -67,8 +73,45 @@ impl Mixture {
             }
         }
         let shape = Shape::from((c_out, group_in, self.taps.len()));
-        let op = MixOp { places: self.places.clone(), pairs, shape };
-        weights.contiguous()?.apply_op2(&coefficients.contiguous()?, op)
+        let (weights, coefficients) = (weights.contiguous()?, coefficients.contiguous()?);
+        if let Some(card) = Card::of(weights.device()) {
+            return self.mix_on(card, &weights, &coefficients, pairs, shape);
+        }
+        weights.apply_op2(&coefficients, MixOp { places: self.places.clone(), pairs, shape })
+    }
+
+    /// The same on a card.
+    fn mix_on(
+        &self,
+        card: Card,
+        weights: &Tensor,
+        coefficients: &Tensor,
+        pairs: usize,
+        shape: Shape,
+    ) -> Result<Tensor> {
+        let table = {
+            let mut kept = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*kept {
+                Some((of, table)) if *of == pairs => table.clone(),
+                _ => {
+                    let table = Arc::new(MixtureTable::new(&card, &self.places, self.taps.len(), pairs)?);
+                    *kept = Some((pairs, table.clone()));
+                    table
+                }
+            }
+        };
+        let value = {
+            let (weights, coefficients) = (card.operand(weights)?, card.operand(coefficients)?);
+            table.mix(&card, weights.read(), coefficients.read())?
+        };
+        let on = card.clone();
+        card.node("mixture", [weights, coefficients], value, shape, move |[weights, coefficients], grad| {
+            let [dw, dc] = {
+                let [w, c, g] = [on.operand(weights)?, on.operand(coefficients)?, on.operand(grad)?];
+                table.gradients(&on, w.read(), c.read(), g.read())?
+            };
+            Ok([on.tensor(dw, weights.shape())?, on.tensor(dc, coefficients.shape())?])
+        })
     }
 }
 

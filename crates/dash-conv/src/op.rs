@@ -6,6 +6,7 @@ use crate::{
     spectral::Spectral, winograd::Winograd,
 };
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, Var};
+use dash_kernels::{Card, Depthwise, channel_sums};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A convolution over a tap set: any kernel sizes and dilations, any number of channels.
@@ -34,6 +35,8 @@ enum Engine {
     Kernel(Arc<dyn Kernel>),
     /// Tensor operations: candle derives the gradients.
     Dft(Arc<Dft>),
+    /// Kernels of a card.
+    Card(Card, Arc<Depthwise>),
 }
 
 impl Engine {
@@ -61,7 +64,7 @@ pub(crate) fn kernel(algorithm: Algorithm, problem: &Problem) -> Option<Arc<dyn 
         Algorithm::Dft => None,
         _ => match Engine::new(algorithm, problem, &Device::Cpu).ok()? {
             Engine::Kernel(kernel) => Some(kernel),
-            Engine::Dft(_) => None,
+            Engine::Dft(_) | Engine::Card(..) => None,
         },
     }
 }
@@ -140,11 +143,18 @@ impl TapConv {
             return Ok(engine.clone());
         }
         // Not under the lock: a planner that measures keeps all threads of the pool busy.
-        let plan = match device.is_cpu() {
-            true => self.planner.plan(problem),
-            false => self.planner.plan_elsewhere(problem),
+        let engine = match Card::of(device) {
+            None if device.is_cpu() => Engine::new(self.planner.plan(problem).algorithm, problem, device)?,
+            card => match (self.planner.plan_elsewhere(problem, card.is_some()).algorithm, card) {
+                (Algorithm::Direct, Some(card)) if problem.is_depthwise() => {
+                    let taps = (problem.offsets.as_slice(), problem.places.as_slice(), problem.taps);
+                    let sizes = [problem.batch, problem.c_in];
+                    let conv = Depthwise::new(&card, sizes, problem.size, problem.stride, taps)?;
+                    Engine::Card(card, Arc::new(conv))
+                }
+                (algorithm, _) => Engine::new(algorithm, problem, device)?,
+            },
         };
-        let engine = Engine::new(plan.algorithm, problem, device)?;
         let mut built = built();
         if built.len() >= KEPT {
             built.remove(0);
@@ -208,7 +218,21 @@ impl TapConv {
             let expected = format!("{:?}", shape.dims());
             return Err(Error::Shape { tensor: "the gradient", got: grad.dims().to_vec(), expected }.into());
         }
-        if let Engine::Kernel(kernel) = self.engine(&problem, x.device())? {
+        let engine = self.engine(&problem, x.device())?;
+        if let Engine::Card(card, conv) = &engine {
+            let (x, weights, grad) = (x.contiguous()?, weights.contiguous()?, grad.contiguous()?);
+            let [x_, w, g] = [card.operand(&x)?, card.operand(&weights)?, card.operand(&grad)?];
+            let dx = if want_dx { Some(conv.input_gradient(card, g.read(), w.read())?) } else { None };
+            let dw = conv.weight_gradient(card, x_.read(), g.read())?;
+            let sizes = [problem.batch, problem.c_out, problem.out_plane()];
+            let db = channel_sums(card, g.read(), sizes)?;
+            return Ok((
+                dx.map(|dx| card.tensor(dx, x.shape())).transpose()?,
+                card.tensor(dw, weights.shape())?,
+                card.tensor(db, problem.c_out)?,
+            ));
+        }
+        if let Engine::Kernel(kernel) = engine {
             let op = ConvOp { kernel, problem, shape };
             return op.gradients(&x.contiguous()?, &weights.contiguous()?, &grad.contiguous()?, want_dx);
         }
@@ -246,6 +270,27 @@ impl TapConv {
         let shape = self.out_shape(&problem);
         Ok(match self.engine(&problem, x.device())? {
             Engine::Kernel(kernel) => Applied::Op(ConvOp { kernel, problem, shape }),
+            Engine::Card(card, conv) => {
+                let (x, weights, bias) = (x.contiguous()?, weights.contiguous()?, bias.contiguous()?);
+                if !(x.track_op() || weights.track_op() || bias.track_op()) {
+                    let [x, w, b] = [card.operand(&x)?, card.operand(&weights)?, card.operand(&bias)?];
+                    let y = conv.forward(&card, x.read(), w.read(), b.read())?;
+                    return Ok(Applied::Tensor(card.tensor(y, shape)?));
+                }
+                let none = bias.zeros_like()?;
+                let y = {
+                    let [x, w, b] = [card.operand(&x)?, card.operand(&weights)?, card.operand(&none)?];
+                    conv.forward(&card, x.read(), w.read(), b.read())?
+                };
+                let (on, flat) = (card.clone(), (problem.batch, problem.c_out, problem.out_plane()));
+                let y = card.node("tap-conv", [&x, &weights], y, flat, move |[x, weights], grad| {
+                    let [x_, w, g] = [on.operand(x)?, on.operand(weights)?, on.operand(grad)?];
+                    let dx = conv.input_gradient(&on, g.read(), w.read())?;
+                    let dw = conv.weight_gradient(&on, x_.read(), g.read())?;
+                    Ok([on.tensor(dx, x.shape())?, on.tensor(dw, weights.shape())?])
+                })?;
+                Applied::Tensor(y.broadcast_add(&bias.reshape((1, problem.c_out, 1))?)?.reshape(shape)?)
+            }
             Engine::Dft(dft) => {
                 let y = dft.forward(&x.contiguous()?, &weights.contiguous()?)?;
                 Applied::Tensor(y.broadcast_add(&bias.reshape((1, problem.c_out, 1))?)?.reshape(shape)?)

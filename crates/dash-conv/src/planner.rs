@@ -121,13 +121,16 @@ impl Planner {
         self.choose(problem, self.among.as_deref().unwrap_or(&Algorithm::ON_CPU))
     }
 
-    /// How `problem` is computed on another device, where nothing is measured: by
-    /// [`Algorithm::Dft`] unless other algorithms were asked for.
-    pub(crate) fn plan_elsewhere(&self, problem: &Problem) -> Plan {
-        match self.among.as_deref() {
-            Some(among) if !among.contains(&Algorithm::Dft) => self.choose(problem, among),
-            _ => self.choose(problem, &[Algorithm::Dft]),
-        }
+    /// How `problem` is computed on another device, where nothing is measured: on a card by
+    /// [`Algorithm::Dft`] or, if that is expected to be faster, by [`Algorithm::Direct`]; elsewhere by the
+    /// former.
+    pub(crate) fn plan_elsewhere(&self, problem: &Problem, card: bool) -> Plan {
+        let algorithms: &[Algorithm] = if card { &Algorithm::ON_CARD } else { &[Algorithm::Dft] };
+        let among = self.among.as_deref().unwrap_or(algorithms);
+        let mut plans = among.iter().map(|&algorithm| Plan::on_card(algorithm, problem));
+        let first = plans.next().unwrap_or_else(|| Plan::on_card(Algorithm::Dft, problem));
+        let plan = plans.fold(first, |best, plan| if plan.seconds < best.seconds { plan } else { best });
+        self.remember(Choice { problem: problem.clone(), plan, seconds: Vec::new() })
     }
 
     fn choose(&self, problem: &Problem, among: &[Algorithm]) -> Plan {
@@ -135,6 +138,10 @@ impl Planner {
             Policy::Measure if among.len() > 1 => self.measure(problem, among),
             _ => Choice { problem: problem.clone(), plan: cheapest(problem, among), seconds: Vec::new() },
         };
+        self.remember(choice)
+    }
+
+    fn remember(&self, choice: Choice) -> Plan {
         let plan = choice.plan.clone();
         let mut choices = lock(&self.choices);
         if choices.len() < REMEMBERED && !choices.contains(&choice) {
@@ -299,7 +306,7 @@ mod tests {
             assert!(two.contains(&planner.among(two).plan(&problem(9, 9, 400)).algorithm));
             assert!(Algorithm::ON_CPU.contains(&planner.among([]).plan(&problem(3, 1, 20)).algorithm));
         }
-        let elsewhere = |planner: Planner| planner.plan_elsewhere(&problem(3, 1, 20)).algorithm;
+        let elsewhere = |planner: Planner| planner.plan_elsewhere(&problem(3, 1, 20), false).algorithm;
         assert_eq!(elsewhere(Planner::default()), Algorithm::Dft);
         assert_eq!(elsewhere(Planner::default().among([Algorithm::Gemm])), Algorithm::Gemm);
     }

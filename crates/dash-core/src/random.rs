@@ -42,13 +42,19 @@ pub enum Purpose {
 /// ```
 pub fn stream(seed: u64, purpose: Purpose, counter: [u64; 3]) -> ChaCha8Rng {
     let mut key = [0u8; 32];
-    let words = [seed, purpose as u64, counter[0], counter[1]];
-    for (bytes, word) in key.chunks_exact_mut(8).zip(words) {
+    for (bytes, word) in key.chunks_exact_mut(4).zip(stream_key(seed, purpose, [counter[0], counter[1]])) {
         bytes.copy_from_slice(&word.to_le_bytes());
     }
     let mut rng = ChaCha8Rng::from_seed(key);
     rng.set_stream(counter[2]);
     rng
+}
+
+/// The key of the generators of all streams whose names differ in the last counter only: for whoever draws elsewhere
+/// than on the processor.
+pub fn stream_key(seed: u64, purpose: Purpose, counter: [u64; 2]) -> [u32; 8] {
+    let words = [seed, purpose as u64, counter[0], counter[1]];
+    std::array::from_fn(|i| (words[i / 2] >> (32 * (i % 2))) as u32)
 }
 
 /// A uniform random order of `0..n` (Fisher-Yates) drawn from `rng`.

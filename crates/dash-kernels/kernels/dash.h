@@ -11,6 +11,7 @@
 #define DEVICE static __device__ __forceinline__
 #define BARRIER() __syncthreads()
 #define TWIN(name)
+#define TWIN_WITH_BARRIERS(name)
 extern __shared__ double dash_shared[];
 #else
 #include "twin.h"

@@ -50,4 +50,4 @@ KERNEL mix_coefficients(const float* grad, const float* weights, const int* begi
         if (threadIdx.x == 0) dc[candidate] = (float)total;
     }
 }
-TWIN(mix_coefficients)
+TWIN_WITH_BARRIERS(mix_coefficients)

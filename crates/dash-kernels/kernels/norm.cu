@@ -54,7 +54,7 @@ KERNEL norm_sums(const float* x, double* sums, int batch, int channels, int n, i
         to[1] = squares;
     }
 }
-TWIN(norm_sums)
+TWIN_WITH_BARRIERS(norm_sums)
 
 // moments[channel] = mean and variance; the running ones take `factor` of the new, the variance without bias.
 KERNEL norm_moments(const float* x, const double* sums, double* moments, const float* old_mean,
@@ -141,7 +141,7 @@ KERNEL norm_gradient_sums(const float* x, const float* grad, const double* momen
         to[1] = products;
     }
 }
-TWIN(norm_gradient_sums)
+TWIN_WITH_BARRIERS(norm_gradient_sums)
 
 // Gradients of weight and bias, and factors[channel] = what norm_gradient takes from the gradient: a shift, and a
 // slope per deviation.

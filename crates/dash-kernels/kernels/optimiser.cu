@@ -11,7 +11,7 @@ KERNEL square_sums(const float* x, double* sums, long long count) {
     total = block_sum(total, SHARED(double));
     if (threadIdx.x == 0) sums[blockIdx.x] = total;
 }
-TWIN(square_sums)
+TWIN_WITH_BARRIERS(square_sums)
 
 // scale[0] = what gradients are multiplied with, so that their norm is at most max_norm. One block.
 KERNEL clip_scale(const double* sums, float* scale, double max_norm, int count) {
@@ -24,7 +24,7 @@ KERNEL clip_scale(const double* sums, float* scale, double max_norm, int count) 
         scale[0] = (float)(factor < 1.0 ? factor : 1.0);
     }
 }
-TWIN(clip_scale)
+TWIN_WITH_BARRIERS(clip_scale)
 
 // new_buffer = momentum buffer + g', new_p = p - rate (g' + momentum new_buffer), where g' = scale g + decay p.
 KERNEL descend(const float* p, const float* grad, const float* buffer, const float* scale, float* new_p,

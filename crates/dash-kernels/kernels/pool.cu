@@ -17,7 +17,7 @@ KERNEL mean_forward(const float* x, float* means, int planes, int n) {
         if (threadIdx.x == 0) means[plane] = (float)(total / n);
     }
 }
-TWIN(mean_forward)
+TWIN_WITH_BARRIERS(mean_forward)
 
 // dx = the gradient of its plane's mean, divided by n.
 KERNEL mean_backward(const float* grad, float* dx, long long count, int n) {

@@ -51,7 +51,7 @@ KERNEL taps_forward(const float* x, const float* weights, const float* bias, con
         to[i] = sum + bias[channel];
     }
 }
-TWIN(taps_forward)
+TWIN_WITH_BARRIERS(taps_forward)
 
 // dx[r][c] = sum over taps of weight * the gradient at the output that saw (r, c) under the tap, if there is one. Grid
 // and shared memory as of taps_forward, for maps of the gradient.
@@ -88,7 +88,7 @@ KERNEL taps_input_gradient(const float* grad, const float* weights, const int* o
         to[i] = sum;
     }
 }
-TWIN(taps_input_gradient)
+TWIN_WITH_BARRIERS(taps_input_gradient)
 
 // sums[part][channel][t] = the gradient of a tap's weight over the samples of a part. Grid: channels x parts x groups
 // of blockDim.x taps, a thread per tap. Shared, if staged: a map of x and one of the gradient.
@@ -124,7 +124,7 @@ KERNEL taps_weight_sums(const float* x, const float* grad, const int* offsets, d
     }
     if (t < taps) sums[((long long)part * channels + channel) * taps + t] = total;
 }
-TWIN(taps_weight_sums)
+TWIN_WITH_BARRIERS(taps_weight_sums)
 
 // dw[channel][place[t]] = the sum over parts, in order; zero for taps that meet no data, whose slot is -1. slots[tap]
 // is the t of a tap.
@@ -156,7 +156,7 @@ KERNEL channel_sums(const float* x, double* sums, int batch, int channels, int n
     total = block_sum(total + run, SHARED(double));
     if (threadIdx.x == 0) sums[(long long)channel * parts + part] = total;
 }
-TWIN(channel_sums)
+TWIN_WITH_BARRIERS(channel_sums)
 
 // out[channel] = the sum over parts, in order.
 KERNEL channel_totals(const double* sums, float* out, int channels, int parts) {

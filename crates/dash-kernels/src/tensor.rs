@@ -1,7 +1,10 @@
 //! Tensors of candle as operands and results of kernels.
 
 use crate::card::{Card, Error, Memory, Read};
-use candle_core::{CpuStorage, DType, Device, Result, Shape, Storage, StorageRef, Tensor, op::BackpropOp};
+use candle_core::{
+    CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Storage, StorageRef, Tensor, op::BackpropOp,
+};
+use std::sync::{Mutex, PoisonError};
 
 /// A tensor of f32 whose numbers kernels may read while this exists.
 pub struct Operand<'a> {
@@ -74,16 +77,7 @@ impl Card {
         if shape.elem_count() != len {
             candle_core::bail!("{len} numbers are no tensor of shape {shape:?}")
         }
-        let storage = match (self, memory) {
-            #[cfg(feature = "cuda")]
-            (Card::Cuda(device), Memory::Cuda(memory)) => {
-                Storage::Cuda(candle_core::CudaStorage::wrap_cuda_slice(memory, device.clone()))
-            }
-            #[cfg(feature = "twin")]
-            (_, Memory::Twin(memory)) => Storage::Cpu(CpuStorage::F32(memory.values()?)),
-            #[allow(unreachable_patterns, reason = "without a card there is no other")]
-            _ => candle_core::bail!("the memory is another device's"),
-        };
+        let storage = self.storage(memory)?;
         Ok(Tensor::from_storage(storage, shape, BackpropOp::none(), false))
     }
 }
@@ -91,5 +85,94 @@ impl Card {
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> candle_core::Error {
         candle_core::Error::wrap(error)
+    }
+}
+
+impl Card {
+    fn storage(&self, memory: Memory<f32>) -> Result<Storage> {
+        match (self, memory) {
+            #[cfg(feature = "cuda")]
+            (Card::Cuda(device), Memory::Cuda(memory)) => {
+                Ok(Storage::Cuda(candle_core::CudaStorage::wrap_cuda_slice(memory, device.clone())))
+            }
+            #[cfg(feature = "twin")]
+            (_, Memory::Twin(memory)) => Ok(Storage::Cpu(CpuStorage::F32(memory.values()?))),
+            #[allow(unreachable_patterns, reason = "without a card there is no other")]
+            _ => candle_core::bail!("the memory is another device's"),
+        }
+    }
+
+    /// A node of candle's graph: a function of `a` and `b` whose value was computed already. `rule` turns the gradient
+    /// of the value into those of both.
+    ///
+    /// # Errors
+    /// If the value has not as many numbers as `shape` says.
+    pub fn node(
+        &self,
+        name: &'static str,
+        [a, b]: [&Tensor; 2],
+        value: Memory<f32>,
+        shape: impl Into<Shape>,
+        rule: impl Fn([&Tensor; 2], &Tensor) -> Result<[Tensor; 2]> + Send + Sync + 'static,
+    ) -> Result<Tensor> {
+        let shape = shape.into();
+        let len = self.read(&value).len();
+        if shape.elem_count() != len {
+            candle_core::bail!("{len} numbers are no tensor of shape {shape:?}")
+        }
+        let value = Mutex::new(Some(self.storage(value)?));
+        a.apply_op2(b, Computed { name, value, shape, rule })
+    }
+}
+
+/// See [`Card::node`].
+struct Computed<R> {
+    name: &'static str,
+    value: Mutex<Option<Storage>>,
+    shape: Shape,
+    rule: R,
+}
+
+impl<R> Computed<R> {
+    fn take(&self) -> Option<Storage> {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<R: Fn([&Tensor; 2], &Tensor) -> Result<[Tensor; 2]>> CustomOp2 for Computed<R> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        match self.take() {
+            Some(Storage::Cpu(value)) => Ok((value, self.shape.clone())),
+            _ => candle_core::bail!("{}: its value is not on the processor", self.name),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        match self.take() {
+            Some(Storage::Cuda(value)) => Ok((value, self.shape.clone())),
+            _ => candle_core::bail!("{}: its value is not on the card", self.name),
+        }
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [a, b] = (self.rule)([a, b], &grad.contiguous()?)?;
+        Ok((Some(a), Some(b)))
     }
 }

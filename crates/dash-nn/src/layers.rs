@@ -3,6 +3,7 @@
 use crate::{Activation, Buffer, ConvInit, ConvSpec, Error, Init, Param, ParamBuilder, Pass, Survey, ops};
 use candle_core::{Result, Tensor};
 use dash_conv::{TapConv, TapSet};
+use dash_kernels::Card;
 use std::sync::Arc;
 
 /// A plain convolution with its own weights [C_out, C_in, taps] and bias [C_out].
@@ -108,6 +109,9 @@ impl BatchNorm {
 
     pub(crate) fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
         let (weight, bias) = (self.weight.tensor(pass), self.bias.tensor(pass));
+        if let Some(card) = Card::of(x.value().device()) {
+            return self.forward_on(&card, x, [&weight, &bias], pass);
+        }
         if !pass.training {
             let wide = |b: &Buffer| -> Result<Vec<f64>> {
                 Ok(b.tensor().to_vec1::<f32>()?.into_iter().map(f64::from).collect())
@@ -120,6 +124,25 @@ impl BatchNorm {
         let unbiased = moments.count as f64 / (moments.count.max(2) - 1) as f64;
         self.update(&self.mean, moments.mean.iter().copied())?;
         self.update(&self.variance, moments.variance.iter().map(|v| v * unbiased))?;
+        Ok(y)
+    }
+
+    fn forward_on(
+        &self,
+        card: &Card,
+        x: &Activation,
+        parameters: [&Tensor; 2],
+        pass: &Pass,
+    ) -> Result<Activation> {
+        let (mean, variance) = (self.mean.tensor(), self.variance.tensor());
+        if !pass.training {
+            let rule = (Self::EPSILON, self.relu);
+            return ops::normalise_on(card, x, parameters, [&mean, &variance], rule);
+        }
+        let rule = (Self::EPSILON, self.factor, self.relu);
+        let (y, [mean, variance]) = ops::batch_norm_on(card, x, parameters, [&mean, &variance], rule)?;
+        self.mean.set(&mean)?;
+        self.variance.set(&variance)?;
         Ok(y)
     }
 

@@ -1,7 +1,7 @@
 //! What training minimises and how outputs are decoded.
 
 use crate::{Accumulator, Error, ops};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use dash_core::{
     card::{Scaling, TargetKind},
     pipeline::{Loss, Metric},
@@ -102,6 +102,8 @@ impl Objective {
     /// The loss of a batch, differentiable in `output`: [B, K] for classes and labels, [B, C, ...] for
     /// fields and masks.
     pub fn loss(&self, output: &Tensor, targets: Targets) -> Result<Tensor, Error> {
+        // Losses are computed on the processor, whatever the device: outputs are small beside activations.
+        let output = &output.to_device(&Device::Cpu)?;
         match (self.loss, targets) {
             (Loss::CrossEntropy, Targets::Class(classes)) => {
                 Ok(ops::cross_entropy(output, indices(&classes)?)?)

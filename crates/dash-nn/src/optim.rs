@@ -1,7 +1,8 @@
 //! Gradients as an owned list, global-norm clipping, and SGD with Nesterov momentum.
 
 use crate::{Error, Kind, Params, ops::Values};
-use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor, bail};
+use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Tensor, bail};
+use dash_kernels::{Card, Descent, clip_scale};
 use rayon::prelude::*;
 
 /// Elements per task; part of the order of summation of norms.
@@ -10,7 +11,14 @@ const BLOCK: usize = 16_384;
 /// The gradients of a loss, aligned with the parameters of a network.
 pub struct Gradients {
     tensors: Vec<Tensor>,
-    scale: f64,
+    scale: Scale,
+}
+
+/// What gradients are multiplied with before they are used.
+enum Scale {
+    Known(f64),
+    /// One number, on a card.
+    OnCard(Tensor),
 }
 
 impl Gradients {
@@ -24,7 +32,7 @@ impl Gradients {
                 None => Err(Error::NoGradient { name: p.name().to_owned() }),
             })
             .collect::<Result<_, Error>>()?;
-        Ok(Gradients { tensors, scale: 1.0 })
+        Ok(Gradients { tensors, scale: Scale::Known(1.0) })
     }
 
     /// The gradient of parameter `index`, before clipping.
@@ -54,6 +62,7 @@ impl Gradients {
     pub fn norm(&self) -> Result<f64, Error> {
         let mut total = 0f64;
         for tensor in &self.tensors {
+            let tensor = &tensor.to_device(&Device::Cpu)?;
             let values = Values::of("gradient-norm", tensor)?;
             let blocks: Vec<f64> = values
                 .as_slice()
@@ -65,11 +74,22 @@ impl Gradients {
         Ok(total.sqrt())
     }
 
-    /// Scales all gradients by min(1, max_norm / (norm + 1e-6)); returns the norm before.
-    pub fn clip(&mut self, max_norm: f64) -> Result<f64, Error> {
-        let norm = self.norm()?;
-        self.scale = (max_norm / (norm + 1e-6)).min(1.0);
-        Ok(norm)
+    /// Scales all gradients by min(1, max_norm / (norm + 1e-6)). On a card nothing waits for the norm.
+    pub fn clip(&mut self, max_norm: f64) -> Result<(), Error> {
+        let card = self.tensors.first().and_then(|tensor| Card::of(tensor.device()));
+        self.scale = match card {
+            None => Scale::Known((max_norm / (self.norm()? + 1e-6)).min(1.0)),
+            Some(card) => {
+                let scale = {
+                    let operands: Vec<_> =
+                        self.tensors.iter().map(|t| card.operand(t)).collect::<candle_core::Result<_>>()?;
+                    let reads: Vec<_> = operands.iter().map(|operand| operand.read()).collect();
+                    clip_scale(&card, &reads, max_norm).map_err(candle_core::Error::from)?
+                };
+                Scale::OnCard(card.tensor(scale, 1)?)
+            }
+        };
+        Ok(())
     }
 }
 
@@ -108,19 +128,60 @@ impl Sgd {
 
     /// Updates all parameters in place.
     pub fn step(&mut self, params: &Params, gradients: &Gradients, rates: Rates) -> Result<(), Error> {
+        if let Some(card) = gradients.tensors.first().and_then(|tensor| Card::of(tensor.device())) {
+            return self.step_on(&card, params, gradients, rates);
+        }
+        let scale = match &gradients.scale {
+            Scale::Known(scale) => *scale,
+            Scale::OnCard(scale) => scale.to_vec1::<f32>()?.first().copied().map_or(1.0, f64::from),
+        };
         for ((param, grad), (_, buffer)) in params.iter().zip(&gradients.tensors).zip(&self.buffers) {
             let rate = match param.kind() {
                 Kind::Weight => rates.weights,
                 Kind::Architecture => rates.architecture,
             };
             let rule = Rule {
-                scale: gradients.scale as f32,
+                scale: scale as f32,
                 decay: self.weight_decay as f32,
                 momentum: self.momentum as f32,
                 rate: rate as f32,
             };
             buffer.inplace_op3(param.var(), grad, &Accumulate(rule))?;
             param.var().inplace_op3(buffer, grad, &Descend(rule))?;
+        }
+        Ok(())
+    }
+
+    fn step_on(
+        &mut self,
+        card: &Card,
+        params: &Params,
+        gradients: &Gradients,
+        rates: Rates,
+    ) -> Result<(), Error> {
+        let scale = match &gradients.scale {
+            Scale::OnCard(scale) => scale.clone(),
+            Scale::Known(scale) => match gradients.tensors.first() {
+                Some(tensor) => Tensor::new(&[*scale as f32], tensor.device())?,
+                None => return Ok(()),
+            },
+        };
+        for ((param, grad), (_, buffer)) in params.iter().zip(&gradients.tensors).zip(&mut self.buffers) {
+            let rate = match param.kind() {
+                Kind::Weight => rates.weights,
+                Kind::Architecture => rates.architecture,
+            };
+            let descent = Descent { decay: self.weight_decay, momentum: self.momentum, rate };
+            let values = param.var().as_detached_tensor();
+            let [new_values, new_buffer] = {
+                let [p, g, b] = [card.operand(&values)?, card.operand(grad)?, card.operand(buffer)?];
+                let scale = card.operand(&scale)?;
+                descent
+                    .step(card, [p.read(), g.read(), b.read()], scale.read())
+                    .map_err(candle_core::Error::from)?
+            };
+            param.var().set(&card.tensor(new_values, values.shape())?)?;
+            *buffer = card.tensor(new_buffer, values.shape())?;
         }
         Ok(())
     }
@@ -275,7 +336,8 @@ mod tests {
         let mut buffer = [vec![0.0; 3], vec![0.0; 2]];
         for _ in 0..5 {
             let mut grads = Gradients::of(&loss(&params), &params).unwrap();
-            let norm = grads.clip(1.0).unwrap();
+            let norm = grads.norm().unwrap();
+            grads.clip(1.0).unwrap();
             sgd.step(&params, &grads, Rates { weights: 0.1, architecture: 0.05 }).unwrap();
 
             let g = [p[0].iter().map(|w| 2.0 * w).collect::<Vec<_>>(), vec![3.0; 2]];

@@ -18,18 +18,41 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// Opens the device.
-    pub fn open(self) -> Result<Device, Error> {
+    /// Opens the device. If `auto` has to make do with the processor, the reason comes with it.
+    ///
+    /// # Errors
+    /// If a card was asked for by its number and cannot be used.
+    pub fn open(self) -> Result<(Device, Option<String>), Error> {
         match self {
-            DeviceChoice::Cpu => Ok(Device::Cpu),
-            DeviceChoice::Auto if candle_core::utils::cuda_is_available() => {
-                Ok(Device::new_cuda(0).unwrap_or(Device::Cpu))
+            DeviceChoice::Cpu => Ok((Device::Cpu, None)),
+            DeviceChoice::Auto if !candle_core::utils::cuda_is_available() => {
+                Ok((Device::Cpu, Some("this program was built without CUDA".to_owned())))
             }
-            DeviceChoice::Auto => Ok(Device::Cpu),
-            DeviceChoice::Cuda(number) => Device::new_cuda(number)
-                .map_err(|e| Error::Device { name: self.to_string(), reason: e.to_string() }),
+            DeviceChoice::Auto => match card(0) {
+                Ok(card) => Ok((card, None)),
+                Err(reason) => Ok((Device::Cpu, Some(reason))),
+            },
+            DeviceChoice::Cuda(number) => match card(number) {
+                Ok(card) => Ok((card, None)),
+                Err(reason) => Err(Error::Device { name: self.to_string(), reason }),
+            },
         }
     }
+}
+
+/// A card, or why there is none.
+fn card(number: usize) -> Result<Device, String> {
+    if !candle_core::utils::cuda_is_available() {
+        return Err("this program was built without CUDA".to_owned());
+    }
+    Device::new_cuda(number).map_err(|error| {
+        let text = error.to_string();
+        if text.contains("NO_DEVICE") || text.contains("INVALID_DEVICE") {
+            return "there is no such card".to_owned();
+        }
+        // A trace may follow.
+        text.lines().next().unwrap_or_default().to_owned()
+    })
 }
 
 impl FromStr for DeviceChoice {
@@ -60,6 +83,16 @@ impl fmt::Display for DeviceChoice {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_processor_is_what_auto_makes_do_with() {
+        let (device, reason) = DeviceChoice::Auto.open().unwrap();
+        assert_eq!(device.is_cpu(), reason.is_some());
+        assert!(matches!(DeviceChoice::Cpu.open(), Ok((Device::Cpu, None))));
+        if let Err(error) = DeviceChoice::Cuda(7).open() {
+            assert!(error.to_string().starts_with("cannot use the device cuda:7: "), "{error}");
+        }
+    }
 
     #[test]
     fn names_are_read_back() {

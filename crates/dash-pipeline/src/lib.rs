@@ -37,6 +37,7 @@ pub mod sweep;
 mod timing;
 mod work;
 
+pub use candle_core::Device;
 pub use device::DeviceChoice;
 pub use error::{Error, Failure};
 pub use executor::{Executor, Job, Local, Work};

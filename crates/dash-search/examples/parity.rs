@@ -110,7 +110,10 @@ fn follow(base: &str) -> Result<()> {
         let loss = objective.loss(&network.forward(&x.i(step)?, &pass)?, targets)?;
         let mut gradients = Gradients::of(&loss, &params)?;
         rule.apply(&params, &mut gradients)?;
-        let norm = if searching { gradients.clip(1.0)? } else { gradients.norm()? };
+        let norm = gradients.norm()?;
+        if searching {
+            gradients.clip(1.0)?;
+        }
         sgd.step(&params, &gradients, rates)?;
         let found = [f64::from(loss.to_scalar::<f32>()?), norm];
         for ((worst, found), expected) in worst.iter_mut().zip(found).zip([expected_loss, expected_norm]) {

@@ -1,6 +1,6 @@
 //! The treatment of architecture gradients (DASH, section 5.3).
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use dash_core::pipeline::{Candidate, Pull};
 use dash_nn::{Gradients, Kind, Params};
 
@@ -36,16 +36,32 @@ impl AlphaRule {
         gradient.iter().zip(&self.pull).map(|(&g, pull)| (f64::from(g) * factor + pull) as f32).collect()
     }
 
+    /// The same on another device, in f32, without waiting for it.
+    fn treat_there(&self, gradient: &Tensor) -> candle_core::Result<Tensor> {
+        let pull: Vec<f32> = self.pull.iter().map(|&pull| pull as f32).collect();
+        let pull = Tensor::from_vec(pull, gradient.shape(), gradient.device())?;
+        if self.grad_scale == 0.0 {
+            return gradient + pull;
+        }
+        let norm = gradient.sqr()?.sum_all()?.sqrt()?;
+        gradient.broadcast_div(&((norm + 1e-8)? * self.grad_scale)?)? + pull
+    }
+
     /// Treats the gradients of all architecture parameters.
     ///
     /// # Errors
     /// If a gradient cannot be read.
     pub fn apply(&self, params: &Params, gradients: &mut Gradients) -> Result<(), dash_nn::Error> {
-        for (index, param) in params.iter().enumerate().filter(|(_, p)| p.kind() == Kind::Architecture) {
+        for (index, _) in params.iter().enumerate().filter(|(_, p)| p.kind() == Kind::Architecture) {
             let Some(gradient) = gradients.get(index) else { continue };
-            let treated = self.treat(&gradient.to_vec1::<f32>()?);
-            gradients
-                .replace(index, Tensor::from_vec(treated, param.var().shape(), param.var().device())?)?;
+            let treated = match gradient.device() {
+                Device::Cpu => {
+                    let treated = self.treat(&gradient.to_vec1::<f32>()?);
+                    Tensor::from_vec(treated, gradient.shape(), &Device::Cpu)?
+                }
+                _ => self.treat_there(gradient)?,
+            };
+            gradients.replace(index, treated)?;
         }
         Ok(())
     }

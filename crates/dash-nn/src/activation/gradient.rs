@@ -3,6 +3,7 @@
 use crate::ops::{GRAIN, Values, operand};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use dash_conv::zeros;
+use dash_kernels::{Card, add};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,6 +48,9 @@ fn accumulate(old: Gradient, new: Gradient) -> Result<Gradient> {
         (true, false) => (new, old),
         (false, _) => (old, new),
     };
+    if Card::of(target.tensor.device()).is_some() {
+        return Ok(Gradient { tensor: sum(&target.tensor, &term.tensor)?, shared: false });
+    }
     target.tensor.inplace_op2(&term.tensor, &AddAssign)?;
     Ok(target)
 }
@@ -56,6 +60,10 @@ pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     const NAME: &str = "add";
     if a.dims() != b.dims() {
         bail!("{NAME}: {:?} and {:?} differ in shape", a.dims(), b.dims())
+    }
+    if let Some(card) = Card::of(a.device()) {
+        let out = add(&card, card.operand(a)?.read(), card.operand(b)?.read())?;
+        return card.tensor(out, a.shape());
     }
     let (a_values, b_values) = (Values::of(NAME, a)?, Values::of(NAME, b)?);
     let mut out = zeros(a.elem_count());

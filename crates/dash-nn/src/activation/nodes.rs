@@ -3,6 +3,8 @@
 
 use super::gradient::{Cell, Gradient};
 use crate::ops::Values;
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 /// Gradients of an activation, if wanted, and of two parameters.
@@ -11,6 +13,13 @@ pub(crate) type Gradients = (Option<Tensor>, [Tensor; 2]);
 /// A new token.
 fn token() -> Result<(CpuStorage, Shape)> {
     Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
+}
+
+/// A new token on a card.
+#[cfg(feature = "cuda")]
+fn cuda_token(near: &CudaStorage) -> Result<(CudaStorage, Shape)> {
+    let device = near.device.clone();
+    Ok((CudaStorage::wrap_cuda_slice(device.alloc_zeros::<f32>(1)?, device), Shape::from(1)))
 }
 
 /// The gradient of a token: it says nothing but that the visit goes on.
@@ -28,6 +37,11 @@ impl CustomOp1 for Enter {
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         token()
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, near: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda_token(near)
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
@@ -49,6 +63,16 @@ impl CustomOp1 for Leave {
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         let values = Values::of(self.name(), &self.value)?;
         Ok((CpuStorage::F32(values.as_slice().to_vec()), self.value.shape().clone()))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, _: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        use candle_core::{Storage, backend::BackendStorage};
+        let (storage, layout) = self.value.storage_and_layout();
+        match &*storage {
+            Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, self.value.shape().clone())),
+            _ => candle_core::bail!("{}: the values are on another device than the token", self.name()),
+        }
     }
 
     fn bwd(&self, token: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
@@ -73,6 +97,11 @@ impl<R: Fn(&Tensor) -> Result<Tensor>> CustomOp1 for Map<R> {
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         token()
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, near: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda_token(near)
     }
 
     fn bwd(&self, token: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
@@ -107,6 +136,19 @@ impl<R: Fn(&Tensor, [&Tensor; 2], bool) -> Result<Gradients>> CustomOp3 for MapW
         token()
     }
 
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        near: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda_token(near)
+    }
+
     fn bwd(
         &self,
         token: &Tensor,
@@ -137,6 +179,17 @@ impl CustomOp2 for Add {
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         token()
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        near: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        cuda_token(near)
     }
 
     fn bwd(
@@ -174,6 +227,11 @@ impl CustomOp1 for Reshape {
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         token()
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(&self, near: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
+        cuda_token(near)
     }
 
     fn bwd(&self, token: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {

@@ -2,9 +2,10 @@
 
 use super::operand;
 use crate::Activation;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use dash_conv::zeros;
-use dash_core::random::{Purpose, stream};
+use dash_core::random::{Purpose, stream, stream_key};
+use dash_kernels::Card;
 use rand::RngCore;
 use rayon::prelude::*;
 
@@ -23,9 +24,25 @@ pub(crate) struct Mask {
 
 /// Zeroes each element with the mask's probability and divides the others by 1 - probability.
 pub(crate) fn dropout(x: &Activation, mask: Mask) -> Result<Activation> {
-    let y = x.value().apply_op1_no_bwd(&mask)?;
+    let y = mask.apply(x.value())?;
     // Dropout is linear and symmetric: its gradient is itself, with the same mask drawn again.
-    x.map("dropout", y, move |grad| grad.apply_op1_no_bwd(&mask))
+    x.map("dropout", y, move |grad| mask.apply(grad))
+}
+
+impl Mask {
+    fn apply(&self, x: &Tensor) -> Result<Tensor> {
+        let Some(card) = Card::of(x.device()) else { return x.apply_op1_no_bwd(self) };
+        let x = x.contiguous()?;
+        let key = stream_key(self.seed, Purpose::Dropout, [self.step, self.layer]);
+        let (threshold, scale) = self.rule();
+        let y = dash_kernels::dropout(&card, card.operand(&x)?.read(), key, BLOCK, threshold, scale)?;
+        card.tensor(y, x.shape())
+    }
+
+    /// Below which words elements are dropped, and what others are multiplied with.
+    fn rule(&self) -> (u32, f32) {
+        ((self.probability * 2f64.powi(32)) as u32, (1.0 / (1.0 - self.probability)) as f32)
+    }
 }
 
 impl CustomOp1 for Mask {
@@ -35,8 +52,7 @@ impl CustomOp1 for Mask {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = operand(self.name(), x, layout)?;
-        let threshold = (self.probability * 2f64.powi(32)) as u32;
-        let scale = (1.0 / (1.0 - self.probability)) as f32;
+        let (threshold, scale) = self.rule();
         let mut y = zeros(x.len());
         y.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).enumerate().for_each(|(block, (y, x))| {
             let counter = [self.step, self.layer, block as u64];

@@ -8,6 +8,7 @@ use super::{
 use crate::Activation;
 use candle_core::{Result, Tensor, bail};
 use dash_conv::zeros;
+use dash_kernels::{Card, mean_backward, mean_forward};
 use rayon::prelude::*;
 
 const OP: &str = "mean-over-positions";
@@ -19,6 +20,16 @@ pub(crate) fn mean_over_positions(x: &Activation) -> Result<Activation> {
     if n == 0 {
         bail!("{OP}: no positions in {:?}", value.dims())
     }
+    let shape = value.shape().clone();
+    if let Some(card) = Card::of(value.device()) {
+        let means = mean_forward(&card, card.operand(value)?.read(), n)?;
+        let means = card.tensor(means, (b, c, 1))?;
+        return x.map(OP, means, move |grad| {
+            let grad = grad.contiguous()?;
+            let dx = mean_backward(&card, card.operand(&grad)?.read(), n)?;
+            card.tensor(dx, &shape)
+        });
+    }
     let means: Vec<f32> = Values::of(OP, value)?
         .as_slice()
         .par_chunks(n)
@@ -26,7 +37,6 @@ pub(crate) fn mean_over_positions(x: &Activation) -> Result<Activation> {
         .map(|plane| (kernels::run(Sum(plane)) / n as f64) as f32)
         .collect();
     let means = Tensor::from_vec(means, (b, c, 1), value.device())?;
-    let shape = value.shape().clone();
     x.map(OP, means, move |grad| {
         let values = Values::of(OP, grad)?;
         let mut out = zeros(shape.elem_count());
