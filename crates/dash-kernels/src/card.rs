@@ -8,7 +8,7 @@ use candle_core::cuda_backend::{
     CudaDevice,
     cudarc::driver::{CudaSlice, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg},
 };
-use std::marker::PhantomData;
+use std::{convert::Infallible, marker::PhantomData};
 
 /// Why an operation cannot be computed on a card.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +151,7 @@ pub enum Memory<T: Number> {
 /// What does not exist.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug)]
-pub enum Never {}
+pub struct Never(Infallible);
 
 /// A card, or its twin.
 #[derive(Clone, Debug)]
@@ -189,7 +189,7 @@ impl Card {
             }
             #[cfg(feature = "twin")]
             Card::Twin(_) => Ok(Memory::Twin(Guarded::new(&vec![T::UNWRITTEN; len]))),
-            Card::None(never) => match *never {},
+            Card::None(never) => match never.0 {},
         }
     }
 
@@ -205,7 +205,7 @@ impl Card {
             }
             #[cfg(feature = "twin")]
             Card::Twin(_) => Ok(Memory::Twin(Guarded::new(values))),
-            Card::None(never) => match *never {},
+            Card::None(never) => match never.0 {},
         }
     }
 
@@ -240,7 +240,7 @@ impl Card {
             }
             #[cfg(feature = "twin")]
             Memory::Twin(memory) => memory.read(),
-            Memory::None(never, _) => match *never {},
+            Memory::None(never, _) => match never.0 {},
         }
     }
 
@@ -255,7 +255,7 @@ impl Card {
             }
             #[cfg(feature = "twin")]
             Memory::Twin(memory) => memory.write(),
-            Memory::None(never, _) => match *never {},
+            Memory::None(never, _) => match never.0 {},
         }
     }
 
@@ -310,7 +310,7 @@ impl Card {
             Card::Twin(twin) => unsafe { twin.launch(kernel, launch, arguments) },
             Card::None(never) => {
                 let _ = (kernel, launch, arguments);
-                match *never {}
+                match never.0 {}
             }
         }
     }

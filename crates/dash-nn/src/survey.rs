@@ -18,6 +18,11 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// Bytes of the activations that wait for the backward pass.
+    pub fn kept(&self) -> u64 {
+        self.kept
+    }
+
     /// Bytes of activations and work space at the height of a training step.
     pub fn training(&self) -> u64 {
         self.kept + self.passing

@@ -10,7 +10,7 @@ use crate::{
 use candle_core::Device;
 use dash_conv::{Planner, Policy};
 use dash_core::pipeline::{Backbone, Candidate, Search};
-use dash_nn::{ConvBuilder, Network, ParamBuilder, Params, Plain, build};
+use dash_nn::{ConvBuilder, Network, ParamBuilder, Params, Plain, Survey, build};
 use dash_search::{Gumbel, Supernet};
 use serde::Serialize;
 use std::num::NonZeroUsize;
@@ -203,6 +203,15 @@ pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
     })
 }
 
+/// What a step of a task's stage computes, found without computing it.
+///
+/// # Errors
+/// If the network cannot be built.
+pub fn survey(task: &TaskShape, stage: TimedStage) -> Result<(Survey, Params), Error> {
+    let (network, params) = build_with(task, stage, ParamBuilder::blank())?;
+    Ok((network.survey(&[&[task.batch], task.input].concat())?, params))
+}
+
 /// The network of a stage. In one dimension the timed retraining is centred, as in the comparison's
 /// other side; a causal network has the same taps at other offsets.
 fn network(
@@ -210,6 +219,14 @@ fn network(
     stage: TimedStage,
     planner: &Planner,
     device: &Device,
+) -> Result<(Box<dyn Network>, Params), dash_nn::Error> {
+    build_with(task, stage, ParamBuilder::new(0, 0, device).with_planner(planner))
+}
+
+fn build_with(
+    task: &TaskShape,
+    stage: TimedStage,
+    mut params: ParamBuilder,
 ) -> Result<(Box<dyn Network>, Params), dash_nn::Error> {
     let (backbone, layers) = match (task.input, stage) {
         ([_, _], _) => (Backbone::Resnet1d { channels: None, causal: false }, 9),
@@ -227,7 +244,6 @@ fn network(
         }
         TimedStage::Retrain(kernels) => Box::new(Plain { pattern: Some(kernels.pattern(task, layers)) }),
     };
-    let mut params = ParamBuilder::new(0, 0, device).with_planner(planner);
     let network = build(&backbone, task.input, task.outputs, task.dense, 0.0, convs.as_mut(), &mut params)?;
     Ok((network, params.finish()))
 }
