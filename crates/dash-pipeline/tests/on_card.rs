@@ -1,0 +1,68 @@
+//! Whole pipelines where every operation of a network runs on the twin of a card; alone in its process, in which the twin
+//! stands in for the processor.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use candle_core::Device;
+use dash_conv::Planner;
+use dash_core::event::{Event, Listener};
+use dash_pipeline::{Batch, Folders, Local, Outcome, Training, run};
+use dash_tests::TINY;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+/// Asks to stop after some steps.
+struct Stopping(AtomicUsize);
+
+impl Listener for Stopping {
+    fn on(&self, event: &Event) {
+        if matches!(event, Event::Step { .. }) {
+            let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
+fn go(dir: &Path, steps: usize) -> Outcome {
+    let pipeline = dash_core::load::pipeline("tiny.toml", TINY, None, &["seeds=[0]".to_owned()]).unwrap();
+    let batch = Batch { pipelines: vec![pipeline], report: None, planner: Planner::default() };
+    let folders = Folders::new(dir.join("runs"), dir.join("reports"));
+    let work = Training { device: Device::Cpu, checkpoint_every: Some(Duration::ZERO), memory: None };
+    run(&batch, &folders, &Local { work }, &Stopping(AtomicUsize::new(steps))).unwrap()
+}
+
+fn scores(outcome: &Outcome) -> Vec<f64> {
+    assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+    outcome.rows.iter().map(|row| row.value).collect()
+}
+
+/// A dense task: search, tuning, retraining and evaluation of both methods. Runs that begin on the processor and go on
+/// elsewhere, and the other way round, end as those that stay.
+#[test]
+fn pipelines_run_on_a_card_and_checkpoints_move() {
+    let folder = || tempfile::tempdir().unwrap();
+    let expected = scores(&go(folder().path(), usize::MAX));
+    assert!(expected.len() > 1);
+    for (first, second) in [(true, true), (false, true), (true, false)] {
+        let dir = folder();
+        dash_kernels::instead_of_the_processor(first);
+        // Somewhere inside of the search, and again inside of what follows.
+        for steps in [3, 9] {
+            assert!(!go(dir.path(), steps).failures.is_empty());
+        }
+        dash_kernels::instead_of_the_processor(second);
+        let found = scores(&go(dir.path(), usize::MAX));
+        dash_kernels::instead_of_the_processor(false);
+        for (found, expected) in found.iter().zip(&expected) {
+            let error = (found - expected).abs() / expected.abs();
+            assert!(error < 1e-2, "{found} against {expected} ({first}, {second})");
+        }
+        assert_eq!(found.len(), expected.len());
+    }
+}
