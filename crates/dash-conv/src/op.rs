@@ -6,7 +6,7 @@ use crate::{
     spectral::Spectral, winograd::Winograd,
 };
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, Var};
-use dash_kernels::{Card, Depthwise, channel_sums};
+use dash_kernels::{Card, Depthwise, Method, channel_sums};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A convolution over a tap set: any kernel sizes and dilations, any number of channels.
@@ -145,15 +145,24 @@ impl TapConv {
         // Not under the lock: a planner that measures keeps all threads of the pool busy.
         let engine = match Card::of(device) {
             None if device.is_cpu() => Engine::new(self.planner.plan(problem).algorithm, problem, device)?,
-            card => match (self.planner.plan_elsewhere(problem, card.is_some()).algorithm, card) {
-                (Algorithm::Direct, Some(card)) if problem.is_depthwise() => {
-                    let taps = (problem.offsets.as_slice(), problem.places.as_slice(), problem.taps);
-                    let sizes = [problem.batch, problem.c_in];
-                    let conv = Depthwise::new(&card, sizes, problem.size, problem.stride, taps)?;
-                    Engine::Card(card, Arc::new(conv))
+            card => {
+                let shared = card.as_ref().map(Card::shared_limit);
+                let algorithm = self.planner.plan_elsewhere(problem, shared).algorithm;
+                let method = match algorithm {
+                    Algorithm::Direct => Some(Method::Taps),
+                    Algorithm::Fft => Some(Method::Transforms),
+                    _ => None,
+                };
+                match (card, method) {
+                    (Some(card), Some(method)) if problem.is_depthwise() => {
+                        let taps = (problem.offsets.as_slice(), problem.places.as_slice(), problem.taps);
+                        let sizes = [problem.batch, problem.c_in];
+                        let conv = Depthwise::new(&card, sizes, problem.size, problem.stride, taps, method)?;
+                        Engine::Card(card, Arc::new(conv))
+                    }
+                    _ => Engine::new(algorithm, problem, device)?,
                 }
-                (algorithm, _) => Engine::new(algorithm, problem, device)?,
-            },
+            }
         };
         let mut built = built();
         if built.len() >= KEPT {

@@ -121,14 +121,14 @@ impl Planner {
         self.choose(problem, self.among.as_deref().unwrap_or(&Algorithm::ON_CPU))
     }
 
-    /// How `problem` is computed on another device, where nothing is measured: on a card by
-    /// [`Algorithm::Dft`] or, if that is expected to be faster, by [`Algorithm::Direct`]; elsewhere by the
-    /// former.
-    pub(crate) fn plan_elsewhere(&self, problem: &Problem, card: bool) -> Plan {
-        let algorithms: &[Algorithm] = if card { &Algorithm::ON_CARD } else { &[Algorithm::Dft] };
+    /// How `problem` is computed on another device, where nothing is measured: on a card, whose blocks may
+    /// have `shared` bytes of shared memory, by one of [`Algorithm::ON_CARD`]; elsewhere by [`Algorithm::Dft`].
+    pub(crate) fn plan_elsewhere(&self, problem: &Problem, shared: Option<usize>) -> Plan {
+        let algorithms: &[Algorithm] = if shared.is_some() { &Algorithm::ON_CARD } else { &[Algorithm::Dft] };
         let among = self.among.as_deref().unwrap_or(algorithms);
-        let mut plans = among.iter().map(|&algorithm| Plan::on_card(algorithm, problem));
-        let first = plans.next().unwrap_or_else(|| Plan::on_card(Algorithm::Dft, problem));
+        let plan = |algorithm| Plan::on_card_of(algorithm, problem, shared.unwrap_or(0));
+        let mut plans = among.iter().copied().map(plan);
+        let first = plans.next().unwrap_or_else(|| plan(Algorithm::Dft));
         let plan = plans.fold(first, |best, plan| if plan.seconds < best.seconds { plan } else { best });
         self.remember(Choice { problem: problem.clone(), plan, seconds: Vec::new() })
     }
@@ -306,7 +306,7 @@ mod tests {
             assert!(two.contains(&planner.among(two).plan(&problem(9, 9, 400)).algorithm));
             assert!(Algorithm::ON_CPU.contains(&planner.among([]).plan(&problem(3, 1, 20)).algorithm));
         }
-        let elsewhere = |planner: Planner| planner.plan_elsewhere(&problem(3, 1, 20), false).algorithm;
+        let elsewhere = |planner: Planner| planner.plan_elsewhere(&problem(3, 1, 20), None).algorithm;
         assert_eq!(elsewhere(Planner::default()), Algorithm::Dft);
         assert_eq!(elsewhere(Planner::default().among([Algorithm::Gemm])), Algorithm::Gemm);
     }

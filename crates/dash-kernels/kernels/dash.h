@@ -10,6 +10,7 @@
 #define KERNEL extern "C" __global__ void
 #define DEVICE static __device__ __forceinline__
 #define BARRIER() __syncthreads()
+#define UNROLL _Pragma("unroll")
 #define TWIN(name)
 #define TWIN_WITH_BARRIERS(name)
 extern __shared__ double dash_shared[];

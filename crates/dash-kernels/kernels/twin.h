@@ -22,6 +22,7 @@ static thread_local double* dash_shared;
 #define KERNEL static void
 #define DEVICE static inline
 #define BARRIER() twin::barrier()
+#define UNROLL
 // Makes a kernel without barriers, or one with barriers, callable from outside: the grid, the block, bytes of shared
 // memory, whether threads run in descending order, and addresses of the arguments. Returns 0, or 1 if some threads
 // missed a barrier that others waited at.

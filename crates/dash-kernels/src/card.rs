@@ -6,7 +6,10 @@ use crate::twin::{Guarded, Twin};
 #[cfg(feature = "cuda")]
 use candle_core::cuda_backend::{
     CudaDevice,
-    cudarc::driver::{CudaSlice, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg},
+    cudarc::driver::{
+        CudaSlice, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg,
+        sys::{CUdevice_attribute, CUfunction_attribute},
+    },
 };
 use std::{convert::Infallible, marker::PhantomData};
 
@@ -174,6 +177,24 @@ fn failed(what: &str, reason: &dyn std::fmt::Display) -> Error {
 }
 
 impl Card {
+    /// Bytes of shared memory that a block may have at most.
+    pub fn shared_limit(&self) -> usize {
+        match self {
+            #[cfg(feature = "cuda")]
+            Card::Cuda(device) => {
+                let stream = device.cuda_stream();
+                let limit = stream
+                    .context()
+                    .attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN);
+                limit.ok().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(SHARED)
+            }
+            // As much as an H100's.
+            #[cfg(feature = "twin")]
+            Card::Twin(_) => 227 << 10,
+            Card::None(never) => match never.0 {},
+        }
+    }
+
     /// Memory for `len` numbers, of any value.
     ///
     /// # Errors
@@ -287,6 +308,11 @@ impl Card {
                 let function = device
                     .get_or_load_custom_func(kernel.name, kernel.file, kernel.ptx)
                     .map_err(|e| failed(kernel.name, &e))?;
+                if launch.shared as usize > SHARED {
+                    let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+                    let bytes = i32::try_from(launch.shared).unwrap_or(i32::MAX);
+                    function.set_attribute(most, bytes).map_err(|e| failed(kernel.name, &e))?;
+                }
                 let mut call = function.builder();
                 for argument in arguments {
                     match argument {

@@ -72,6 +72,10 @@ kernels! {
         MIX = mix twin_mix,
         MIX_GRADIENT = mix_gradient twin_mix_gradient,
         MIX_COEFFICIENTS = mix_coefficients twin_mix_coefficients,
+    "fft":
+        FFT_KERNELS = fft_kernels twin_fft_kernels,
+        FFT_CONVOLVE = fft_convolve twin_fft_convolve,
+        FFT_WEIGHT_SUMS = fft_weight_sums twin_fft_weight_sums,
     "taps":
         TAPS_FORWARD = taps_forward twin_taps_forward,
         TAPS_INPUT_GRADIENT = taps_input_gradient twin_taps_input_gradient,

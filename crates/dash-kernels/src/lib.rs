@@ -27,6 +27,7 @@
 
 mod card;
 mod elementwise;
+mod fft;
 mod kernel;
 mod mixture;
 mod norm;
@@ -38,11 +39,12 @@ mod twin;
 
 pub use card::{Argument, Card, Error, Launch, Memory, Number, Read};
 pub use elementwise::{add, dropout, mean_backward, mean_forward};
+pub use fft::transform_size;
 pub use kernel::Kernel;
 pub use mixture::MixtureTable;
 pub use norm::{Norm, NormGradients};
 pub use optimiser::{Descent, clip_scale};
-pub use taps::{Depthwise, channel_sums};
+pub use taps::{Depthwise, Method, channel_sums};
 pub use tensor::Operand;
 #[cfg(feature = "twin")]
 pub use twin::{Twin, instead_of_the_processor};

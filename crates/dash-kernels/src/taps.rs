@@ -2,6 +2,7 @@
 
 use crate::{
     card::{Argument, Card, Error, Launch, Memory, Read, SHARED, THREADS, expect, int},
+    fft::{Maps, Transform, transform_size},
     kernel::{
         CHANNEL_SUMS, CHANNEL_TOTALS, TAPS_FORWARD, TAPS_INPUT_GRADIENT, TAPS_WEIGHT_GRADIENT,
         TAPS_WEIGHT_SUMS,
@@ -12,6 +13,16 @@ const NAME: &str = "depthwise convolution";
 
 /// Values of a channel that are worth a block.
 const PART: usize = 1 << 14;
+
+/// How a depthwise convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Shift and add over taps.
+    Taps,
+    /// Fourier transforms of whole maps in shared memory, of which they need 8 bytes per number of
+    /// [`transform_size`].
+    Transforms,
+}
 
 /// A depthwise convolution over taps: every channel is convolved with taps of its own.
 ///
@@ -28,10 +39,11 @@ pub struct Depthwise {
     places: Memory<i32>,
     /// Of each tap, which of the offsets it is, or -1.
     slots: Memory<i32>,
+    transform: Option<Transform>,
 }
 
 impl Depthwise {
-    /// A convolution with taps of which those at `places` of `all_taps` meet data, at these `offsets`.
+    /// A convolution with taps of which those at `places` of `all_taps` meet data, at these distinct `offsets`.
     ///
     /// # Errors
     /// If a place is outside, there are not as many offsets as places, or the card fails.
@@ -41,6 +53,7 @@ impl Depthwise {
         size: [usize; 2],
         stride: [usize; 2],
         (offsets, places, all_taps): (&[[i32; 2]], &[usize], usize),
+        method: Method,
     ) -> Result<Depthwise, Error> {
         expect(NAME, "the list of places", places.len(), offsets.len())?;
         let wrong = |what: String| Error::Operands { operation: NAME, what };
@@ -55,7 +68,14 @@ impl Depthwise {
             *entry = number(slot)?;
             at.push(number(place)?);
         }
+        let reach =
+            [0, 1].map(|axis| offsets.iter().map(|o| o[axis].unsigned_abs() as usize).max().unwrap_or(0));
+        let transform = match method {
+            Method::Taps => None,
+            Method::Transforms => Some(Transform::new(card, transform_size(size, reach))?),
+        };
         Ok(Depthwise {
+            transform,
             batch,
             channels,
             size,
@@ -98,6 +118,20 @@ impl Depthwise {
         u32::try_from(count).map_err(|_| Error::Operands { operation: NAME, what: format!("{count} blocks") })
     }
 
+    fn as_maps(&self) -> Maps<'_> {
+        Maps {
+            batch: self.batch,
+            channels: self.channels,
+            size: self.size,
+            out: self.out_size(),
+            stride: self.stride,
+            taps: self.taps,
+            all_taps: self.all_taps,
+            offsets: &self.offsets,
+            places: &self.places,
+        }
+    }
+
     /// Blocks of one channel and some samples, whose maps of `read` numbers they read, and whether these have room in
     /// shared memory beside the taps. Threads go over `written` positions.
     fn by_samples(&self, read: usize, written: usize) -> Result<(Launch, bool), Error> {
@@ -135,6 +169,9 @@ impl Depthwise {
         expect(NAME, "the input", x.len(), x_len)?;
         expect(NAME, "the weights", weights.len(), weights_len)?;
         expect(NAME, "the bias", bias.len(), self.channels)?;
+        if let Some(transform) = &self.transform {
+            return transform.convolve(card, &self.as_maps(), x, weights, Some(bias));
+        }
         let mut y = card.reserve(y_len)?;
         let maps = self.maps();
         let (launch, staged) = self.by_samples(x_len / maps, y_len / maps)?;
@@ -168,6 +205,9 @@ impl Depthwise {
         let [x_len, weights_len, y_len] = self.lens();
         expect(NAME, "the gradient", grad.len(), y_len)?;
         expect(NAME, "the weights", weights.len(), weights_len)?;
+        if let Some(transform) = &self.transform {
+            return transform.convolve(card, &self.as_maps(), grad, weights, None);
+        }
         let mut dx = card.reserve(x_len)?;
         let maps = self.maps();
         let (launch, staged) = self.by_samples(y_len / maps, x_len / maps)?;
@@ -200,11 +240,39 @@ impl Depthwise {
         let [x_len, weights_len, y_len] = self.lens();
         expect(NAME, "the input", x.len(), x_len)?;
         expect(NAME, "the gradient", grad.len(), y_len)?;
-        let mut dw = card.reserve(weights_len)?;
         // Enough blocks for the largest cards, however few the channels.
         let parts = self.batch.min(512usize.div_ceil(self.channels)).max(1);
+        let sums = match &self.transform {
+            Some(transform) => transform.weight_sums(card, &self.as_maps(), [x, grad], parts)?,
+            None => self.weight_sums(card, [x, grad], parts)?,
+        };
+        let mut dw = card.reserve(weights_len)?;
+        let arguments = [
+            card.read(&sums).argument(),
+            card.read(&self.slots).argument(),
+            card.write(&mut dw),
+            int(NAME, self.channels)?,
+            int(NAME, self.taps)?,
+            int(NAME, self.all_taps)?,
+            int(NAME, parts)?,
+        ];
+        // SAFETY: sums has a number per part, channel and tap, slots one per tap of all.
+        #[allow(unsafe_code)]
+        unsafe {
+            card.launch(&TAPS_WEIGHT_GRADIENT, Launch::over(weights_len), &arguments)?;
+        }
+        Ok(dw)
+    }
+
+    /// The gradient of each tap's weight over the samples of each part, [parts, channels, taps].
+    fn weight_sums(
+        &self,
+        card: &Card,
+        [x, grad]: [Read<'_, f32>; 2],
+        parts: usize,
+    ) -> Result<Memory<f64>, Error> {
         let mut sums = card.reserve::<f64>((parts * self.channels * self.taps).max(1))?;
-        let bytes = 4 * (x_len + y_len) / self.maps();
+        let bytes = 4 * (x.len() + grad.len()) / self.maps();
         let staged = bytes <= SHARED;
         let threads = self.taps.next_multiple_of(32).clamp(32, THREADS as usize);
         let launch = Launch {
@@ -216,26 +284,15 @@ impl Depthwise {
             block: [threads as u32, 1, 1],
             shared: if staged { bytes as u32 } else { 0 },
         };
-        let (taps, all_taps, parts) = (int(NAME, self.taps)?, int(NAME, self.all_taps)?, int(NAME, parts)?);
+        let head =
+            [x.argument(), grad.argument(), card.read(&self.offsets).argument(), card.write(&mut sums)];
+        let tail = [int(NAME, self.taps)?, int(NAME, parts)?, Argument::I32(i32::from(staged))];
         // SAFETY: as in `forward`; sums has a number per part, channel and tap.
         #[allow(unsafe_code)]
         unsafe {
-            let head =
-                [x.argument(), grad.argument(), card.read(&self.offsets).argument(), card.write(&mut sums)];
-            let tail = [taps, parts, Argument::I32(i32::from(staged))];
             card.launch(&TAPS_WEIGHT_SUMS, launch, &[&head[..], &self.sizes()?, &tail].concat())?;
-            let arguments = [
-                card.read(&sums).argument(),
-                card.read(&self.slots).argument(),
-                card.write(&mut dw),
-                int(NAME, self.channels)?,
-                taps,
-                all_taps,
-                parts,
-            ];
-            card.launch(&TAPS_WEIGHT_GRADIENT, Launch::over(weights_len), &arguments)?;
         }
-        Ok(dw)
+        Ok(sums)
     }
 }
 

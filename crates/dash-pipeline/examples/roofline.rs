@@ -22,9 +22,10 @@ fn main() -> Result<(), dash_pipeline::Error> {
         for stage in [TimedStage::Search, TimedStage::Retrain(Kernels::Spread)] {
             let (survey, params) = bench::survey(task, stage)?;
             let plans = survey.convolutions.iter().map(|problem| {
-                let plans = Algorithm::ON_CARD.map(|algorithm| Plan::on_card(algorithm, problem));
-                let [first, second] = plans;
-                if second.seconds < first.seconds { second } else { first }
+                let [first, rest @ ..] =
+                    Algorithm::ON_CARD.map(|algorithm| Plan::on_card(algorithm, problem));
+                rest.into_iter()
+                    .fold(first, |best, plan| if plan.seconds < best.seconds { plan } else { best })
             });
             let (mut flops, mut convolutions, mut count) = (0.0, 0.0, 0.0);
             for plan in plans {
