@@ -8,7 +8,7 @@ mod scores;
 pub use batches::BatchMean;
 
 use crate::{Error, Targets, ops};
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use dash_core::{card::Scaling, pipeline::Metric};
 use distances::Distances;
 use masks::{Losses, Masks};
@@ -97,7 +97,7 @@ impl Accumulator {
     /// Adds the outputs of a batch: [B, K] for classes and labels, [B, C, ...] for fields and
     /// masks.
     pub fn add(&mut self, output: &Tensor, targets: &Targets) -> Result<(), Error> {
-        let output = output.contiguous()?;
+        let output = output.to_device(&Device::Cpu)?.contiguous()?;
         let values = ops::Values::of("metric", &output)?;
         let rows = output.dims().first().copied().unwrap_or(0);
         match (self, targets) {
