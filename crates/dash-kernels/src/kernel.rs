@@ -64,6 +64,12 @@ kernels! {
         NORM_GRADIENT = norm_gradient twin_norm_gradient,
     "dropout":
         DROPOUT = dropout twin_dropout,
+    "loss":
+        CLASS_LOSS = class_loss twin_class_loss,
+        LABEL_LOSS = label_loss twin_label_loss,
+        FIELD_LOSS = field_loss twin_field_loss,
+        LOSS_TOTAL = loss_total twin_loss_total,
+        SCALE_BY = scale_by twin_scale_by,
     "optimiser":
         SQUARE_SUMS = square_sums twin_square_sums,
         CLIP_SCALE = clip_scale twin_clip_scale,

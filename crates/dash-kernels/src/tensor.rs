@@ -125,6 +125,27 @@ impl Card {
     }
 }
 
+impl Card {
+    /// The same for a function of one tensor.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn node_of_one(
+        &self,
+        name: &'static str,
+        a: &Tensor,
+        value: Memory<f32>,
+        shape: impl Into<Shape>,
+        rule: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+    ) -> Result<Tensor> {
+        // The second operand is a number that nothing depends on.
+        let none = Tensor::zeros(1, DType::F32, a.device())?;
+        self.node(name, [a, &none], value, shape, move |[_, none], grad| {
+            Ok([rule(grad)?, none.zeros_like()?])
+        })
+    }
+}
+
 /// See [`Card::node`].
 struct Computed<R> {
     name: &'static str,

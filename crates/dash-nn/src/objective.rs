@@ -1,11 +1,12 @@
 //! What training minimises and how outputs are decoded.
 
 use crate::{Accumulator, Error, ops};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use dash_core::{
     card::{Scaling, TargetKind},
     pipeline::{Loss, Metric},
 };
+use dash_kernels::Card;
 use std::sync::Arc;
 
 /// What a batch should be predicted as.
@@ -102,8 +103,10 @@ impl Objective {
     /// The loss of a batch, differentiable in `output`: [B, K] for classes and labels, [B, C, ...] for
     /// fields and masks.
     pub fn loss(&self, output: &Tensor, targets: Targets) -> Result<Tensor, Error> {
-        // Losses are computed on the processor, whatever the device: outputs are small beside activations.
-        let output = &output.to_device(&Device::Cpu)?;
+        if let Some(card) = Card::of(output.device()) {
+            let found = ops::loss_on(&card, output, self.loss, &targets, self.scaling.as_deref())?;
+            return found.ok_or_else(|| Error::unsuitable_loss(self.loss, targets.kind()));
+        }
         match (self.loss, targets) {
             (Loss::CrossEntropy, Targets::Class(classes)) => {
                 Ok(ops::cross_entropy(output, indices(&classes)?)?)

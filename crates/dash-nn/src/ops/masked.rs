@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 /// The largest negative log-probability of a position.
-const MOST: f64 = 100.0;
+pub(super) const MOST: f64 = 100.0;
 
 struct MaskedBinaryCrossEntropy {
     mask: Vec<u8>,

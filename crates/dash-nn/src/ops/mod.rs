@@ -6,6 +6,7 @@ mod convolve;
 mod dropout;
 mod kernels;
 mod loss;
+mod loss_on_card;
 mod masked;
 mod norm_on_card;
 mod pool;
@@ -18,6 +19,7 @@ pub(crate) use dropout::{Mask, dropout};
 pub(crate) use loss::{
     binary_cross_entropy, cross_entropy, focal, mean_squared_error, relative_l2, relative_l2_errors,
 };
+pub(crate) use loss_on_card::loss_on;
 pub(crate) use masked::{mask_loss, masked_binary_cross_entropy};
 pub(crate) use norm_on_card::{batch_norm_on, normalise_on};
 pub(crate) use pool::mean_over_positions;
