@@ -174,8 +174,9 @@ impl<'a> Trainer<'a> {
             let (input, targets) = to_device(batch, self.device)?;
             let output = self.network.forward(&input, &pass)?;
             let loss = self.objective.loss(&output, targets)?;
-            let value = f64::from(loss.to_scalar::<f32>()?);
             let mut gradients = Gradients::of(&loss, self.params)?;
+            // Once per step a card is waited for, when it has been given the backward pass as well.
+            let value = f64::from(loss.to_scalar::<f32>()?);
             if !value.is_finite() {
                 return Err(Error::Diverged {
                     epoch,
