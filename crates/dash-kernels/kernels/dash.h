@@ -29,6 +29,21 @@ extern __shared__ double dash_shared[];
 // on cards that have few units for f64.
 #define RUN 16
 
+struct Sum {
+    double total;
+    float run;
+    int length;
+};
+
+DEVICE void add_to(Sum* sum, float value) {
+    sum->run += value;
+    if (++sum->length == RUN) {
+        sum->total += sum->run;
+        sum->run = 0.0f;
+        sum->length = 0;
+    }
+}
+
 // The sum over all threads of a block of `value`, in a fixed order; for a power of two of threads. Uses one double per
 // thread of shared memory from `at` on. The result is for all threads.
 DEVICE double block_sum(double value, double* at) {

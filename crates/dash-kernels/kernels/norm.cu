@@ -32,26 +32,18 @@ KERNEL norm_sums(const float* x, double* sums, int batch, int channels, int n, i
     long long count = (long long)batch * n, per_part = (count + parts - 1) / parts;
     long long first = part * per_part, end = first + per_part < count ? first + per_part : count;
     float shift = x[(long long)channel * n];
-    double sum = 0.0, squares = 0.0;
-    float run = 0.0f, run_squares = 0.0f;
-    int length = 0;
+    Sum sum = {0.0, 0.0f, 0}, squares = {0.0, 0.0f, 0};
     for (long long i = first + threadIdx.x; i < end; i += blockDim.x) {
         float deviation = x[place(i, channel, channels, n)] - shift;
-        run += deviation;
-        run_squares += deviation * deviation;
-        if (++length == RUN) {
-            sum += run;
-            squares += run_squares;
-            run = run_squares = 0.0f;
-            length = 0;
-        }
+        add_to(&sum, deviation);
+        add_to(&squares, deviation * deviation);
     }
-    sum = block_sum(sum + run, at);
-    squares = block_sum(squares + run_squares, at + blockDim.x);
+    double all = block_sum(sum.total + sum.run, at);
+    double all_squares = block_sum(squares.total + squares.run, at + blockDim.x);
     if (threadIdx.x == 0) {
         double* to = sums + 2 * ((long long)channel * parts + part);
-        to[0] = sum;
-        to[1] = squares;
+        to[0] = all;
+        to[1] = all_squares;
     }
 }
 TWIN_WITH_BARRIERS(norm_sums)
@@ -117,28 +109,20 @@ KERNEL norm_gradient_sums(const float* x, const float* grad, const double* momen
     long long count = (long long)batch * n, per_part = (count + parts - 1) / parts;
     long long first = part * per_part, end = first + per_part < count ? first + per_part : count;
     Affine a = affine_of(moments, weight, bias, channel, epsilon);
-    double sum = 0.0, products = 0.0;
-    float run = 0.0f, run_products = 0.0f;
-    int length = 0;
+    Sum sum = {0.0, 0.0f, 0}, products = {0.0, 0.0f, 0};
     for (long long i = first + threadIdx.x; i < end; i += blockDim.x) {
         long long at_value = place(i, channel, channels, n);
         float deviation = x[at_value] - a.mean;
         float g = relu && deviation * a.scale + a.bias <= 0.0f ? 0.0f : grad[at_value];
-        run += g;
-        run_products += g * deviation;
-        if (++length == RUN) {
-            sum += run;
-            products += run_products;
-            run = run_products = 0.0f;
-            length = 0;
-        }
+        add_to(&sum, g);
+        add_to(&products, g * deviation);
     }
-    sum = block_sum(sum + run, at);
-    products = block_sum(products + run_products, at + blockDim.x);
+    double all = block_sum(sum.total + sum.run, at);
+    double all_products = block_sum(products.total + products.run, at + blockDim.x);
     if (threadIdx.x == 0) {
         double* to = sums + 2 * ((long long)channel * parts + part);
-        to[0] = sum;
-        to[1] = products;
+        to[0] = all;
+        to[1] = all_products;
     }
 }
 TWIN_WITH_BARRIERS(norm_gradient_sums)

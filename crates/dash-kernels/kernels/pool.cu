@@ -6,14 +6,9 @@ KERNEL mean_forward(const float* x, float* means, int planes, int n) {
     double* at = SHARED(double);
     for (int plane = blockIdx.x; plane < planes; plane += gridDim.x) {
         const float* values = x + (long long)plane * n;
-        double total = 0.0;
-        float run = 0.0f;
-        int length = 0;
-        for (int i = threadIdx.x; i < n; i += blockDim.x) {
-            run += values[i];
-            if (++length == RUN) { total += run; run = 0.0f; length = 0; }
-        }
-        total = block_sum(total + run, at);
+        Sum sum = {0.0, 0.0f, 0};
+        for (int i = threadIdx.x; i < n; i += blockDim.x) add_to(&sum, values[i]);
+        double total = block_sum(sum.total + sum.run, at);
         if (threadIdx.x == 0) means[plane] = (float)(total / n);
     }
 }

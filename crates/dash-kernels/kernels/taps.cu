@@ -146,14 +146,10 @@ KERNEL channel_sums(const float* x, double* sums, int batch, int channels, int n
     int channel = blockIdx.x, part = blockIdx.y;
     long long count = (long long)batch * n, per_part = (count + parts - 1) / parts;
     long long first = part * per_part, end = first + per_part < count ? first + per_part : count;
-    double total = 0.0;
-    float run = 0.0f;
-    int length = 0;
-    for (long long i = first + threadIdx.x; i < end; i += blockDim.x) {
-        run += x[((i / n) * channels + channel) * (long long)n + i % n];
-        if (++length == RUN) { total += run; run = 0.0f; length = 0; }
-    }
-    total = block_sum(total + run, SHARED(double));
+    Sum sum = {0.0, 0.0f, 0};
+    for (long long i = first + threadIdx.x; i < end; i += blockDim.x)
+        add_to(&sum, x[((i / n) * channels + channel) * (long long)n + i % n]);
+    double total = block_sum(sum.total + sum.run, SHARED(double));
     if (threadIdx.x == 0) sums[(long long)channel * parts + part] = total;
 }
 TWIN_WITH_BARRIERS(channel_sums)
