@@ -104,13 +104,13 @@ impl Mixture {
             let (weights, coefficients) = (card.operand(weights)?, card.operand(coefficients)?);
             table.mix(&card, weights.read(), coefficients.read())?
         };
-        let on = card.clone();
-        card.node("mixture", [weights, coefficients], value, shape, move |[weights, coefficients], grad| {
+        let (on, value) = (card.clone(), card.tensor(value, shape)?);
+        card.node("mixture", [weights, coefficients], &value, move |[weights, coefficients], grad| {
             let [dw, dc] = {
                 let [w, c, g] = [on.operand(weights)?, on.operand(coefficients)?, on.operand(grad)?];
                 table.gradients(&on, w.read(), c.read(), g.read())?
             };
-            Ok([on.tensor(dw, weights.shape())?, on.tensor(dc, coefficients.shape())?])
+            Ok([Some(on.tensor(dw, weights.shape())?), Some(on.tensor(dc, coefficients.shape())?)])
         })
     }
 }

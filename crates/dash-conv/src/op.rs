@@ -6,7 +6,7 @@ use crate::{
     spectral::Spectral, winograd::Winograd,
 };
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, Var};
-use dash_kernels::{Card, Depthwise, Method, channel_sums};
+use dash_kernels::{Card, Convolution, Dense, DenseMethod, DenseSizes, Depthwise, Method, channel_sums};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A convolution over a tap set: any kernel sizes and dilations, any number of channels.
@@ -36,7 +36,7 @@ enum Engine {
     /// Tensor operations: candle derives the gradients.
     Dft(Arc<Dft>),
     /// Kernels of a card.
-    Card(Card, Arc<Depthwise>),
+    Card(Card, Arc<dyn Convolution>),
 }
 
 impl Engine {
@@ -66,6 +66,30 @@ pub(crate) fn kernel(algorithm: Algorithm, problem: &Problem) -> Option<Arc<dyn 
             Engine::Kernel(kernel) => Some(kernel),
             Engine::Dft(_) | Engine::Card(..) => None,
         },
+    }
+}
+
+/// What computes `problem` on a card by an algorithm that has kernels there.
+fn on_card(card: &Card, algorithm: Algorithm, problem: &Problem) -> Result<Option<Arc<dyn Convolution>>> {
+    let Problem { batch, c_in, groups, size, stride, .. } = *problem;
+    let taps = (problem.offsets.as_slice(), problem.places.as_slice(), problem.taps);
+    if problem.offsets.is_empty() {
+        return Ok(None);
+    }
+    let depthwise = |method| -> Result<Option<Arc<dyn Convolution>>> {
+        Ok(Some(Arc::new(Depthwise::new(card, [batch, c_in], size, stride, taps, method)?)))
+    };
+    let dense = |method| -> Result<Option<Arc<dyn Convolution>>> {
+        let (per_in, per_out) = (problem.group_in(), problem.group_out());
+        let sizes = DenseSizes { batch, groups, per_in, per_out, size, stride };
+        Ok(Some(Arc::new(Dense::new(card, sizes, taps, method)?)))
+    };
+    match (algorithm, problem.is_depthwise()) {
+        (Algorithm::Direct, true) => depthwise(Method::Taps),
+        (Algorithm::Fft, true) => depthwise(Method::Transforms),
+        (Algorithm::Fft, false) => dense(DenseMethod::Transforms),
+        (Algorithm::Gemm, false) => dense(DenseMethod::Columns),
+        _ => Ok(None),
     }
 }
 
@@ -148,18 +172,9 @@ impl TapConv {
             card => {
                 let shared = card.as_ref().map(Card::shared_limit);
                 let algorithm = self.planner.plan_elsewhere(problem, shared).algorithm;
-                let method = match algorithm {
-                    Algorithm::Direct => Some(Method::Taps),
-                    Algorithm::Fft => Some(Method::Transforms),
-                    _ => None,
-                };
-                match (card, method) {
-                    (Some(card), Some(method)) if problem.is_depthwise() => {
-                        let taps = (problem.offsets.as_slice(), problem.places.as_slice(), problem.taps);
-                        let sizes = [problem.batch, problem.c_in];
-                        let conv = Depthwise::new(&card, sizes, problem.size, problem.stride, taps, method)?;
-                        Engine::Card(card, Arc::new(conv))
-                    }
+                match card.map(|card| on_card(&card, algorithm, problem).map(|conv| (card, conv))) {
+                    Some(Ok((card, Some(conv)))) => Engine::Card(card, conv),
+                    Some(Err(error)) => return Err(error),
                     _ => Engine::new(algorithm, problem, device)?,
                 }
             }
@@ -229,17 +244,12 @@ impl TapConv {
         }
         let engine = self.engine(&problem, x.device())?;
         if let Engine::Card(card, conv) = &engine {
-            let (x, weights, grad) = (x.contiguous()?, weights.contiguous()?, grad.contiguous()?);
-            let [x_, w, g] = [card.operand(&x)?, card.operand(&weights)?, card.operand(&grad)?];
-            let dx = if want_dx { Some(conv.input_gradient(card, g.read(), w.read())?) } else { None };
-            let dw = conv.weight_gradient(card, x_.read(), g.read())?;
+            let (dx, dw) = conv.gradients(card, x, weights, grad, want_dx)?;
+            let (dx, dw) = (dx.map(|dx| dx.reshape(x.shape())).transpose()?, dw.reshape(weights.shape())?);
+            let grad = grad.contiguous()?;
             let sizes = [problem.batch, problem.c_out, problem.out_plane()];
-            let db = channel_sums(card, g.read(), sizes)?;
-            return Ok((
-                dx.map(|dx| card.tensor(dx, x.shape())).transpose()?,
-                card.tensor(dw, weights.shape())?,
-                card.tensor(db, problem.c_out)?,
-            ));
+            let db = channel_sums(card, card.operand(&grad)?.read(), sizes)?;
+            return Ok((dx, dw, card.tensor(db, problem.c_out)?));
         }
         if let Engine::Kernel(kernel) = engine {
             let op = ConvOp { kernel, problem, shape };
@@ -280,23 +290,19 @@ impl TapConv {
         Ok(match self.engine(&problem, x.device())? {
             Engine::Kernel(kernel) => Applied::Op(ConvOp { kernel, problem, shape }),
             Engine::Card(card, conv) => {
-                let (x, weights, bias) = (x.contiguous()?, weights.contiguous()?, bias.contiguous()?);
                 if !(x.track_op() || weights.track_op() || bias.track_op()) {
-                    let [x, w, b] = [card.operand(&x)?, card.operand(&weights)?, card.operand(&bias)?];
-                    let y = conv.forward(&card, x.read(), w.read(), b.read())?;
-                    return Ok(Applied::Tensor(card.tensor(y, shape)?));
+                    return Ok(Applied::Tensor(conv.forward(&card, x, weights, bias)?.reshape(shape)?));
                 }
-                let none = bias.zeros_like()?;
-                let y = {
-                    let [x, w, b] = [card.operand(&x)?, card.operand(&weights)?, card.operand(&none)?];
-                    conv.forward(&card, x.read(), w.read(), b.read())?
-                };
+                let (x, weights) = (x.contiguous()?, weights.contiguous()?);
+                let none = bias.detach().zeros_like()?;
+                let y = conv.forward(&card, &x.detach(), &weights.detach(), &none)?;
                 let (on, flat) = (card.clone(), (problem.batch, problem.c_out, problem.out_plane()));
-                let y = card.node("tap-conv", [&x, &weights], y, flat, move |[x, weights], grad| {
-                    let [x_, w, g] = [on.operand(x)?, on.operand(weights)?, on.operand(grad)?];
-                    let dx = conv.input_gradient(&on, g.read(), w.read())?;
-                    let dw = conv.weight_gradient(&on, x_.read(), g.read())?;
-                    Ok([on.tensor(dx, x.shape())?, on.tensor(dw, weights.shape())?])
+                let y = y.reshape(flat)?;
+                let y = card.node("tap-conv", [&x, &weights], &y, move |[x, weights], grad| {
+                    let want_dx = x.track_op();
+                    let (x, weights) = (x.detach(), weights.detach());
+                    let (dx, dw) = conv.gradients(&on, &x, &weights, grad, want_dx)?;
+                    Ok([dx.map(|dx| dx.reshape(x.shape())).transpose()?, Some(dw.reshape(weights.shape())?)])
                 })?;
                 Applied::Tensor(y.broadcast_add(&bias.reshape((1, problem.c_out, 1))?)?.reshape(shape)?)
             }

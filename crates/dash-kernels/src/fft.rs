@@ -27,6 +27,17 @@ pub fn transform_size(size: [usize; 2], reach: [usize; 2]) -> [usize; 2] {
     [smooth(size[0] + reach[0]), smooth(size[1] + reach[1])]
 }
 
+/// Where each frequency is after a transform of a length without factors but 2, 3 and 5: the order of reversed digits,
+/// in the radices of `radix_of` in `transform.h`.
+pub(crate) fn smooth_digits(n: usize) -> Vec<usize> {
+    let radix = [4, 2, 3].into_iter().find(|&radix| n.is_multiple_of(radix)).unwrap_or(5);
+    if n < 2 || !n.is_multiple_of(radix) {
+        return (0..n).collect();
+    }
+    let part = smooth_digits(n / radix);
+    (0..n).filter_map(|k| Some(k % radix * (n / radix) + part.get(k / radix)?)).collect()
+}
+
 /// Transforms of one size.
 #[derive(Debug)]
 pub(crate) struct Transform {
@@ -66,15 +77,23 @@ impl Transform {
         let number = |n: usize| {
             u32::try_from(n).map_err(|_| Error::Operands { operation: NAME, what: format!("{n} blocks") })
         };
-        let grid = [number(channels)?, number(others)?, 1];
-        Ok(Launch { grid, block: [THREADS, 1, 1], shared: number(8 * self.len())? })
+        self.launch_blocks([number(channels)?, number(others)?, 1])
     }
 
-    fn sizes(&self) -> Result<[Argument; 2], Error> {
+    /// Blocks with a complex map each, of fewer threads where there is little to do.
+    pub(crate) fn launch_blocks(&self, grid: [u32; 3]) -> Result<Launch, Error> {
+        let shared = u32::try_from(8 * self.len());
+        let shared =
+            shared.map_err(|_| Error::Operands { operation: NAME, what: format!("{:?}", self.size) })?;
+        let threads = (self.len() / 4).next_multiple_of(32).clamp(32, THREADS as usize) as u32;
+        Ok(Launch { grid, block: [threads, 1, 1], shared })
+    }
+
+    pub(crate) fn sizes(&self) -> Result<[Argument; 2], Error> {
         Ok([int(NAME, self.size[0])?, int(NAME, self.size[1])?])
     }
 
-    fn waves(&self, card: &Card) -> [Argument; 2] {
+    pub(crate) fn waves(&self, card: &Card) -> [Argument; 2] {
         [card.read(&self.waves[0]).argument(), card.read(&self.waves[1]).argument()]
     }
 
@@ -210,5 +229,8 @@ mod tests {
         let found: Vec<usize> = [1, 7, 11, 49, 61, 120, 1061].map(smooth).to_vec();
         assert_eq!(found, [1, 8, 12, 50, 64, 120, 1080]);
         assert_eq!(transform_size([32, 1], [31, 0]), [64, 1]);
+        // 8 = 4 x 2: k = q + 4 j is at 2 q + j.
+        assert_eq!(smooth_digits(8), [0, 2, 4, 6, 1, 3, 5, 7]);
+        assert_eq!(smooth_digits(6), [0, 3, 1, 4, 2, 5]);
     }
 }

@@ -82,6 +82,15 @@ kernels! {
         FFT_KERNELS = fft_kernels twin_fft_kernels,
         FFT_CONVOLVE = fft_convolve twin_fft_convolve,
         FFT_WEIGHT_SUMS = fft_weight_sums twin_fft_weight_sums,
+    "dense":
+        DENSE_SPECTRA = dense_spectra twin_dense_spectra,
+        DENSE_MAPS = dense_maps twin_dense_maps,
+        DENSE_KERNELS = dense_kernels twin_dense_kernels,
+        DENSE_TAPS = dense_taps twin_dense_taps,
+        COLUMNS_OF_MAPS = columns_of_maps twin_columns_of_maps,
+        MAPS_OF_COLUMNS = maps_of_columns twin_maps_of_columns,
+        PACKED_TAPS = packed_taps twin_packed_taps,
+        UNPACKED_TAPS = unpacked_taps twin_unpacked_taps,
     "taps":
         TAPS_FORWARD = taps_forward twin_taps_forward,
         TAPS_INPUT_GRADIENT = taps_input_gradient twin_taps_input_gradient,

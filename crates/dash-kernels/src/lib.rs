@@ -26,6 +26,7 @@
 )]
 
 mod card;
+mod dense;
 mod elementwise;
 mod fft;
 mod kernel;
@@ -39,6 +40,7 @@ mod tensor;
 mod twin;
 
 pub use card::{Argument, Card, Error, Launch, Memory, Number, Read};
+pub use dense::{Dense, DenseMethod, DenseSizes};
 pub use elementwise::{add, dropout, mean_backward, mean_forward};
 pub use fft::transform_size;
 pub use kernel::Kernel;
@@ -46,7 +48,7 @@ pub use loss::{LossAndGradient, class_loss, field_loss, label_loss, scale_by};
 pub use mixture::MixtureTable;
 pub use norm::{Norm, NormGradients};
 pub use optimiser::{Descent, clip_scale};
-pub use taps::{Depthwise, Method, channel_sums};
+pub use taps::{Convolution, Depthwise, Method, channel_sums};
 pub use tensor::Operand;
 #[cfg(feature = "twin")]
 pub use twin::{Twin, instead_of_the_processor};

@@ -8,6 +8,7 @@ use crate::{
         TAPS_WEIGHT_SUMS,
     },
 };
+use candle_core::Tensor;
 
 const NAME: &str = "depthwise convolution";
 
@@ -24,6 +25,79 @@ pub enum Method {
     Transforms,
 }
 
+/// A convolution on a card.
+pub trait Convolution: Send + Sync {
+    /// conv(x, weights) + bias; the shape is the caller's to give.
+    ///
+    /// # Errors
+    /// If operands do not fit, or the card fails.
+    fn forward(
+        &self,
+        card: &Card,
+        x: &Tensor,
+        weights: &Tensor,
+        bias: &Tensor,
+    ) -> candle_core::Result<Tensor>;
+
+    /// The gradients in x, if wanted, and in the weights, given that of the result.
+    ///
+    /// # Errors
+    /// If operands do not fit, or the card fails.
+    fn gradients(
+        &self,
+        card: &Card,
+        x: &Tensor,
+        weights: &Tensor,
+        grad: &Tensor,
+        want_dx: bool,
+    ) -> candle_core::Result<(Option<Tensor>, Tensor)>;
+}
+
+/// The taps that meet data, on a card.
+pub(crate) struct TapTable {
+    /// How many meet data, and how many there are.
+    pub(crate) count: usize,
+    pub(crate) all: usize,
+    pub(crate) offsets: Memory<i32>,
+    pub(crate) places: Memory<i32>,
+    /// Of each tap, which of the offsets it is, or -1.
+    pub(crate) slots: Memory<i32>,
+    /// The farthest offset per axis.
+    pub(crate) reach: [usize; 2],
+    /// Whether there is one tap, at the centre.
+    pub(crate) is_centre: bool,
+}
+
+impl TapTable {
+    pub(crate) fn new(
+        card: &Card,
+        operation: &'static str,
+        (offsets, places, all): (&[[i32; 2]], &[usize], usize),
+    ) -> Result<TapTable, Error> {
+        expect(operation, "the list of places", places.len(), offsets.len())?;
+        let wrong = |what: String| Error::Operands { operation, what };
+        let mut slots = vec![-1; all];
+        let mut at = Vec::with_capacity(places.len());
+        for (slot, &place) in places.iter().enumerate() {
+            let number = |n: usize| i32::try_from(n).map_err(|_| wrong(format!("{n} taps")));
+            let entry = slots.get_mut(place).ok_or_else(|| wrong(format!("there is no tap {place}")))?;
+            *entry = number(slot)?;
+            at.push(number(place)?);
+        }
+        let reach =
+            [0, 1].map(|axis| offsets.iter().map(|o| o[axis].unsigned_abs() as usize).max().unwrap_or(0));
+        Ok(TapTable {
+            count: places.len(),
+            all,
+            offsets: card.upload(&offsets.concat())?,
+            places: card.upload(&at)?,
+            slots: card.upload(&slots)?,
+            reach,
+            is_centre: offsets == [[0, 0]],
+        })
+    }
+}
+
 /// A depthwise convolution over taps: every channel is convolved with taps of its own.
 ///
 /// x is `[batch, channels, rows, columns]`, weights `[channels, all taps]`; results have ceil(n / stride) positions per
@@ -33,12 +107,7 @@ pub struct Depthwise {
     channels: usize,
     size: [usize; 2],
     stride: [usize; 2],
-    taps: usize,
-    all_taps: usize,
-    offsets: Memory<i32>,
-    places: Memory<i32>,
-    /// Of each tap, which of the offsets it is, or -1.
-    slots: Memory<i32>,
+    taps: TapTable,
     transform: Option<Transform>,
 }
 
@@ -55,37 +124,16 @@ impl Depthwise {
         (offsets, places, all_taps): (&[[i32; 2]], &[usize], usize),
         method: Method,
     ) -> Result<Depthwise, Error> {
-        expect(NAME, "the list of places", places.len(), offsets.len())?;
-        let wrong = |what: String| Error::Operands { operation: NAME, what };
         if stride.contains(&0) || size.contains(&0) || batch == 0 || channels == 0 {
-            return Err(wrong("a size or a stride is zero".to_owned()));
+            let what = "a size or a stride is zero".to_owned();
+            return Err(Error::Operands { operation: NAME, what });
         }
-        let mut slots = vec![-1; all_taps];
-        let mut at = Vec::with_capacity(places.len());
-        for (slot, &place) in places.iter().enumerate() {
-            let number = |n: usize| i32::try_from(n).map_err(|_| wrong(format!("{n} taps")));
-            let entry = slots.get_mut(place).ok_or_else(|| wrong(format!("there is no tap {place}")))?;
-            *entry = number(slot)?;
-            at.push(number(place)?);
-        }
-        let reach =
-            [0, 1].map(|axis| offsets.iter().map(|o| o[axis].unsigned_abs() as usize).max().unwrap_or(0));
+        let taps = TapTable::new(card, NAME, (offsets, places, all_taps))?;
         let transform = match method {
             Method::Taps => None,
-            Method::Transforms => Some(Transform::new(card, transform_size(size, reach))?),
+            Method::Transforms => Some(Transform::new(card, transform_size(size, taps.reach))?),
         };
-        Ok(Depthwise {
-            transform,
-            batch,
-            channels,
-            size,
-            stride,
-            taps: places.len(),
-            all_taps,
-            offsets: card.upload(&offsets.concat())?,
-            places: card.upload(&at)?,
-            slots: card.upload(&slots)?,
-        })
+        Ok(Depthwise { transform, batch, channels, size, stride, taps })
     }
 
     fn out_size(&self) -> [usize; 2] {
@@ -99,7 +147,7 @@ impl Depthwise {
     /// The lengths of x, weights, and y.
     fn lens(&self) -> [usize; 3] {
         let area = |[rows, columns]: [usize; 2]| rows * columns;
-        [self.maps() * area(self.size), self.channels * self.all_taps, self.maps() * area(self.out_size())]
+        [self.maps() * area(self.size), self.channels * self.taps.all, self.maps() * area(self.out_size())]
     }
 
     /// Batch, channels, sizes and strides, as kernels take them.
@@ -125,19 +173,19 @@ impl Depthwise {
             size: self.size,
             out: self.out_size(),
             stride: self.stride,
-            taps: self.taps,
-            all_taps: self.all_taps,
-            offsets: &self.offsets,
-            places: &self.places,
+            taps: self.taps.count,
+            all_taps: self.taps.all,
+            offsets: &self.taps.offsets,
+            places: &self.taps.places,
         }
     }
 
     /// Blocks of one channel and some samples, whose maps of `read` numbers they read, and whether these have room in
     /// shared memory beside the taps. Threads go over `written` positions.
     fn by_samples(&self, read: usize, written: usize) -> Result<(Launch, bool), Error> {
-        let taps = 3 * 4 * self.taps;
+        let taps = 3 * 4 * self.taps.count;
         if taps > SHARED {
-            let what = format!("{} taps are more than a block can hold", self.taps);
+            let what = format!("{} taps are more than a block can hold", self.taps.count);
             return Err(Error::Operands { operation: NAME, what });
         }
         let threads = written.next_power_of_two().clamp(32, THREADS as usize);
@@ -179,11 +227,11 @@ impl Depthwise {
             x.argument(),
             weights.argument(),
             bias.argument(),
-            card.read(&self.offsets).argument(),
-            card.read(&self.places).argument(),
+            card.read(&self.taps.offsets).argument(),
+            card.read(&self.taps.places).argument(),
             card.write(&mut y),
         ];
-        let tail = [int(NAME, self.taps)?, int(NAME, self.all_taps)?, Argument::I32(i32::from(staged))];
+        let tail = [int(NAME, self.taps.count)?, int(NAME, self.taps.all)?, Argument::I32(i32::from(staged))];
         // SAFETY: lengths were compared, places are below the number of all taps.
         #[allow(unsafe_code)]
         unsafe {
@@ -214,11 +262,11 @@ impl Depthwise {
         let head = [
             grad.argument(),
             weights.argument(),
-            card.read(&self.offsets).argument(),
-            card.read(&self.places).argument(),
+            card.read(&self.taps.offsets).argument(),
+            card.read(&self.taps.places).argument(),
             card.write(&mut dx),
         ];
-        let tail = [int(NAME, self.taps)?, int(NAME, self.all_taps)?, Argument::I32(i32::from(staged))];
+        let tail = [int(NAME, self.taps.count)?, int(NAME, self.taps.all)?, Argument::I32(i32::from(staged))];
         // SAFETY: as in `forward`.
         #[allow(unsafe_code)]
         unsafe {
@@ -249,11 +297,11 @@ impl Depthwise {
         let mut dw = card.reserve(weights_len)?;
         let arguments = [
             card.read(&sums).argument(),
-            card.read(&self.slots).argument(),
+            card.read(&self.taps.slots).argument(),
             card.write(&mut dw),
             int(NAME, self.channels)?,
-            int(NAME, self.taps)?,
-            int(NAME, self.all_taps)?,
+            int(NAME, self.taps.count)?,
+            int(NAME, self.taps.all)?,
             int(NAME, parts)?,
         ];
         // SAFETY: sums has a number per part, channel and tap, slots one per tap of all.
@@ -271,28 +319,64 @@ impl Depthwise {
         [x, grad]: [Read<'_, f32>; 2],
         parts: usize,
     ) -> Result<Memory<f64>, Error> {
-        let mut sums = card.reserve::<f64>((parts * self.channels * self.taps).max(1))?;
+        let mut sums = card.reserve::<f64>((parts * self.channels * self.taps.count).max(1))?;
         let bytes = 4 * (x.len() + grad.len()) / self.maps();
         let staged = bytes <= SHARED;
-        let threads = self.taps.next_multiple_of(32).clamp(32, THREADS as usize);
+        let threads = self.taps.count.next_multiple_of(32).clamp(32, THREADS as usize);
         let launch = Launch {
             grid: [
                 Self::blocks(self.channels)?,
                 Self::blocks(parts)?,
-                Self::blocks(self.taps.div_ceil(threads))?.max(1),
+                Self::blocks(self.taps.count.div_ceil(threads))?.max(1),
             ],
             block: [threads as u32, 1, 1],
             shared: if staged { bytes as u32 } else { 0 },
         };
         let head =
-            [x.argument(), grad.argument(), card.read(&self.offsets).argument(), card.write(&mut sums)];
-        let tail = [int(NAME, self.taps)?, int(NAME, parts)?, Argument::I32(i32::from(staged))];
+            [x.argument(), grad.argument(), card.read(&self.taps.offsets).argument(), card.write(&mut sums)];
+        let tail = [int(NAME, self.taps.count)?, int(NAME, parts)?, Argument::I32(i32::from(staged))];
         // SAFETY: as in `forward`; sums has a number per part, channel and tap.
         #[allow(unsafe_code)]
         unsafe {
             card.launch(&TAPS_WEIGHT_SUMS, launch, &[&head[..], &self.sizes()?, &tail].concat())?;
         }
         Ok(sums)
+    }
+}
+
+impl Convolution for Depthwise {
+    fn forward(
+        &self,
+        card: &Card,
+        x: &Tensor,
+        weights: &Tensor,
+        bias: &Tensor,
+    ) -> candle_core::Result<Tensor> {
+        let (x, weights, bias) = (x.contiguous()?, weights.contiguous()?, bias.contiguous()?);
+        let [x, weights, bias] = [card.operand(&x)?, card.operand(&weights)?, card.operand(&bias)?];
+        let y = self.forward(card, x.read(), weights.read(), bias.read())?;
+        card.tensor(y, self.lens()[2])
+    }
+
+    fn gradients(
+        &self,
+        card: &Card,
+        x: &Tensor,
+        weights: &Tensor,
+        grad: &Tensor,
+        want_dx: bool,
+    ) -> candle_core::Result<(Option<Tensor>, Tensor)> {
+        let (x, weights, grad) = (x.contiguous()?, weights.contiguous()?, grad.contiguous()?);
+        let [x, weights, grad] = [card.operand(&x)?, card.operand(&weights)?, card.operand(&grad)?];
+        let [x_len, weights_len, _] = self.lens();
+        let dx = if want_dx {
+            let dx = self.input_gradient(card, grad.read(), weights.read())?;
+            Some(card.tensor(dx, x_len)?)
+        } else {
+            None
+        };
+        let dw = self.weight_gradient(card, x.read(), grad.read())?;
+        Ok((dx, card.tensor(dw, weights_len)?))
     }
 }
 

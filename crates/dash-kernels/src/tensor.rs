@@ -103,29 +103,29 @@ impl Card {
     }
 
     /// A node of candle's graph: a function of `a` and `b` whose value was computed already. `rule` turns the gradient
-    /// of the value into those of both.
+    /// of the value into those of both, where there are any.
     ///
     /// # Errors
-    /// If the value has not as many numbers as `shape` says.
+    /// If the card fails.
     pub fn node(
         &self,
         name: &'static str,
         [a, b]: [&Tensor; 2],
-        value: Memory<f32>,
-        shape: impl Into<Shape>,
-        rule: impl Fn([&Tensor; 2], &Tensor) -> Result<[Tensor; 2]> + Send + Sync + 'static,
+        value: &Tensor,
+        rule: impl Fn([&Tensor; 2], &Tensor) -> Result<[Option<Tensor>; 2]> + Send + Sync + 'static,
     ) -> Result<Tensor> {
-        let shape = shape.into();
-        let len = self.read(&value).len();
-        if shape.elem_count() != len {
-            candle_core::bail!("{len} numbers are no tensor of shape {shape:?}")
-        }
-        let value = Mutex::new(Some(self.storage(value)?));
+        // Only a graph's own operations make its nodes, so that the value is copied.
+        let copy = {
+            let (storage, layout) = value.storage_and_layout();
+            if layout.contiguous_offsets().is_none_or(|(start, _)| start != 0) {
+                candle_core::bail!("{name}: its value must be contiguous, not {layout:?}")
+            }
+            storage.try_clone(layout)?
+        };
+        let (value, shape) = (Mutex::new(Some(copy)), value.shape().clone());
         a.apply_op2(b, Computed { name, value, shape, rule })
     }
-}
 
-impl Card {
     /// The same for a function of one tensor.
     ///
     /// # Errors
@@ -134,15 +134,12 @@ impl Card {
         &self,
         name: &'static str,
         a: &Tensor,
-        value: Memory<f32>,
-        shape: impl Into<Shape>,
+        value: &Tensor,
         rule: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
     ) -> Result<Tensor> {
         // The second operand is a number that nothing depends on.
         let none = Tensor::zeros(1, DType::F32, a.device())?;
-        self.node(name, [a, &none], value, shape, move |[_, none], grad| {
-            Ok([rule(grad)?, none.zeros_like()?])
-        })
+        self.node(name, [a, &none], value, move |_, grad| Ok([Some(rule(grad)?), None]))
     }
 }
 
@@ -160,7 +157,7 @@ impl<R> Computed<R> {
     }
 }
 
-impl<R: Fn([&Tensor; 2], &Tensor) -> Result<[Tensor; 2]>> CustomOp2 for Computed<R> {
+impl<R: Fn([&Tensor; 2], &Tensor) -> Result<[Option<Tensor>; 2]>> CustomOp2 for Computed<R> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -194,6 +191,6 @@ impl<R: Fn([&Tensor; 2], &Tensor) -> Result<[Tensor; 2]>> CustomOp2 for Computed
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let [a, b] = (self.rule)([a, b], &grad.contiguous()?)?;
-        Ok((Some(a), Some(b)))
+        Ok((a, b))
     }
 }

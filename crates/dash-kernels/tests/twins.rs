@@ -2,9 +2,10 @@
 //! change a bit.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
+use candle_core::{Device, Tensor};
 use dash_kernels::{
-    Card, Depthwise, Descent, Kernel, Method, MixtureTable, Norm, Twin, add, channel_sums, clip_scale,
-    dropout, mean_backward, mean_forward,
+    Card, Convolution, Dense, DenseMethod, DenseSizes, Depthwise, Descent, Kernel, Method, MixtureTable,
+    Norm, Twin, add, channel_sums, clip_scale, dropout, mean_backward, mean_forward,
 };
 use proptest::prelude::*;
 
@@ -375,4 +376,83 @@ fn dropout_follows_the_generator() {
     }
     let t = Card::Twin(Twin::default());
     assert!(dropout(&t, t.read(&up(&t, &[1.0])), key, 8, 0, 1.0).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn dense_convolutions_are_sums_over_taps_and_channels(
+        batch in 1usize..5, groups in 1usize..3, channels in [1usize..5, 1usize..5], size in [1usize..11, 1usize..40],
+        stride in [1usize..4, 1usize..3], reach in 0i32..7, transformed: bool, seed: u64,
+    ) {
+        let [per_in, per_out] = channels;
+        // With a reach of 0 there is a single tap, at the centre.
+        let all: Vec<[i32; 2]> = match reach {
+            0 => vec![[0, 0]],
+            _ => (0..9).map(|i| [(i / 3 - 1) * reach, (i % 3 - 1) * (reach + 2)]).collect(),
+        };
+        let meets = |o: &[i32; 2]| (0..2).all(|a| o[a].unsigned_abs() < size[a] as u32);
+        let (places, offsets): (Vec<usize>, Vec<[i32; 2]>) = all.iter().copied().enumerate().filter(|(_, o)| meets(o)).unzip();
+        let method = if transformed { DenseMethod::Transforms } else { DenseMethod::Columns };
+        let out = [size[0].div_ceil(stride[0]), size[1].div_ceil(stride[1])];
+        let (plane, out_plane) = (size[0] * size[1], out[0] * out[1]);
+        let (c_in, c_out, taps) = (groups * per_in, groups * per_out, all.len());
+        let x = values(batch * c_in * plane, seed);
+        let (w, b) = (values(c_out * per_in * taps, seed ^ 1), values(c_out, seed ^ 2));
+        let g = values(batch * c_out * out_plane, seed ^ 3);
+        let got = on_twin_or_card(|t, device| {
+            let table = (offsets.as_slice(), places.as_slice(), taps);
+            let sizes = DenseSizes { batch, groups, per_in, per_out, size, stride };
+            let conv = Dense::new(t, sizes, table, method).unwrap();
+            let [x, w, b, g] = [&x, &w, &b, &g].map(|v| Tensor::new(v.as_slice(), device).unwrap());
+            let y = conv.forward(t, &x, &w, &b).unwrap();
+            let (dx, dw) = conv.gradients(t, &x, &w, &g, true).unwrap();
+            let (none, again) = conv.gradients(t, &x, &w, &g, false).unwrap();
+            assert!(none.is_none());
+            vec![y, dx.unwrap(), dw, again]
+        });
+        let (mut y, mut dx, mut dw) = (vec![0.0; g.len()], vec![0.0; x.len()], vec![0.0; w.len()]);
+        for (s, o) in (0..batch).flat_map(|s| (0..c_out).map(move |o| (s, o))) {
+            for (p, q) in (0..out[0]).flat_map(|p| (0..out[1]).map(move |q| (p, q))) {
+                let to = (s * c_out + o) * out_plane + p * out[1] + q;
+                let grad = f64::from(g[to]);
+                y[to] += f64::from(b[o]);
+                for (i, (t, offset)) in (0..per_in).flat_map(|i| all.iter().enumerate().map(move |t| (i, t))) {
+                    let at = [(p * stride[0]) as i32 + offset[0], (q * stride[1]) as i32 + offset[1]];
+                    if (0..2).all(|a| (0..size[a] as i32).contains(&at[a])) {
+                        let channel = o / per_out * per_in + i;
+                        let from = (s * c_in + channel) * plane + at[0] as usize * size[1] + at[1] as usize;
+                        let of = (o * per_in + i) * taps + t;
+                        let (x, w) = (f64::from(x[from]), f64::from(w[of]));
+                        y[to] += w * x;
+                        dx[from] += w * grad;
+                        dw[of] += x * grad;
+                    }
+                }
+            }
+        }
+        check("y", &got[0], &y, per_in * taps)?;
+        check("dx", &got[1], &dx, per_out * taps)?;
+        check("dw", &got[2], &dw, batch * out_plane)?;
+        prop_assert!(got[2] == got[3], "the same without the gradient in x");
+    }
+}
+
+/// What `compute` finds with tensors, as [`on_twin`].
+fn on_twin_or_card(compute: impl Fn(&Card, &Device) -> Vec<Tensor>) -> Vec<Vec<f32>> {
+    let memories = |card: &Card| {
+        let device = device_of(card);
+        let values = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        compute(card, &device).into_iter().map(|tensor| up(card, &values(tensor))).collect()
+    };
+    on_twin(memories)
+}
+
+fn device_of(card: &Card) -> Device {
+    match card {
+        #[cfg(feature = "cuda")]
+        Card::Cuda(device) => Device::Cuda(device.clone()),
+        _ => Device::Cpu,
+    }
 }

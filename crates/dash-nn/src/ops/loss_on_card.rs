@@ -49,13 +49,14 @@ pub(crate) fn loss_on(
         }
     };
     let (value, gradient) = found.map_err(candle_core::Error::from)?;
-    let (on, gradient) = (card.clone(), card.tensor(gradient, output.shape())?);
+    let (value, gradient) = (card.tensor(value, ())?, card.tensor(gradient, output.shape())?);
+    let on = card.clone();
     let rule = move |grad: &Tensor| -> Result<Tensor> {
         let grad = grad.flatten_all()?;
         let scaled = scale_by(&on, on.operand(&gradient)?.read(), on.operand(&grad)?.read())?;
         on.tensor(scaled, gradient.shape())
     };
-    Ok(Some(card.node_of_one("loss", &output, value, (), rule)?))
+    Ok(Some(card.node_of_one("loss", &output, &value, rule)?))
 }
 
 #[cfg(test)]

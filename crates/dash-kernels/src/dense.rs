@@ -1,0 +1,498 @@
+//! Dense and grouped convolutions: matrix products, with kernels around them.
+
+use crate::{
+    card::{Argument, Card, Error, Launch, Number, Read, int},
+    fft::{Transform, smooth_digits, transform_size},
+    kernel::{
+        COLUMNS_OF_MAPS, DENSE_KERNELS, DENSE_MAPS, DENSE_SPECTRA, DENSE_TAPS, Kernel, MAPS_OF_COLUMNS,
+        PACKED_TAPS, UNPACKED_TAPS,
+    },
+    taps::{Convolution, TapTable},
+};
+use candle_core::{Result, Tensor};
+
+const NAME: &str = "dense convolution";
+
+/// Bytes that intermediate results take at most, if a single sample does not take more: samples are computed in turn.
+const AT_A_TIME: usize = 1 << 30;
+
+/// How a dense convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DenseMethod {
+    /// What each tap sees is written down: one product per sample.
+    Columns,
+    /// Fourier transforms of whole maps in shared memory, of which they need 8 bytes per number of
+    /// [`transform_size`]: one product per frequency.
+    Transforms,
+}
+
+/// Sizes of a dense convolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DenseSizes {
+    /// Samples.
+    pub batch: usize,
+    /// Groups of channels.
+    pub groups: usize,
+    /// Input channels of a group.
+    pub per_in: usize,
+    /// Output channels of a group.
+    pub per_out: usize,
+    /// Rows and columns of an input map.
+    pub size: [usize; 2],
+    /// Distance between outputs per axis.
+    pub stride: [usize; 2],
+}
+
+/// A convolution over taps in which each output channel sees all input channels of its group.
+///
+/// x is `[batch, groups x per_in, rows, columns]`, weights `[groups x per_out, per_in, all taps]`; results have
+/// ceil(n / stride) positions per axis, and maps are zero outside.
+pub struct Dense {
+    sizes: DenseSizes,
+    taps: TapTable,
+    spectral: Option<Spectral>,
+    /// See [`AT_A_TIME`].
+    at_a_time: usize,
+}
+
+/// Transforms with their frequencies.
+struct Spectral {
+    transform: Transform,
+    /// Of each frequency kept: where it is, and where its opposite.
+    mirrors: crate::Memory<i32>,
+    bins: usize,
+}
+
+impl Spectral {
+    fn new(card: &Card, size: [usize; 2]) -> std::result::Result<Spectral, Error> {
+        let [rows, columns] = size.map(smooth_digits);
+        let mut mirrors = Vec::new();
+        let opposite = |k: usize, n: usize| (n - k) % n;
+        for (r, &row) in rows.iter().enumerate() {
+            for (c, &column) in columns.iter().enumerate() {
+                let (mr, mc) = (opposite(r, size[0]), opposite(c, size[1]));
+                if (r, c) > (mr, mc) {
+                    continue;
+                }
+                let (Some(mirror_row), Some(mirror_column)) = (rows.get(mr), columns.get(mc)) else {
+                    continue;
+                };
+                for place in [row * size[1] + column, mirror_row * size[1] + mirror_column] {
+                    mirrors.push(i32::try_from(place).map_err(|_| too_large(place))?);
+                }
+            }
+        }
+        let bins = mirrors.len() / 2;
+        Ok(Spectral { transform: Transform::new(card, size)?, mirrors: card.upload(&mirrors)?, bins })
+    }
+}
+
+fn too_large(count: usize) -> Error {
+    Error::Operands { operation: NAME, what: format!("{count} is more than a kernel can count") }
+}
+
+impl Dense {
+    /// A convolution with taps of which those at `places` of `all_taps` meet data, at these distinct `offsets`.
+    ///
+    /// # Errors
+    /// If a place is outside, there are not as many offsets as places, a size is zero, or the card fails.
+    pub fn new(
+        card: &Card,
+        sizes: DenseSizes,
+        (offsets, places, all_taps): (&[[i32; 2]], &[usize], usize),
+        method: DenseMethod,
+    ) -> std::result::Result<Dense, Error> {
+        let DenseSizes { batch, groups, per_in, per_out, size, stride } = sizes;
+        if stride.contains(&0) || size.contains(&0) || [batch, groups, per_in, per_out].contains(&0) {
+            return Err(Error::Operands { operation: NAME, what: "a size or a stride is zero".to_owned() });
+        }
+        let taps = TapTable::new(card, NAME, (offsets, places, all_taps))?;
+        let spectral = match method {
+            DenseMethod::Columns => None,
+            DenseMethod::Transforms => Some(Spectral::new(card, transform_size(size, taps.reach))?),
+        };
+        Ok(Dense { sizes, taps, spectral, at_a_time: AT_A_TIME })
+    }
+
+    fn out_size(&self) -> [usize; 2] {
+        let DenseSizes { size, stride, .. } = self.sizes;
+        [size[0].div_ceil(stride[0]), size[1].div_ceil(stride[1])]
+    }
+
+    fn planes(&self) -> [usize; 2] {
+        [self.sizes.size, self.out_size()].map(|[rows, columns]| rows * columns)
+    }
+
+    /// Samples that are computed at a time.
+    fn samples_at_a_time(&self) -> usize {
+        let DenseSizes { batch, groups, per_in, per_out, .. } = self.sizes;
+        let numbers = match &self.spectral {
+            Some(spectral) => 2 * spectral.bins * groups * (per_in + 2 * per_out),
+            None => 2 * groups * per_in * self.taps.count * self.planes()[1],
+        };
+        (self.at_a_time / (4 * numbers.max(1))).clamp(1, batch)
+    }
+
+    /// Contiguous tensors with a sample per row.
+    fn by_sample(&self, tensor: &Tensor) -> Result<Tensor> {
+        tensor.contiguous()?.reshape((self.sizes.batch, ()))
+    }
+
+    /// What `compute` finds for some samples at a time, of all; each result has a row per sample.
+    fn in_turn(&self, mut compute: impl FnMut(usize, usize) -> Result<Tensor>) -> Result<Tensor> {
+        let (step, batch) = (self.samples_at_a_time(), self.sizes.batch);
+        let mut parts = Vec::new();
+        for first in (0..batch).step_by(step) {
+            let count = step.min(batch - first);
+            parts.push(compute(first, count)?.reshape((count, ()))?);
+        }
+        match parts.len() {
+            1 => Ok(parts.remove(0)),
+            _ => Tensor::cat(&parts, 0),
+        }
+    }
+}
+
+impl Convolution for Dense {
+    fn forward(&self, card: &Card, x: &Tensor, weights: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let (x, weights, bias) = (self.by_sample(x)?, weights.contiguous()?, bias.contiguous()?);
+        match &self.spectral {
+            Some(spectral) => {
+                let kernels = self.kernels(card, spectral, &weights)?;
+                self.in_turn(|first, count| {
+                    let x = self.spectra(card, spectral, &x.narrow(0, first, count)?, false)?;
+                    self.maps(card, spectral, &x.matmul(&kernels)?, Some(&bias))
+                })
+            }
+            None => {
+                let weights = self.packed(card, &weights)?;
+                let y = self.in_turn(|first, count| {
+                    let columns = self.columns(card, &x.narrow(0, first, count)?)?;
+                    self.repeated(&weights, count)?.matmul(&columns)
+                })?;
+                let c_out = self.sizes.groups * self.sizes.per_out;
+                y.reshape((self.sizes.batch, c_out, ()))?.broadcast_add(&bias.reshape((1, c_out, 1))?)
+            }
+        }
+    }
+
+    fn gradients(
+        &self,
+        card: &Card,
+        x: &Tensor,
+        weights: &Tensor,
+        grad: &Tensor,
+        want_dx: bool,
+    ) -> Result<(Option<Tensor>, Tensor)> {
+        let (x, grad, weights) = (self.by_sample(x)?, self.by_sample(grad)?, weights.contiguous()?);
+        let mut total: Option<Tensor> = None;
+        let mut add = |part: Tensor| -> Result<()> {
+            total = Some(match total.take() {
+                Some(total) => (total + part)?,
+                None => part,
+            });
+            Ok(())
+        };
+        let kernels = match (&self.spectral, want_dx) {
+            (_, false) => None,
+            (Some(spectral), _) => Some(self.kernels(card, spectral, &weights)?.transpose(1, 2)?),
+            (None, _) => Some(self.packed(card, &weights)?),
+        };
+        let dx = self.in_turn(|first, count| {
+            let (x, grad) = (x.narrow(0, first, count)?, grad.narrow(0, first, count)?);
+            let nothing = || Tensor::zeros((count, 0), x.dtype(), x.device());
+            if let Some(spectral) = &self.spectral {
+                let grad = self.spectra(card, spectral, &grad, true)?;
+                let x = self.spectra(card, spectral, &x, false)?;
+                add(x.transpose(1, 2)?.matmul(&grad)?)?;
+                return match &kernels {
+                    Some(kernels) => self.maps(card, spectral, &grad.matmul(kernels)?, None),
+                    None => nothing(),
+                };
+            }
+            let DenseSizes { groups, per_out, .. } = self.sizes;
+            let grad = grad.reshape((count * groups, per_out, self.planes()[1]))?;
+            let products = grad.matmul(&self.columns(card, &x)?.transpose(1, 2)?)?;
+            add(products.reshape((count, groups * per_out, ()))?.sum(0)?)?;
+            match &kernels {
+                Some(kernels) => {
+                    let kernels = self.repeated(kernels, count)?.transpose(1, 2)?;
+                    self.maps_of_columns(card, &kernels.matmul(&grad)?, count)
+                }
+                None => nothing(),
+            }
+        })?;
+        let Some(total) = total else { candle_core::bail!("a batch without samples") };
+        let dw = match &self.spectral {
+            Some(spectral) => self.tap_gradients(card, spectral, &total)?,
+            None => self.unpacked(card, &total.contiguous()?)?,
+        };
+        Ok((want_dx.then_some(dx), dw))
+    }
+}
+
+/// Transforms.
+impl Dense {
+    /// Blocks for pairs of channels.
+    fn launch(spectral: &Spectral, others: usize, groups: usize, per_group: usize) -> Result<Launch> {
+        let blocks = others * groups * per_group.div_ceil(2);
+        let blocks = u32::try_from(blocks).map_err(|_| too_large(blocks))?;
+        Ok(spectral.transform.launch_blocks([blocks, 1, 1])?)
+    }
+
+    /// Spectra of maps, of outputs if `out`: [bins x groups, samples, 2 x channels of a group].
+    fn spectra(&self, card: &Card, spectral: &Spectral, maps: &Tensor, out: bool) -> Result<Tensor> {
+        let DenseSizes { groups, per_in, per_out, size, stride, .. } = self.sizes;
+        let (per_group, [rows, columns], stride) =
+            if out { (per_out, self.out_size(), stride) } else { (per_in, size, [1, 1]) };
+        let samples = maps.dim(0)?;
+        let mut spectra = card.reserve(2 * spectral.bins * groups * samples * per_group)?;
+        let operand = card.operand(maps)?;
+        let operand_of = checked(operand.read(), samples * groups * per_group * rows * columns)?;
+        let [row_waves, column_waves] = spectral.transform.waves(card);
+        let mut arguments = vec![
+            operand_of,
+            card.read(&spectral.mirrors).argument(),
+            row_waves,
+            column_waves,
+            card.write(&mut spectra),
+        ];
+        push(&mut arguments, &[samples, groups, per_group, rows, columns, stride[0], stride[1]])?;
+        arguments.extend(spectral.transform.sizes()?);
+        push(&mut arguments, &[spectral.bins])?;
+        run(card, &DENSE_SPECTRA, Self::launch(spectral, samples, groups, per_group)?, &arguments)?;
+        card.tensor(spectra, (spectral.bins * groups, samples, 2 * per_group))
+    }
+
+    /// The maps of spectra as above: outputs with a bias, or without one gradients of inputs.
+    fn maps(
+        &self,
+        card: &Card,
+        spectral: &Spectral,
+        spectra: &Tensor,
+        bias: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let DenseSizes { groups, per_in, per_out, size, stride, .. } = self.sizes;
+        let (per_group, [rows, columns], stride) = match bias {
+            Some(_) => (per_out, self.out_size(), stride),
+            None => (per_in, size, [1, 1]),
+        };
+        let samples = spectra.dim(1)?;
+        let mut maps = card.reserve(samples * groups * per_group * rows * columns)?;
+        let (from, bias_) = (card.operand(spectra)?, bias.map(|bias| card.operand(bias)).transpose()?);
+        let from_of = checked(from.read(), 2 * spectral.bins * groups * samples * per_group)?;
+        let bias_of = match &bias_ {
+            Some(bias) => checked(bias.read(), groups * per_group)?,
+            // Not read where there is none.
+            None => from_of,
+        };
+        let [row_waves, column_waves] = spectral.transform.waves(card);
+        let mirrors = card.read(&spectral.mirrors).argument();
+        let mut arguments = vec![from_of, bias_of, mirrors, row_waves, column_waves, card.write(&mut maps)];
+        push(&mut arguments, &[samples, groups, per_group, rows, columns, stride[0], stride[1]])?;
+        arguments.extend(spectral.transform.sizes()?);
+        push(&mut arguments, &[spectral.bins, usize::from(bias.is_some())])?;
+        run(card, &DENSE_MAPS, Self::launch(spectral, samples, groups, per_group)?, &arguments)?;
+        card.tensor(maps, (samples, groups * per_group * rows * columns))
+    }
+
+    /// Spectra of kernels as real matrices: [bins x groups, 2 x per_in, 2 x per_out].
+    fn kernels(&self, card: &Card, spectral: &Spectral, weights: &Tensor) -> Result<Tensor> {
+        let DenseSizes { groups, per_in, per_out, .. } = self.sizes;
+        let mut kernels = card.reserve(4 * spectral.bins * groups * per_in * per_out)?;
+        let operand = card.operand(weights)?;
+        let [row_waves, column_waves] = spectral.transform.waves(card);
+        let mut arguments = vec![
+            checked(operand.read(), groups * per_out * per_in * self.taps.all)?,
+            card.read(&self.taps.offsets).argument(),
+            card.read(&self.taps.places).argument(),
+            card.read(&spectral.mirrors).argument(),
+            row_waves,
+            column_waves,
+            card.write(&mut kernels),
+        ];
+        push(&mut arguments, &[groups, per_in, per_out])?;
+        arguments.extend(spectral.transform.sizes()?);
+        push(&mut arguments, &[spectral.bins, self.taps.count, self.taps.all])?;
+        run(card, &DENSE_KERNELS, Self::launch(spectral, per_in, groups, per_out)?, &arguments)?;
+        card.tensor(kernels, (spectral.bins * groups, 2 * per_in, 2 * per_out))
+    }
+
+    /// The gradient of the weights from products of spectra, [bins x groups, 2 x per_in, 2 x per_out].
+    fn tap_gradients(&self, card: &Card, spectral: &Spectral, products: &Tensor) -> Result<Tensor> {
+        let DenseSizes { groups, per_in, per_out, .. } = self.sizes;
+        let mut dw = card.reserve(groups * per_out * per_in * self.taps.all)?;
+        let operand = card.operand(products)?;
+        let [row_waves, column_waves] = spectral.transform.waves(card);
+        let mut arguments = vec![
+            checked(operand.read(), 4 * spectral.bins * groups * per_in * per_out)?,
+            card.read(&self.taps.offsets).argument(),
+            card.read(&self.taps.slots).argument(),
+            card.read(&spectral.mirrors).argument(),
+            row_waves,
+            column_waves,
+            card.write(&mut dw),
+        ];
+        push(&mut arguments, &[groups, per_in, per_out])?;
+        arguments.extend(spectral.transform.sizes()?);
+        push(&mut arguments, &[spectral.bins, self.taps.all])?;
+        run(card, &DENSE_TAPS, Self::launch(spectral, per_in, groups, per_out)?, &arguments)?;
+        card.tensor(dw, groups * per_out * per_in * self.taps.all)
+    }
+}
+
+/// Columns.
+impl Dense {
+    /// Weights of taps that meet data: [groups, per_out, per_in x taps].
+    fn packed(&self, card: &Card, weights: &Tensor) -> Result<Tensor> {
+        let DenseSizes { groups, per_in, per_out, .. } = self.sizes;
+        let rows = groups * per_out * per_in;
+        let mut packed = card.reserve(rows * self.taps.count)?;
+        let operand = card.operand(weights)?;
+        let mut arguments = vec![
+            checked(operand.read(), rows * self.taps.all)?,
+            card.read(&self.taps.places).argument(),
+            card.write(&mut packed),
+        ];
+        push(&mut arguments, &[rows, self.taps.count, self.taps.all])?;
+        run(card, &PACKED_TAPS, Launch::over(rows * self.taps.count), &arguments)?;
+        card.tensor(packed, (groups, per_out, per_in * self.taps.count))
+    }
+
+    fn unpacked(&self, card: &Card, packed: &Tensor) -> Result<Tensor> {
+        let DenseSizes { groups, per_in, per_out, .. } = self.sizes;
+        let rows = groups * per_out * per_in;
+        let mut weights = card.reserve(rows * self.taps.all)?;
+        let operand = card.operand(packed)?;
+        let mut arguments = vec![
+            checked(operand.read(), rows * self.taps.count)?,
+            card.read(&self.taps.slots).argument(),
+            card.write(&mut weights),
+        ];
+        push(&mut arguments, &[rows, self.taps.count, self.taps.all])?;
+        run(card, &UNPACKED_TAPS, Launch::over(rows * self.taps.all), &arguments)?;
+        card.tensor(weights, rows * self.taps.all)
+    }
+
+    /// The weights of all groups for each sample; a single group is not copied.
+    fn repeated(&self, weights: &Tensor, samples: usize) -> Result<Tensor> {
+        let (groups, rows, columns) = weights.dims3()?;
+        if groups == 1 {
+            return weights.broadcast_as((samples, rows, columns));
+        }
+        let all = weights.unsqueeze(0)?.broadcast_as((samples, groups, rows, columns))?;
+        all.contiguous()?.reshape((samples * groups, rows, columns))
+    }
+
+    /// Sizes of maps and outputs, as kernels take them.
+    fn geometry(&self, maps: usize) -> [usize; 8] {
+        let ([rows, columns], [out_rows, out_columns], stride) =
+            (self.sizes.size, self.out_size(), self.sizes.stride);
+        [maps, rows, columns, out_rows, out_columns, stride[0], stride[1], self.taps.count]
+    }
+
+    /// What taps see: [samples x groups, per_in x taps, output plane].
+    fn columns(&self, card: &Card, x: &Tensor) -> Result<Tensor> {
+        let (DenseSizes { groups, per_in, stride, .. }, [plane, out_plane]) = (self.sizes, self.planes());
+        let samples = x.dim(0)?;
+        let shape = (samples * groups, per_in * self.taps.count, out_plane);
+        if self.taps.is_centre && stride == [1, 1] {
+            return x.reshape(shape);
+        }
+        let maps = samples * groups * per_in;
+        let mut columns = card.reserve(maps * self.taps.count * out_plane)?;
+        let operand = card.operand(x)?;
+        let mut arguments = vec![
+            checked(operand.read(), maps * plane)?,
+            card.read(&self.taps.offsets).argument(),
+            card.write(&mut columns),
+        ];
+        push(&mut arguments, &self.geometry(maps))?;
+        run(card, &COLUMNS_OF_MAPS, Launch::over(maps * self.taps.count * out_plane), &arguments)?;
+        card.tensor(columns, shape)
+    }
+
+    /// The sums of what `columns` took from each position.
+    fn maps_of_columns(&self, card: &Card, columns: &Tensor, samples: usize) -> Result<Tensor> {
+        let (DenseSizes { groups, per_in, stride, .. }, [plane, out_plane]) = (self.sizes, self.planes());
+        if self.taps.is_centre && stride == [1, 1] {
+            return columns.reshape((samples, ()));
+        }
+        let maps = samples * groups * per_in;
+        let mut x = card.reserve(maps * plane)?;
+        let operand = card.operand(columns)?;
+        let mut arguments = vec![
+            checked(operand.read(), maps * self.taps.count * out_plane)?,
+            card.read(&self.taps.offsets).argument(),
+            card.write(&mut x),
+        ];
+        push(&mut arguments, &self.geometry(maps))?;
+        run(card, &MAPS_OF_COLUMNS, Launch::over(maps * plane), &arguments)?;
+        card.tensor(x, (samples, groups * per_in * plane))
+    }
+}
+
+/// An operand that must have `expected` numbers.
+fn checked<T: Number>(operand: Read<'_, T>, expected: usize) -> Result<Argument> {
+    crate::card::expect(NAME, "an operand", operand.len(), expected)?;
+    Ok(operand.argument())
+}
+
+fn push(arguments: &mut Vec<Argument>, sizes: &[usize]) -> Result<()> {
+    for &size in sizes {
+        arguments.push(int(NAME, size)?);
+    }
+    Ok(())
+}
+
+/// Launches a kernel of `dense.cu` whose operands were compared with its sizes.
+fn run(card: &Card, kernel: &Kernel, launch: Launch, arguments: &[Argument]) -> Result<()> {
+    // SAFETY: every caller lists the kernel's arguments in its order, compares the lengths of operands by `checked`, and
+    // reserves as much as the kernel writes.
+    #[allow(unsafe_code)]
+    unsafe {
+        card.launch(kernel, launch, arguments)?;
+    }
+    Ok(())
+}
+
+#[cfg(all(test, feature = "twin"))]
+mod tests {
+    use super::*;
+    use crate::Twin;
+    use candle_core::Device;
+
+    #[test]
+    fn samples_that_are_computed_in_turn_give_the_same() {
+        let sizes = DenseSizes { batch: 5, groups: 1, per_in: 3, per_out: 2, size: [6, 7], stride: [1, 2] };
+        let (offsets, places) = ([[0, -1], [2, 0], [-1, 3]], [0, 2, 3]);
+        let card = Card::Twin(Twin::default());
+        let ramp = |len: usize| {
+            let values: Vec<f32> = (0..len).map(|i| ((i * 37) % 19) as f32 / 19.0 - 0.5).collect();
+            Tensor::from_vec(values, len, &Device::Cpu).unwrap()
+        };
+        let [x, w, b, g] = [5 * 3 * 42, 2 * 3 * 4, 2, 5 * 2 * 24].map(ramp);
+        for method in [DenseMethod::Columns, DenseMethod::Transforms] {
+            let of = |at_a_time: usize, samples: usize| -> Vec<f32> {
+                let conv = Dense::new(&card, sizes, (&offsets, &places, 4), method).unwrap();
+                let conv = Dense { at_a_time, ..conv };
+                assert_eq!(conv.samples_at_a_time(), samples);
+                let y = conv.forward(&card, &x, &w, &b).unwrap();
+                let (dx, dw) = conv.gradients(&card, &x, &w, &g, true).unwrap();
+                let all = [y, dx.unwrap(), dw].map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap());
+                all.concat()
+            };
+            let whole = of(AT_A_TIME, 5);
+            let bytes_of_one = match method {
+                DenseMethod::Columns => 4 * 2 * 3 * 3 * 24,
+                // 8 x 10 numbers, of which 4 frequencies are their own opposites.
+                DenseMethod::Transforms => 4 * 2 * 42 * (3 + 2 * 2),
+            };
+            for (at_a_time, samples) in [(2 * bytes_of_one, 2), (bytes_of_one, 1), (1, 1)] {
+                for (found, expected) in of(at_a_time, samples).iter().zip(&whole) {
+                    assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+                }
+            }
+        }
+    }
+}
