@@ -156,6 +156,12 @@ pub enum Memory<T: Number> {
 #[derive(Clone, Copy, Debug)]
 pub struct Never(Infallible);
 
+impl Never {
+    pub(crate) fn none(self) -> ! {
+        match self.0 {}
+    }
+}
+
 /// A card, or its twin.
 #[derive(Clone, Debug)]
 pub enum Card {
@@ -172,7 +178,7 @@ pub enum Card {
 }
 
 #[cfg(feature = "cuda")]
-fn failed(what: &str, reason: &dyn std::fmt::Display) -> Error {
+pub(crate) fn failed(what: &str, reason: &dyn std::fmt::Display) -> Error {
     Error::Card { what: what.to_owned(), reason: reason.to_string() }
 }
 

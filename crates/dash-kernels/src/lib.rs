@@ -26,6 +26,7 @@
 )]
 
 mod card;
+mod copies;
 mod dense;
 mod elementwise;
 mod fft;
@@ -40,6 +41,7 @@ mod tensor;
 mod twin;
 
 pub use card::{Argument, Card, Error, Launch, Memory, Number, Read};
+pub use copies::Copies;
 pub use dense::{Dense, DenseMethod, DenseSizes};
 pub use elementwise::{add, dropout, mean_backward, mean_forward};
 pub use fft::transform_size;

@@ -2,10 +2,12 @@
 
 use crate::{
     Error, StageContext,
+    ahead::ahead,
     gather::{Gather, to_device},
 };
 use candle_core::Tensor;
 use dash_data::SplitData;
+use dash_kernels::{Card, Copies};
 use dash_nn::{BatchMean, Network, Pass, Targets};
 
 /// The metric of `network` over all samples of `data`, accumulated over samples: neither their order
@@ -68,21 +70,31 @@ fn predict(
 ) -> Result<(), Error> {
     let gather = Gather::new(ctx);
     let mut means = Means::default();
-    for rows in gather.batches(data, batch_size) {
-        let (input, targets) = to_device(gather.evaluation(data, &rows)?, ctx.device)?;
-        let output = network.forward(&input, &Pass::evaluation())?;
-        if !data.is_grouped() {
-            take(&output, &targets)?;
-            continue;
+    let mut copies = Card::of(ctx.device).map(Copies::new);
+    let prepare = |rows: Vec<usize>| {
+        let batch = gather.evaluation(data, &rows)?;
+        Ok((rows, batch))
+    };
+    let batches = gather.batches(data, batch_size).into_iter();
+    ahead(copies.is_some(), batches, prepare, |batches| {
+        for batch in batches {
+            let (rows, batch) = batch?;
+            let (input, targets) = to_device(batch, ctx.device, copies.as_mut())?;
+            let output = network.forward(&input, &Pass::evaluation())?;
+            if !data.is_grouped() {
+                take(&output, &targets)?;
+                continue;
+            }
+            let (values, places) =
+                means.add(&rows, &output.flatten_all()?.to_vec1::<f32>()?, |sample| data.parts(sample).end);
+            if !places.is_empty() {
+                let shape = [&[places.len()], output.dims().get(1..).unwrap_or_default()].concat();
+                let output = Tensor::from_vec(values, shape, output.device())?;
+                take(&output, &targets.select(&places, rows.len()))?;
+            }
         }
-        let (values, places) =
-            means.add(&rows, &output.flatten_all()?.to_vec1::<f32>()?, |sample| data.parts(sample).end);
-        if !places.is_empty() {
-            let shape = [&[places.len()], output.dims().get(1..).unwrap_or_default()].concat();
-            take(&Tensor::from_vec(values, shape, output.device())?, &targets.select(&places, rows.len()))?;
-        }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Means over the parts of samples, which may come in different batches.

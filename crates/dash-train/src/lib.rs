@@ -7,6 +7,7 @@
 //! assert_eq!(dash_train::steps_per_epoch(289, 1.0), 289);
 //! ```
 
+mod ahead;
 mod augment;
 mod checkpoint;
 mod error;

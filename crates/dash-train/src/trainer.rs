@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Position, Recovery, Saved, Stage, StageContext,
+    ahead::ahead,
     augment::Augmentation,
     gather::{Gather, to_device},
 };
@@ -12,6 +13,7 @@ use dash_core::{
     random::{Purpose, permutation, stream},
 };
 use dash_data::{Noise, SplitData};
+use dash_kernels::{Card, Copies};
 use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd};
 use rand::Rng;
 
@@ -40,6 +42,8 @@ pub struct Trainer<'a> {
     batch_size: usize,
     fraction: f64,
     recovery: Option<Recovery>,
+    /// To and from the card, if there is one.
+    copies: Option<Copies>,
 }
 
 /// Where a training stands between two steps.
@@ -83,6 +87,7 @@ impl<'a> Trainer<'a> {
             batch_size: batch_size.max(1),
             fraction,
             recovery: None,
+            copies: Card::of(ctx.device).map(Copies::new),
         })
     }
 
@@ -166,48 +171,78 @@ impl<'a> Trainer<'a> {
             .filter_map(|i| samples.get(i).copied())
             .collect();
         let steps = steps_per_epoch(samples.len().div_ceil(self.batch_size), self.fraction);
-        for (number, samples) in order.chunks(self.batch_size).take(steps).enumerate().skip(taken) {
-            let rows: Vec<usize> = samples.iter().map(|&sample| self.part(epoch, data, sample)).collect();
-            let pass = Pass { training: true, seed: self.seed, epoch, step: (epoch * steps + number) as u64 };
-            let mut batch = self.gather.training(data, &rows, self.seed, self.stage, epoch)?;
-            self.augmentation.apply(&mut batch, &rows, self.seed, self.stage, epoch)?;
-            let (input, targets) = to_device(batch, self.device)?;
-            let output = self.network.forward(&input, &pass)?;
-            let loss = self.objective.loss(&output, targets)?;
-            let mut gradients = Gradients::of(&loss, self.params)?;
-            // Once per step a card is waited for, when it has been given the backward pass as well.
-            let value = f64::from(loss.to_scalar::<f32>()?);
-            if !value.is_finite() {
-                return Err(Error::Diverged {
-                    epoch,
-                    step: number + 1,
-                    learning_rate: rates.weights,
-                    loss: value,
-                    gradient_norm: gradients.norm()?,
-                });
+        let (seed, stage, device) = (self.seed, self.stage, self.device);
+        let (gather, augmentation) = (self.gather, &self.augmentation);
+        let (network, params, objective, listener) =
+            (self.network, self.params, self.objective, self.listener);
+        let (sgd, recovery, copies) = (&mut self.sgd, self.recovery.as_ref(), &mut self.copies);
+        let prepare = |samples: &[usize]| {
+            let part = |&sample: &usize| part(seed, stage, epoch, data, sample);
+            let rows: Vec<usize> = samples.iter().map(part).collect();
+            let mut batch = gather.training(data, &rows, seed, stage, epoch)?;
+            augmentation.apply(&mut batch, &rows, seed, stage, epoch)?;
+            Ok(batch)
+        };
+        let batches = order.chunks(self.batch_size).take(steps).skip(taken);
+        ahead(copies.is_some(), batches, prepare, |batches| {
+            let mut next = |copies: &mut Option<Copies>| {
+                let batch = batches.next().transpose()?;
+                batch.map(|batch| to_device(batch, device, copies.as_mut())).transpose()
+            };
+            let mut batch = next(copies)?;
+            let mut number = taken;
+            while let Some((input, targets)) = batch {
+                let pass = Pass { training: true, seed, epoch, step: (epoch * steps + number) as u64 };
+                number += 1;
+                let output = network.forward(&input, &pass)?;
+                let loss = objective.loss(&output, targets)?;
+                // A card copies the loss when it has it, and goes on meanwhile with what comes behind.
+                copies.as_mut().map(|copies| copies.ask(&loss)).transpose()?;
+                let mut gradients = Gradients::of(&loss, params)?;
+                let finite = |value: f32, gradients: &Gradients| match f64::from(value) {
+                    value if value.is_finite() => Ok(value),
+                    loss => {
+                        let (step, learning_rate) = (number, rates.weights);
+                        let gradient_norm = gradients.norm()?;
+                        Err(Error::Diverged { epoch, step, learning_rate, loss, gradient_norm })
+                    }
+                };
+                let mut value = 0.0;
+                if copies.is_none() {
+                    value = finite(loss.to_scalar::<f32>()?, &gradients)?;
+                }
+                adjust(&mut gradients)?;
+                sgd.step(params, &gradients, rates)?;
+                let mut following = None;
+                if copies.is_some() {
+                    // While the card computes: its next inputs, behind all of this step.
+                    following = Some(next(copies));
+                }
+                if let Some(asked) = copies {
+                    value = finite(asked.answer().map_err(candle_core::Error::from)?, &gradients)?;
+                }
+                // What comes between steps may need the memory.
+                drop((output, loss, gradients));
+                total += value;
+                listener.on(&Event::Step { step: number, steps });
+                between(Now { sgd, position: Position { epoch, step: number, loss: total }, recovery })?;
+                batch = following.unwrap_or_else(|| next(copies))?;
             }
-            adjust(&mut gradients)?;
-            self.sgd.step(self.params, &gradients, rates)?;
-            // What comes between steps may need the memory.
-            drop((output, loss, gradients));
-            total += value;
-            self.listener.on(&Event::Step { step: number + 1, steps });
-            between(self.now(Position { epoch, step: number + 1, loss: total }))?;
-        }
-        Ok(total / steps.max(1) as f64)
+            Ok(total / steps.max(1) as f64)
+        })
     }
+}
 
-    /// The row that a sample is trained on in an epoch: a random one of its parts.
-    fn part(&self, epoch: usize, data: &SplitData, sample: usize) -> usize {
-        let parts = data.parts(sample);
-        if parts.len() < 2 {
-            return parts.start;
-        }
-        let counter = [self.stage as u64, epoch as u64, sample as u64];
-        let mut rng = stream(self.seed, Purpose::Part, counter);
-        // Drawn as u64: the width of usize must not change the part.
-        parts.start + rng.random_range(0..parts.len() as u64) as usize
+/// The row that a sample is trained on in an epoch: a random one of its parts.
+fn part(seed: u64, stage: Stage, epoch: usize, data: &SplitData, sample: usize) -> usize {
+    let parts = data.parts(sample);
+    if parts.len() < 2 {
+        return parts.start;
     }
+    let counter = [stage as u64, epoch as u64, sample as u64];
+    let mut rng = stream(seed, Purpose::Part, counter);
+    // Drawn as u64: the width of usize must not change the part.
+    parts.start + rng.random_range(0..parts.len() as u64) as usize
 }
 
 /// The recordings that the task mixes in; none, and none opened, if it does not.
