@@ -49,6 +49,10 @@ pub struct Pipeline {
     /// Training of the final network.
     #[serde(default)]
     pub retrain: Retrain,
+    /// Whether NVIDIA cards multiply matrices with factors rounded to 10 bits (TF32): faster, and less exact. The
+    /// processor never does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tf32: bool,
 }
 
 /// A sweep file: other pipeline files, run together and reported together.

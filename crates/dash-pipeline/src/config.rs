@@ -24,6 +24,9 @@ pub(crate) fn of_stage(
     if let (Policy::Measure, true, Some(config)) = (policy, trains, config.as_object_mut()) {
         config.insert("plan".to_owned(), policy.to_string().into());
     }
+    if let (true, true, Some(config)) = (p.tf32, trains, config.as_object_mut()) {
+        config.insert("tf32".to_owned(), true.into());
+    }
     Ok(config)
 }
 
@@ -144,6 +147,23 @@ mod tests {
             let of = |policy| of_stage(&p, stage, Some(0), policy).unwrap();
             let found = differences(&of(Policy::Model), &of(Policy::Measure));
             assert_eq!(found, if trains { vec!["plan set to \"measure\""] } else { vec![] }, "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn rounded_factors_are_a_setting_of_the_stages_that_train() {
+        let text = r#"
+            name = "p"
+            dataset = { recipe = "cifar100", raw = "x" }
+            task = { loss = { kind = "cross-entropy" }, metric = { kind = "zero-one-error" } }"#;
+        let load = |sets: &[String]| dash_core::load::pipeline("p.toml", text, None, sets).unwrap();
+        let of =
+            |set: &str, stage| of_stage(&load(&[set.to_owned()]), stage, Some(0), Policy::Model).unwrap();
+        for (stage, trains) in
+            [(Stage::Dataset, false), (Stage::Search, true), (Stage::Tune(Method::Dash), true)]
+        {
+            let found = differences(&of("tf32=false", stage), &of("tf32=true", stage));
+            assert_eq!(found, if trains { vec!["tf32 set to true"] } else { vec![] }, "{stage:?}");
         }
     }
 

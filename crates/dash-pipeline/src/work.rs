@@ -45,6 +45,8 @@ impl Work for Training {
         let (Some(seed), runs) = (job.seed, &job.folders.runs) else {
             return Err(job.failure(&Misplaced));
         };
+        // Of the whole program: stages run one after the other.
+        candle_core::cuda::set_gemm_reduced_precision_f32(pipeline.tf32);
         let data = DatasetFolder::open(&runs.dataset(&pipeline.name)).map_err(|e| job.failure(&e))?;
         let checkpoints = Checkpoints::new(job.checkpoint(), job.fingerprint, self.checkpoint_every);
         let context = StageContext {
