@@ -6,7 +6,7 @@ use crate::{
     spectral::Spectral, winograd::Winograd,
 };
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, Var};
-use dash_kernels::{Card, Convolution, Dense, DenseMethod, DenseSizes, Depthwise, Method, channel_sums};
+use dash_kernels::{Card, Convolution, Cut, Dense, DenseMethod, DenseSizes, Depthwise, Method, channel_sums};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A convolution over a tap set: any kernel sizes and dilations, any number of channels.
@@ -71,26 +71,44 @@ pub(crate) fn kernel(algorithm: Algorithm, problem: &Problem) -> Option<Arc<dyn 
 
 /// What computes `problem` on a card by an algorithm that has kernels there.
 fn on_card(card: &Card, algorithm: Algorithm, problem: &Problem) -> Result<Option<Arc<dyn Convolution>>> {
-    let Problem { batch, c_in, groups, size, stride, .. } = *problem;
-    let taps = (problem.offsets.as_slice(), problem.places.as_slice(), problem.taps);
-    if problem.offsets.is_empty() {
-        return Ok(None);
-    }
-    let depthwise = |method| -> Result<Option<Arc<dyn Convolution>>> {
-        Ok(Some(Arc::new(Depthwise::new(card, [batch, c_in], size, stride, taps, method)?)))
+    let conv = match (algorithm, problem.is_depthwise()) {
+        (Algorithm::Direct, true) => depthwise_on(card, problem, Method::Taps)?,
+        (Algorithm::Fft, _) => match Plan::cut_on_card(problem, card.shared_limit()) {
+            Some((_, cut)) => transforms_on(card, problem, cut)?,
+            None => return Ok(None),
+        },
+        (Algorithm::Gemm, false) if !problem.offsets.is_empty() => {
+            dense_on(card, problem, DenseMethod::Columns)?
+        }
+        _ => return Ok(None),
     };
-    let dense = |method| -> Result<Option<Arc<dyn Convolution>>> {
-        let (per_in, per_out) = (problem.group_in(), problem.group_out());
-        let sizes = DenseSizes { batch, groups, per_in, per_out, size, stride };
-        Ok(Some(Arc::new(Dense::new(card, sizes, taps, method)?)))
-    };
-    match (algorithm, problem.is_depthwise()) {
-        (Algorithm::Direct, true) => depthwise(Method::Taps),
-        (Algorithm::Fft, true) => depthwise(Method::Transforms),
-        (Algorithm::Fft, false) => dense(DenseMethod::Transforms),
-        (Algorithm::Gemm, false) => dense(DenseMethod::Columns),
-        _ => Ok(None),
+    Ok(Some(conv))
+}
+
+/// Transforms of maps that are cut in this way.
+pub(crate) fn transforms_on(card: &Card, problem: &Problem, cut: Cut) -> Result<Arc<dyn Convolution>> {
+    if problem.is_depthwise() {
+        depthwise_on(card, problem, Method::Transforms(cut))
+    } else {
+        dense_on(card, problem, DenseMethod::Transforms(cut))
     }
+}
+
+/// The taps that meet data, as kernels take them.
+fn table(problem: &Problem) -> (&[[i32; 2]], &[usize], usize) {
+    (&problem.offsets, &problem.places, problem.taps)
+}
+
+fn depthwise_on(card: &Card, problem: &Problem, method: Method) -> Result<Arc<dyn Convolution>> {
+    let Problem { batch, c_in, size, stride, .. } = *problem;
+    Ok(Arc::new(Depthwise::new(card, [batch, c_in], size, stride, table(problem), method)?))
+}
+
+fn dense_on(card: &Card, problem: &Problem, method: DenseMethod) -> Result<Arc<dyn Convolution>> {
+    let (per_in, per_out) = (problem.group_in(), problem.group_out());
+    let Problem { batch, groups, size, stride, .. } = *problem;
+    let sizes = DenseSizes { batch, groups, per_in, per_out, size, stride };
+    Ok(Arc::new(Dense::new(card, sizes, table(problem), method)?))
 }
 
 /// Sizes kept built per convolution; a few batches of unusual size do not accumulate.

@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
 
+mod support;
+
 use candle_core::{DType, Device, Tensor, Var};
 use dash_conv::{Mixture, Planner, Problem, ResultMixture, TapConv, TapSet, oracle};
 use proptest::prelude::*;
+use support::values;
 
 fn candidates(dims: usize, kernel_sizes: &[usize], dilations: &[usize]) -> Vec<TapSet> {
     kernel_sizes
@@ -41,15 +44,6 @@ fn the_worked_example() {
             assert!((got - expected).abs() < 1e-5, "{got} against {expected}");
         }
     }
-}
-
-fn values(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed ^ 0x9e37_79b9_7f4a_7c15;
-    let mut next = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 40) as f32) / (1u64 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
 }
 
 fn wide(values: &[f32]) -> Vec<f64> {

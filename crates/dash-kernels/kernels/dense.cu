@@ -1,10 +1,11 @@
 // What surrounds the matrix products of dense convolutions.
 //
-// By transforms: spectra of whole maps, two channels as one complex map, ordered by frequency, so that each frequency is
-// one product [samples, channels in] x [channels in, channels out] of complex matrices. A complex number is two
-// neighbouring columns of a real matrix, and that of a kernel a + ib the block [a, b; -b, a]: the product of real matrices
-// is then that of complex ones, with as many multiplications. Of real maps one of two opposite frequencies says all:
-// mirrors[2 * bin] is where the frequency is in a transform, and mirrors[2 * bin + 1] its opposite.
+// By transforms: spectra of pieces of maps, two channels as one complex map, ordered by frequency, so that each frequency
+// is one product [rows, channels in] x [channels in, channels out] of complex matrices, with a row for each piece of each
+// sample. A complex number is two neighbouring columns of a real matrix, and that of a kernel a + ib the block [a, b; -b,
+// a]: the product of real matrices is then that of complex ones, with as many multiplications. Of real maps one of two
+// opposite frequencies says all: mirrors[2 * bin] is where the frequency is in a transform, and mirrors[2 * bin + 1] its
+// opposite.
 //
 // By columns: the positions that each tap sees, so that a sample is one product [channels out, channels in x taps] x
 // [channels in x taps, positions].
@@ -21,102 +22,120 @@ DEVICE Pair separated(Complex z, Complex opposite) {
 
 // The other way round, to both places of a transform.
 DEVICE void join(Complex* map, int at, int opposite, Complex one, Complex two) {
-    Complex z = {one.re - two.im, one.im + two.re}, mirrored = {one.re + two.im, two.re - one.im};
-    map[opposite] = mirrored;
-    map[at] = z;
+    map[opposite] = complex(one.re + two.im, two.re - one.im);
+    map[at] = complex(one.re - two.im, one.im + two.re);
 }
 
-// Which two neighbouring channels, of which group and of which sample or input channel, a block has.
-struct Place { int other, group, channel; bool two; };
+// The neighbouring channels that a block has, two for each of its maps, of which group and of which row or input channel:
+// those from `first` on, as long as they are below `per_group`.
+struct Place { int other, group, first; };
 
 DEVICE Place place_of(int groups, int per_group) {
-    int pairs = (per_group + 1) / 2, rest = blockIdx.x / pairs;
-    Place place = {rest / groups, rest % groups, 2 * (int)(blockIdx.x % pairs), false};
-    place.two = place.channel + 1 < per_group;
+    int pairs = (per_group + 1) / 2, blocks = (pairs + blockDim.y - 1) / blockDim.y, rest = blockIdx.x / blocks;
+    Place place = {rest / groups, rest % groups, 2 * (int)(blockIdx.x % blocks * blockDim.y)};
     return place;
 }
 
-// spectra[bin][group][sample][channel of the group] of x, [samples, groups, per_group, rows, columns], spread by strides.
-// A block per sample and pair of channels. Shared: one complex map.
-KERNEL dense_spectra(const float* x, const int* mirrors, const float* row_waves, const float* column_waves,
-                     float* spectra, int samples, int groups, int per_group, int rows, int columns, int stride_rows,
-                     int stride_columns, int n_rows, int n_columns, int bins) {
+// What goes through memory goes in the order of channels, by all threads of a block: for each bin its maps.
+#define ALL_THREADS (blockDim.x * blockDim.y)
+#define THREAD_OF_ALL (threadIdx.y * blockDim.x + threadIdx.x)
+
+// A block's map and its first channel of item i of all of its maps' bins.
+struct Item { int bin, channel; Complex* map; };
+
+DEVICE Item item_of(int i, Place place, Transform t) {
+    int own = i % blockDim.y;
+    Item item = {i / (int)blockDim.y, place.first + 2 * own, SHARED(Complex) + own * (t.rows * t.columns)};
+    return item;
+}
+
+// spectra[bin][group][row][channel of the group] of x, [samples, groups, per_group, rows, columns], cut into pieces; row =
+// sample x pieces + piece. Grid: a block per row, group and blockDim.y pairs of channels.
+TRANSFORM dense_spectra(const float* x, const int* cut, const int* mirrors, const float* row_waves,
+                     const float* column_waves, float* spectra, int samples, int groups, int per_group, int rows,
+                     int columns, int n_rows, int n_columns, int bins) {
+    Transform t = transform_of(n_rows, n_columns, row_waves, column_waves);
     Place place = place_of(groups, per_group);
-    Complex* map = SHARED(Complex);
-    int plane = rows * columns;
-    const float* one = x + (((long long)place.other * groups + place.group) * per_group + place.channel) * plane;
-    load_two(map, one, place.two ? one + plane : 0, rows, columns, stride_rows, stride_columns, n_rows, n_columns);
-    forward(map, row_waves, column_waves, n_rows, n_columns, live_rows(rows, stride_rows, n_rows));
+    int pieces = pieces_of(cut), channel = place.first + 2 * threadIdx.y;
+    Piece piece = piece_of(cut, place.other % pieces);
+    long long plane = (long long)rows * columns;
+    const float* one = x + ((long long)(place.other / pieces * groups + place.group) * per_group + channel) * plane;
+    load_two(own_map(t), t, channel < per_group ? one : 0, channel + 1 < per_group ? one + plane : 0, piece, columns);
+    forward(own_map(t), t, live_rows(piece.rows));
     Complex* to = reinterpret_cast<Complex*>(spectra);
-    for (int bin = threadIdx.x; bin < bins; bin += blockDim.x) {
-        Pair pair = separated(map[mirrors[2 * bin]], map[mirrors[2 * bin + 1]]);
-        long long at = (((long long)bin * groups + place.group) * samples + place.other) * per_group + place.channel;
-        to[at] = pair.one;
-        if (place.two) to[at + 1] = pair.two;
+    for (int i = THREAD_OF_ALL; i < bins * (int)blockDim.y; i += ALL_THREADS) {
+        Item item = item_of(i, place, t);
+        if (item.channel >= per_group) continue;
+        Pair pair = separated(item.map[mirrors[2 * item.bin]], item.map[mirrors[2 * item.bin + 1]]);
+        long long row = ((long long)item.bin * groups + place.group) * samples * pieces + place.other;
+        to[row * per_group + item.channel] = pair.one;
+        if (item.channel + 1 < per_group) to[row * per_group + item.channel + 1] = pair.two;
     }
 }
 TWIN_WITH_BARRIERS(dense_spectra)
 
-// y, [samples, groups, per_group, rows, columns], from spectra as above: at positions of strides, with a bias per channel
-// if `biased`. A block per sample and pair of channels. Shared: one complex map.
-KERNEL dense_maps(const float* spectra, const float* bias, const int* mirrors, const float* row_waves,
+// y, [samples, groups, per_group, rows, columns], from spectra as above: cut into pieces, with a bias per channel if
+// `biased`. Blocks as above.
+TRANSFORM dense_maps(const float* spectra, const float* bias, const int* cut, const int* mirrors, const float* row_waves,
                   const float* column_waves, float* y, int samples, int groups, int per_group, int rows, int columns,
-                  int stride_rows, int stride_columns, int n_rows, int n_columns, int bins, int biased) {
+                  int n_rows, int n_columns, int bins, int biased) {
+    Transform t = transform_of(n_rows, n_columns, row_waves, column_waves);
     Place place = place_of(groups, per_group);
-    Complex* map = SHARED(Complex);
+    int pieces = pieces_of(cut);
     const Complex* from = reinterpret_cast<const Complex*>(spectra);
-    for (int bin = threadIdx.x; bin < bins; bin += blockDim.x) {
-        long long at = (((long long)bin * groups + place.group) * samples + place.other) * per_group + place.channel;
-        Complex zero = {0.0f, 0.0f};
-        join(map, mirrors[2 * bin], mirrors[2 * bin + 1], from[at], place.two ? from[at + 1] : zero);
+    for (int i = THREAD_OF_ALL; i < bins * (int)blockDim.y; i += ALL_THREADS) {
+        Item item = item_of(i, place, t);
+        long long row = ((long long)item.bin * groups + place.group) * samples * pieces + place.other;
+        Complex zero = complex(0.0f, 0.0f);
+        join(item.map, mirrors[2 * item.bin], mirrors[2 * item.bin + 1],
+             item.channel < per_group ? from[row * per_group + item.channel] : zero,
+             item.channel + 1 < per_group ? from[row * per_group + item.channel + 1] : zero);
     }
     BARRIER();
-    back(map, row_waves, column_waves, n_rows, n_columns);
-    int plane = rows * columns, channel = place.group * per_group + place.channel;
-    float b_one = biased ? bias[channel] : 0.0f, b_two = biased && place.two ? bias[channel + 1] : 0.0f;
-    float* one = y + ((long long)place.other * groups * per_group + channel) * plane;
-    for (int i = threadIdx.x; i < plane; i += blockDim.x) {
-        Complex value = map[i / columns * stride_rows * n_columns + i % columns * stride_columns];
-        one[i] = value.re + b_one;
-        if (place.two) one[plane + i] = value.im + b_two;
-    }
+    Piece piece = piece_of(cut, place.other % pieces);
+    back(own_map(t), t, piece.rows.at, live_rows(piece.rows) - piece.rows.at);
+    int channel = place.first + 2 * threadIdx.y, of_all = place.group * per_group + channel;
+    bool has_one = channel < per_group, has_two = channel + 1 < per_group;
+    long long plane = (long long)rows * columns;
+    float* one = y + ((long long)(place.other / pieces) * groups * per_group + of_all) * plane;
+    store_two(own_map(t), t, has_one ? one : 0, has_two ? one + plane : 0, piece, columns,
+              biased && has_one ? bias[of_all] : 0.0f, biased && has_two ? bias[of_all + 1] : 0.0f);
 }
 TWIN_WITH_BARRIERS(dense_maps)
 
 // kernels[bin][group], real matrices of 2 per_in x 2 per_out, from weights [groups, per_out, per_in, all taps]: spectra of
-// the taps, each at the opposite of its offset, divided by the size of the transform. A block per input channel of a group
-// and pair of output channels. Shared: one complex map.
-KERNEL dense_kernels(const float* weights, const int* offsets, const int* places, const int* mirrors,
+// the taps, each at the opposite of its offset, divided by the size of the transform. Grid: a block per input channel of a
+// group and blockDim.y pairs of output channels.
+TRANSFORM dense_kernels(const float* weights, const int* offsets, const int* places, const int* mirrors,
                      const float* row_waves, const float* column_waves, float* kernels, int groups, int per_in,
                      int per_out, int n_rows, int n_columns, int bins, int taps, int all_taps) {
+    Transform t = transform_of(n_rows, n_columns, row_waves, column_waves);
     Place place = place_of(groups, per_out);
-    int size = n_rows * n_columns;
-    Complex* map = SHARED(Complex);
-    for (int i = threadIdx.x; i < size; i += blockDim.x) {
-        Complex zero = {0.0f, 0.0f};
-        map[i] = zero;
-    }
-    BARRIER();
-    const float* one =
-        weights + (((long long)place.group * per_out + place.channel) * per_in + place.other) * all_taps;
+    int size = n_rows * n_columns, channel = place.first + 2 * threadIdx.y;
+    Complex* map = own_map(t);
+    clear(map, t);
+    const float* one = weights + (((long long)place.group * per_out + channel) * per_in + place.other) * all_taps;
     const float* two = one + (long long)per_in * all_taps;
-    for (int t = threadIdx.x; t < taps; t += blockDim.x) {
-        int r = wrapped(-offsets[2 * t], n_rows), c = wrapped(-offsets[2 * t + 1], n_columns);
-        Complex value = {one[places[t]] / (float)size, place.two ? two[places[t]] / (float)size : 0.0f};
-        map[r * n_columns + c] = value;
+    for (int tap = threadIdx.x; channel < per_out && tap < taps; tap += blockDim.x) {
+        int r = wrapped(-offsets[2 * tap], n_rows), c = wrapped(-offsets[2 * tap + 1], n_columns);
+        map[r * n_columns + c] = complex(one[places[tap]] / (float)size,
+                                         channel + 1 < per_out ? two[places[tap]] / (float)size : 0.0f);
     }
     BARRIER();
-    forward(map, row_waves, column_waves, n_rows, n_columns, n_rows);
-    for (int bin = threadIdx.x; bin < bins; bin += blockDim.x) {
-        Pair pair = separated(map[mirrors[2 * bin]], map[mirrors[2 * bin + 1]]);
-        float* row = kernels + (((long long)bin * groups + place.group) * 2 * per_in + 2 * place.other) * 2 * per_out +
-                     2 * place.channel;
+    forward(map, t, n_rows);
+    for (int i = THREAD_OF_ALL; i < bins * (int)blockDim.y; i += ALL_THREADS) {
+        Item item = item_of(i, place, t);
+        if (item.channel >= per_out) continue;
+        Pair pair = separated(item.map[mirrors[2 * item.bin]], item.map[mirrors[2 * item.bin + 1]]);
+        float* row = kernels +
+                     (((long long)item.bin * groups + place.group) * 2 * per_in + 2 * place.other) * 2 * per_out +
+                     2 * item.channel;
         float* next = row + 2 * per_out;
         row[0] = pair.one.re;
         row[1] = pair.one.im;
         next[0] = -pair.one.im;
         next[1] = pair.one.re;
-        if (!place.two) continue;
+        if (item.channel + 1 >= per_out) continue;
         row[2] = pair.two.re;
         row[3] = pair.two.im;
         next[2] = -pair.two.im;
@@ -127,38 +146,43 @@ TWIN_WITH_BARRIERS(dense_kernels)
 
 // The spectrum of x times the conjugate one of the gradient, from the product of real matrices, [re, im] x [re, im].
 DEVICE Complex correlation(const float* row, const float* next) {
-    Complex c = {row[0] + next[1], next[0] - row[1]};
-    return c;
+    return complex(row[0] + next[1], next[0] - row[1]);
 }
 
 // dw, [groups, per_out, per_in, all taps], from products[bin][group], real matrices of 2 per_in x 2 per_out: those of
-// the spectra of x and of the gradient over samples. slots[tap] is the t of a tap, or -1 if it meets no data. Blocks and
-// shared memory as of dense_kernels.
-KERNEL dense_taps(const float* products, const int* offsets, const int* slots, const int* mirrors,
+// the spectra of x and of the gradient over rows. slots[tap] is the t of a tap, or -1 if it meets no data. Blocks as of
+// dense_kernels.
+TRANSFORM dense_taps(const float* products, const int* offsets, const int* slots, const int* mirrors,
                   const float* row_waves, const float* column_waves, float* dw, int groups, int per_in, int per_out,
                   int n_rows, int n_columns, int bins, int all_taps) {
+    Transform t = transform_of(n_rows, n_columns, row_waves, column_waves);
     Place place = place_of(groups, per_out);
-    int size = n_rows * n_columns;
-    Complex* map = SHARED(Complex);
-    for (int bin = threadIdx.x; bin < bins; bin += blockDim.x) {
+    int size = n_rows * n_columns, channel = place.first + 2 * threadIdx.y;
+    for (int i = THREAD_OF_ALL; i < bins * (int)blockDim.y; i += ALL_THREADS) {
+        Item item = item_of(i, place, t);
         const float* row = products +
-                           (((long long)bin * groups + place.group) * 2 * per_in + 2 * place.other) * 2 * per_out +
-                           2 * place.channel;
+                           (((long long)item.bin * groups + place.group) * 2 * per_in + 2 * place.other) * 2 * per_out +
+                           2 * item.channel;
         const float* next = row + 2 * per_out;
-        Complex zero = {0.0f, 0.0f};
-        join(map, mirrors[2 * bin], mirrors[2 * bin + 1], correlation(row, next),
-             place.two ? correlation(row + 2, next + 2) : zero);
+        Complex zero = complex(0.0f, 0.0f);
+        join(item.map, mirrors[2 * item.bin], mirrors[2 * item.bin + 1],
+             item.channel < per_out ? correlation(row, next) : zero,
+             item.channel + 1 < per_out ? correlation(row + 2, next + 2) : zero);
     }
     BARRIER();
-    back(map, row_waves, column_waves, n_rows, n_columns);
-    float* one = dw + (((long long)place.group * per_out + place.channel) * per_in + place.other) * all_taps;
+    Complex* map = own_map(t);
+    back(map, t, 0, n_rows);
+    float* one = dw + (((long long)place.group * per_out + channel) * per_in + place.other) * all_taps;
     float* two = one + (long long)per_in * all_taps;
-    for (int tap = threadIdx.x; tap < all_taps; tap += blockDim.x) {
-        int t = slots[tap];
-        Complex value = {0.0f, 0.0f};
-        if (t >= 0) value = map[wrapped(offsets[2 * t], n_rows) * n_columns + wrapped(offsets[2 * t + 1], n_columns)];
+    for (int tap = threadIdx.x; channel < per_out && tap < all_taps; tap += blockDim.x) {
+        int slot = slots[tap];
+        Complex value = complex(0.0f, 0.0f);
+        if (slot >= 0) {
+            int r = wrapped(offsets[2 * slot], n_rows), c = wrapped(offsets[2 * slot + 1], n_columns);
+            value = map[r * n_columns + c];
+        }
         one[tap] = value.re / (float)size;
-        if (place.two) two[tap] = value.im / (float)size;
+        if (channel + 1 < per_out) two[tap] = value.im / (float)size;
     }
 }
 TWIN_WITH_BARRIERS(dense_taps)

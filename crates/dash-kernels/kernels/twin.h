@@ -21,6 +21,7 @@ static thread_local double* dash_shared;
 
 #define KERNEL static void
 #define DEVICE static inline
+#define DEVICE_METHOD inline
 #define BARRIER() twin::barrier()
 #define UNROLL
 // Makes a kernel without barriers, or one with barriers, callable from outside: the grid, the block, bytes of shared

@@ -2,12 +2,13 @@
 
 use crate::{
     card::{Argument, Card, Error, Launch, Number, Read, int},
-    fft::{Transform, smooth_digits, transform_size},
+    cut::{Cut, CutTable},
     kernel::{
         COLUMNS_OF_MAPS, DENSE_KERNELS, DENSE_MAPS, DENSE_SPECTRA, DENSE_TAPS, Kernel, MAPS_OF_COLUMNS,
         PACKED_TAPS, UNPACKED_TAPS,
     },
     taps::{Convolution, TapTable},
+    transform::{Transform, reversed_digits},
 };
 use candle_core::{Result, Tensor};
 
@@ -17,13 +18,12 @@ const NAME: &str = "dense convolution";
 const AT_A_TIME: usize = 1 << 30;
 
 /// How a dense convolution is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DenseMethod {
     /// What each tap sees is written down: one product per sample.
     Columns,
-    /// Fourier transforms of whole maps in shared memory, of which they need 8 bytes per number of
-    /// [`transform_size`]: one product per frequency.
-    Transforms,
+    /// Fourier transforms of pieces of maps in shared memory: one product per frequency.
+    Transforms(Cut),
 }
 
 /// Sizes of a dense convolution.
@@ -58,14 +58,26 @@ pub struct Dense {
 /// Transforms with their frequencies.
 struct Spectral {
     transform: Transform,
+    cut: CutTable,
     /// Of each frequency kept: where it is, and where its opposite.
     mirrors: crate::Memory<i32>,
     bins: usize,
 }
 
+/// Maps that are transformed.
+#[derive(Clone, Copy)]
+enum Part {
+    X,
+    /// The gradient of y, cut as y is: for the gradient of the weights.
+    Y,
+    /// The same, cut as the gradient of x needs it.
+    Gradient,
+}
+
 impl Spectral {
-    fn new(card: &Card, size: [usize; 2]) -> std::result::Result<Spectral, Error> {
-        let [rows, columns] = size.map(smooth_digits);
+    fn new(card: &Card, cut: CutTable) -> std::result::Result<Spectral, Error> {
+        let size = cut.size;
+        let [rows, columns] = size.map(reversed_digits);
         let mut mirrors = Vec::new();
         let opposite = |k: usize, n: usize| (n - k) % n;
         for (r, &row) in rows.iter().enumerate() {
@@ -83,7 +95,7 @@ impl Spectral {
             }
         }
         let bins = mirrors.len() / 2;
-        Ok(Spectral { transform: Transform::new(card, size)?, mirrors: card.upload(&mirrors)?, bins })
+        Ok(Spectral { transform: Transform::new(card, size)?, cut, mirrors: card.upload(&mirrors)?, bins })
     }
 }
 
@@ -107,11 +119,12 @@ impl Dense {
             return Err(Error::Operands { operation: NAME, what: "a size or a stride is zero".to_owned() });
         }
         let taps = TapTable::new(card, NAME, (offsets, places, all_taps))?;
-        let spectral = match method {
-            DenseMethod::Columns => None,
-            DenseMethod::Transforms => Some(Spectral::new(card, transform_size(size, taps.reach))?),
-        };
-        Ok(Dense { sizes, taps, spectral, at_a_time: AT_A_TIME })
+        let mut conv = Dense { sizes, taps, spectral: None, at_a_time: AT_A_TIME };
+        if let DenseMethod::Transforms(cut) = method {
+            let cut = CutTable::new(card, NAME, &cut, [size, conv.out_size()], offsets)?;
+            conv.spectral = Some(Spectral::new(card, cut)?);
+        }
+        Ok(conv)
     }
 
     fn out_size(&self) -> [usize; 2] {
@@ -127,7 +140,10 @@ impl Dense {
     fn samples_at_a_time(&self) -> usize {
         let DenseSizes { batch, groups, per_in, per_out, .. } = self.sizes;
         let numbers = match &self.spectral {
-            Some(spectral) => 2 * spectral.bins * groups * (per_in + 2 * per_out),
+            Some(Spectral { bins, cut, .. }) => {
+                let [pieces, gradients] = cut.pieces;
+                2 * bins * groups * pieces.max(gradients) * (per_in + 2 * per_out)
+            }
             None => 2 * groups * per_in * self.taps.count * self.planes()[1],
         };
         (self.at_a_time / (4 * numbers.max(1))).clamp(1, batch)
@@ -160,7 +176,7 @@ impl Convolution for Dense {
             Some(spectral) => {
                 let kernels = self.kernels(card, spectral, &weights)?;
                 self.in_turn(|first, count| {
-                    let x = self.spectra(card, spectral, &x.narrow(0, first, count)?, false)?;
+                    let x = self.spectra(card, spectral, &x.narrow(0, first, count)?, Part::X)?;
                     self.maps(card, spectral, &x.matmul(&kernels)?, Some(&bias))
                 })
             }
@@ -202,13 +218,15 @@ impl Convolution for Dense {
             let (x, grad) = (x.narrow(0, first, count)?, grad.narrow(0, first, count)?);
             let nothing = || Tensor::zeros((count, 0), x.dtype(), x.device());
             if let Some(spectral) = &self.spectral {
-                let grad = self.spectra(card, spectral, &grad, true)?;
-                let x = self.spectra(card, spectral, &x, false)?;
-                add(x.transpose(1, 2)?.matmul(&grad)?)?;
-                return match &kernels {
-                    Some(kernels) => self.maps(card, spectral, &grad.matmul(kernels)?, None),
-                    None => nothing(),
-                };
+                let mut spectra = self.spectra(card, spectral, &grad, Part::Y)?;
+                let x = self.spectra(card, spectral, &x, Part::X)?;
+                add(x.transpose(1, 2)?.matmul(&spectra)?)?;
+                drop(x);
+                let Some(kernels) = &kernels else { return nothing() };
+                if !spectral.cut.grad_as_y {
+                    spectra = self.spectra(card, spectral, &grad, Part::Gradient)?;
+                }
+                return self.maps(card, spectral, &spectra.matmul(kernels)?, None);
             }
             let DenseSizes { groups, per_out, .. } = self.sizes;
             let grad = grad.reshape((count * groups, per_out, self.planes()[1]))?;
@@ -235,33 +253,39 @@ impl Convolution for Dense {
 impl Dense {
     /// Blocks for pairs of channels.
     fn launch(spectral: &Spectral, others: usize, groups: usize, per_group: usize) -> Result<Launch> {
-        let blocks = others * groups * per_group.div_ceil(2);
-        let blocks = u32::try_from(blocks).map_err(|_| too_large(blocks))?;
-        Ok(spectral.transform.launch_blocks([blocks, 1, 1])?)
+        let pairs = per_group.div_ceil(2);
+        let shared = spectral.transform.shared(pairs, 1);
+        let blocks = others * groups * pairs.div_ceil(shared.maps);
+        Ok(spectral.transform.launch([blocks, 1], shared, 1)?)
     }
 
-    /// Spectra of maps, of outputs if `out`: [bins x groups, samples, 2 x channels of a group].
-    fn spectra(&self, card: &Card, spectral: &Spectral, maps: &Tensor, out: bool) -> Result<Tensor> {
-        let DenseSizes { groups, per_in, per_out, size, stride, .. } = self.sizes;
-        let (per_group, [rows, columns], stride) =
-            if out { (per_out, self.out_size(), stride) } else { (per_in, size, [1, 1]) };
+    /// Spectra of pieces of maps: [bins x groups, samples x pieces, 2 x channels of a group].
+    fn spectra(&self, card: &Card, spectral: &Spectral, maps: &Tensor, part: Part) -> Result<Tensor> {
+        let DenseSizes { groups, per_in, per_out, size, .. } = self.sizes;
+        let CutTable { x, y, grad, pieces, .. } = &spectral.cut;
+        let (cut, pieces, per_group, [rows, columns]) = match part {
+            Part::X => (x, pieces[0], per_in, size),
+            Part::Y => (y, pieces[0], per_out, self.out_size()),
+            Part::Gradient => (grad, pieces[1], per_out, self.out_size()),
+        };
         let samples = maps.dim(0)?;
-        let mut spectra = card.reserve(2 * spectral.bins * groups * samples * per_group)?;
+        let mut spectra = card.reserve(2 * spectral.bins * groups * samples * pieces * per_group)?;
         let operand = card.operand(maps)?;
         let operand_of = checked(operand.read(), samples * groups * per_group * rows * columns)?;
         let [row_waves, column_waves] = spectral.transform.waves(card);
         let mut arguments = vec![
             operand_of,
+            card.read(cut).argument(),
             card.read(&spectral.mirrors).argument(),
             row_waves,
             column_waves,
             card.write(&mut spectra),
         ];
-        push(&mut arguments, &[samples, groups, per_group, rows, columns, stride[0], stride[1]])?;
+        push(&mut arguments, &[samples, groups, per_group, rows, columns])?;
         arguments.extend(spectral.transform.sizes()?);
         push(&mut arguments, &[spectral.bins])?;
-        run(card, &DENSE_SPECTRA, Self::launch(spectral, samples, groups, per_group)?, &arguments)?;
-        card.tensor(spectra, (spectral.bins * groups, samples, 2 * per_group))
+        run(card, &DENSE_SPECTRA, Self::launch(spectral, samples * pieces, groups, per_group)?, &arguments)?;
+        card.tensor(spectra, (spectral.bins * groups, samples * pieces, 2 * per_group))
     }
 
     /// The maps of spectra as above: outputs with a bias, or without one gradients of inputs.
@@ -272,27 +296,29 @@ impl Dense {
         spectra: &Tensor,
         bias: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let DenseSizes { groups, per_in, per_out, size, stride, .. } = self.sizes;
-        let (per_group, [rows, columns], stride) = match bias {
-            Some(_) => (per_out, self.out_size(), stride),
-            None => (per_in, size, [1, 1]),
+        let DenseSizes { groups, per_in, per_out, size, .. } = self.sizes;
+        let CutTable { y, dx, pieces, .. } = &spectral.cut;
+        let (cut, pieces, per_group, [rows, columns]) = match bias {
+            Some(_) => (y, pieces[0], per_out, self.out_size()),
+            None => (dx, pieces[1], per_in, size),
         };
-        let samples = spectra.dim(1)?;
+        let samples = spectra.dim(1)? / pieces;
         let mut maps = card.reserve(samples * groups * per_group * rows * columns)?;
         let (from, bias_) = (card.operand(spectra)?, bias.map(|bias| card.operand(bias)).transpose()?);
-        let from_of = checked(from.read(), 2 * spectral.bins * groups * samples * per_group)?;
+        let from_of = checked(from.read(), 2 * spectral.bins * groups * samples * pieces * per_group)?;
         let bias_of = match &bias_ {
             Some(bias) => checked(bias.read(), groups * per_group)?,
             // Not read where there is none.
             None => from_of,
         };
         let [row_waves, column_waves] = spectral.transform.waves(card);
-        let mirrors = card.read(&spectral.mirrors).argument();
-        let mut arguments = vec![from_of, bias_of, mirrors, row_waves, column_waves, card.write(&mut maps)];
-        push(&mut arguments, &[samples, groups, per_group, rows, columns, stride[0], stride[1]])?;
+        let (cut, mirrors) = (card.read(cut).argument(), card.read(&spectral.mirrors).argument());
+        let mut arguments =
+            vec![from_of, bias_of, cut, mirrors, row_waves, column_waves, card.write(&mut maps)];
+        push(&mut arguments, &[samples, groups, per_group, rows, columns])?;
         arguments.extend(spectral.transform.sizes()?);
         push(&mut arguments, &[spectral.bins, usize::from(bias.is_some())])?;
-        run(card, &DENSE_MAPS, Self::launch(spectral, samples, groups, per_group)?, &arguments)?;
+        run(card, &DENSE_MAPS, Self::launch(spectral, samples * pieces, groups, per_group)?, &arguments)?;
         card.tensor(maps, (samples, groups * per_group * rows * columns))
     }
 
@@ -304,7 +330,7 @@ impl Dense {
         let [row_waves, column_waves] = spectral.transform.waves(card);
         let mut arguments = vec![
             checked(operand.read(), groups * per_out * per_in * self.taps.all)?,
-            card.read(&self.taps.offsets).argument(),
+            card.read(&spectral.cut.offsets).argument(),
             card.read(&self.taps.places).argument(),
             card.read(&spectral.mirrors).argument(),
             row_waves,
@@ -326,7 +352,7 @@ impl Dense {
         let [row_waves, column_waves] = spectral.transform.waves(card);
         let mut arguments = vec![
             checked(operand.read(), 4 * spectral.bins * groups * per_in * per_out)?,
-            card.read(&self.taps.offsets).argument(),
+            card.read(&spectral.cut.offsets).argument(),
             card.read(&self.taps.slots).argument(),
             card.read(&spectral.mirrors).argument(),
             row_waves,
@@ -459,7 +485,7 @@ fn run(card: &Card, kernel: &Kernel, launch: Launch, arguments: &[Argument]) -> 
 #[cfg(all(test, feature = "twin"))]
 mod tests {
     use super::*;
-    use crate::Twin;
+    use crate::{Run, Runs, Twin};
     use candle_core::Device;
 
     #[test]
@@ -472,9 +498,14 @@ mod tests {
             Tensor::from_vec(values, len, &Device::Cpu).unwrap()
         };
         let [x, w, b, g] = [5 * 3 * 42, 2 * 3 * 4, 2, 5 * 2 * 24].map(ramp);
-        for method in [DenseMethod::Columns, DenseMethod::Transforms] {
+        // Whole maps of 6 x 7 in transforms of 8 x 10, with outputs in every second column.
+        let whole = |len, stride| Runs { step: 1, stride, runs: vec![Run { start: 0, len, at: 0 }] };
+        let (maps, outs) = ([whole(6, 1), whole(7, 1)], [whole(6, 1), whole(4, 2)]);
+        let (x_, dx_, y_, grad_) = (maps.clone(), maps, outs.clone(), outs);
+        let cut = Cut { size: [8, 10], dilation: [1, 1], x: x_, y: y_, grad: grad_, dx: dx_ };
+        for method in [DenseMethod::Columns, DenseMethod::Transforms(cut)] {
             let of = |at_a_time: usize, samples: usize| -> Vec<f32> {
-                let conv = Dense::new(&card, sizes, (&offsets, &places, 4), method).unwrap();
+                let conv = Dense::new(&card, sizes, (&offsets, &places, 4), method.clone()).unwrap();
                 let conv = Dense { at_a_time, ..conv };
                 assert_eq!(conv.samples_at_a_time(), samples);
                 let y = conv.forward(&card, &x, &w, &b).unwrap();
@@ -483,10 +514,10 @@ mod tests {
                 all.concat()
             };
             let whole = of(AT_A_TIME, 5);
-            let bytes_of_one = match method {
+            let bytes_of_one = match &method {
                 DenseMethod::Columns => 4 * 2 * 3 * 3 * 24,
                 // 8 x 10 numbers, of which 4 frequencies are their own opposites.
-                DenseMethod::Transforms => 4 * 2 * 42 * (3 + 2 * 2),
+                DenseMethod::Transforms(_) => 4 * 2 * 42 * (3 + 2 * 2),
             };
             for (at_a_time, samples) in [(2 * bytes_of_one, 2), (bytes_of_one, 1), (1, 1)] {
                 for (found, expected) in of(at_a_time, samples).iter().zip(&whole) {

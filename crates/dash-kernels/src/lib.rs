@@ -27,6 +27,7 @@
 
 mod card;
 mod copies;
+mod cut;
 mod dense;
 mod elementwise;
 mod fft;
@@ -37,14 +38,15 @@ mod norm;
 mod optimiser;
 mod taps;
 mod tensor;
+mod transform;
 #[cfg(feature = "twin")]
 mod twin;
 
 pub use card::{Argument, Card, Error, Launch, Memory, Number, Read};
 pub use copies::Copies;
+pub use cut::{Cut, Run, Runs};
 pub use dense::{Dense, DenseMethod, DenseSizes};
 pub use elementwise::{add, dropout, mean_backward, mean_forward};
-pub use fft::transform_size;
 pub use kernel::Kernel;
 pub use loss::{LossAndGradient, class_loss, field_loss, label_loss, scale_by};
 pub use mixture::MixtureTable;

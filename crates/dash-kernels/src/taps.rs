@@ -2,7 +2,8 @@
 
 use crate::{
     card::{Argument, Card, Error, Launch, Memory, Read, SHARED, THREADS, expect, int},
-    fft::{Maps, Transform, transform_size},
+    cut::Cut,
+    fft::{Direction, Maps, Transforms},
     kernel::{
         CHANNEL_SUMS, CHANNEL_TOTALS, TAPS_FORWARD, TAPS_INPUT_GRADIENT, TAPS_WEIGHT_GRADIENT,
         TAPS_WEIGHT_SUMS,
@@ -16,13 +17,12 @@ const NAME: &str = "depthwise convolution";
 const PART: usize = 1 << 14;
 
 /// How a depthwise convolution is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
     /// Shift and add over taps.
     Taps,
-    /// Fourier transforms of whole maps in shared memory, of which they need 8 bytes per number of
-    /// [`transform_size`].
-    Transforms,
+    /// Fourier transforms of pieces of maps in shared memory.
+    Transforms(Cut),
 }
 
 /// A convolution on a card.
@@ -62,8 +62,6 @@ pub(crate) struct TapTable {
     pub(crate) places: Memory<i32>,
     /// Of each tap, which of the offsets it is, or -1.
     pub(crate) slots: Memory<i32>,
-    /// The farthest offset per axis.
-    pub(crate) reach: [usize; 2],
     /// Whether there is one tap, at the centre.
     pub(crate) is_centre: bool,
 }
@@ -84,15 +82,12 @@ impl TapTable {
             *entry = number(slot)?;
             at.push(number(place)?);
         }
-        let reach =
-            [0, 1].map(|axis| offsets.iter().map(|o| o[axis].unsigned_abs() as usize).max().unwrap_or(0));
         Ok(TapTable {
             count: places.len(),
             all,
             offsets: card.upload(&offsets.concat())?,
             places: card.upload(&at)?,
             slots: card.upload(&slots)?,
-            reach,
             is_centre: offsets == [[0, 0]],
         })
     }
@@ -108,7 +103,7 @@ pub struct Depthwise {
     size: [usize; 2],
     stride: [usize; 2],
     taps: TapTable,
-    transform: Option<Transform>,
+    transforms: Option<Transforms>,
 }
 
 impl Depthwise {
@@ -129,11 +124,13 @@ impl Depthwise {
             return Err(Error::Operands { operation: NAME, what });
         }
         let taps = TapTable::new(card, NAME, (offsets, places, all_taps))?;
-        let transform = match method {
-            Method::Taps => None,
-            Method::Transforms => Some(Transform::new(card, transform_size(size, taps.reach))?),
-        };
-        Ok(Depthwise { transform, batch, channels, size, stride, taps })
+        let mut conv = Depthwise { transforms: None, batch, channels, size, stride, taps };
+        if let Method::Transforms(cut) = method {
+            let (out, count) = (conv.out_size(), conv.taps.count);
+            let maps = Maps { batch, channels, size, out, taps: count, all_taps };
+            conv.transforms = Some(Transforms::new(card, maps, &cut, offsets)?);
+        }
+        Ok(conv)
     }
 
     fn out_size(&self) -> [usize; 2] {
@@ -164,20 +161,6 @@ impl Depthwise {
 
     fn blocks(count: usize) -> Result<u32, Error> {
         u32::try_from(count).map_err(|_| Error::Operands { operation: NAME, what: format!("{count} blocks") })
-    }
-
-    fn as_maps(&self) -> Maps<'_> {
-        Maps {
-            batch: self.batch,
-            channels: self.channels,
-            size: self.size,
-            out: self.out_size(),
-            stride: self.stride,
-            taps: self.taps.count,
-            all_taps: self.taps.all,
-            offsets: &self.taps.offsets,
-            places: &self.taps.places,
-        }
     }
 
     /// Blocks of one channel and some samples, whose maps of `read` numbers they read, and whether these have room in
@@ -217,8 +200,8 @@ impl Depthwise {
         expect(NAME, "the input", x.len(), x_len)?;
         expect(NAME, "the weights", weights.len(), weights_len)?;
         expect(NAME, "the bias", bias.len(), self.channels)?;
-        if let Some(transform) = &self.transform {
-            return transform.convolve(card, &self.as_maps(), x, weights, Some(bias));
+        if let Some(transforms) = &self.transforms {
+            return transforms.convolve(card, x, weights, &self.taps.places, Direction::Forward(bias));
         }
         let mut y = card.reserve(y_len)?;
         let maps = self.maps();
@@ -253,8 +236,8 @@ impl Depthwise {
         let [x_len, weights_len, y_len] = self.lens();
         expect(NAME, "the gradient", grad.len(), y_len)?;
         expect(NAME, "the weights", weights.len(), weights_len)?;
-        if let Some(transform) = &self.transform {
-            return transform.convolve(card, &self.as_maps(), grad, weights, None);
+        if let Some(transforms) = &self.transforms {
+            return transforms.convolve(card, grad, weights, &self.taps.places, Direction::Back);
         }
         let mut dx = card.reserve(x_len)?;
         let maps = self.maps();
@@ -290,8 +273,8 @@ impl Depthwise {
         expect(NAME, "the gradient", grad.len(), y_len)?;
         // Enough blocks for the largest cards, however few the channels.
         let parts = self.batch.min(512usize.div_ceil(self.channels)).max(1);
-        let sums = match &self.transform {
-            Some(transform) => transform.weight_sums(card, &self.as_maps(), [x, grad], parts)?,
+        let sums = match &self.transforms {
+            Some(transforms) => transforms.weight_sums(card, [x, grad], parts)?,
             None => self.weight_sums(card, [x, grad], parts)?,
         };
         let mut dw = card.reserve(weights_len)?;

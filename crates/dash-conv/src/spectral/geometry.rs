@@ -13,17 +13,17 @@ use crate::Problem;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
     /// First input position.
-    pub(super) in_start: usize,
+    pub(crate) in_start: usize,
     /// Inputs.
-    pub(super) in_len: usize,
+    pub(crate) in_len: usize,
     /// Transform position of the first input.
-    pub(super) in_at: usize,
+    pub(crate) in_at: usize,
     /// First output position.
-    pub(super) out_start: usize,
+    pub(crate) out_start: usize,
     /// Outputs.
-    pub(super) out_len: usize,
+    pub(crate) out_len: usize,
     /// Transform position of the first output.
-    pub(super) out_at: usize,
+    pub(crate) out_at: usize,
 }
 
 /// One axis of a convolution, cut into pieces.
@@ -32,24 +32,24 @@ pub(crate) struct Axis {
     /// Transform length.
     pub(crate) len: usize,
     /// Greatest common divisor of the offsets that the pieces make use of.
-    pub(super) dilation: usize,
+    pub(crate) dilation: usize,
     /// Distance of neighbouring outputs of a piece in the output map.
-    pub(super) out_step: usize,
+    pub(crate) out_step: usize,
     /// The same in the transform.
-    pub(super) out_stride: usize,
+    pub(crate) out_stride: usize,
     pub(crate) pieces: Vec<Piece>,
     /// Whether every input position belongs to exactly one piece.
     pub(super) disjoint: bool,
 }
 
-fn gcd(a: usize, b: usize) -> usize {
+pub(crate) fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
 impl Axis {
     /// `size` positions with outputs every `stride`; taps look `before` and `after` far, in units of
     /// `dilation`; each residue is cut into `tiles` tiles; transforms take `fast(least)` positions.
-    fn new(
+    pub(crate) fn new(
         size: usize,
         stride: usize,
         dilation: usize,
@@ -110,6 +110,48 @@ impl Axis {
     }
 }
 
+/// A way to cut an axis.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    size: usize,
+    stride: usize,
+    dilation: usize,
+    /// How far taps look before and after, in units of `dilation`.
+    reach: [usize; 2],
+    tiles: usize,
+}
+
+impl Way {
+    /// The ways to cut an axis of a problem that are worth a thought.
+    pub(crate) fn all(problem: &Problem, axis: usize) -> Vec<Way> {
+        let offsets = || problem.offsets.iter().map(move |o| i64::from(o[axis]));
+        let divisor = offsets().fold(0, |g, o| gcd(g, o.unsigned_abs() as usize)).max(1);
+        let divisors = if divisor > 1 { vec![1, divisor] } else { vec![1] };
+        let (size, stride) = (problem.size[axis], problem.stride[axis]);
+        let of = |dilation: usize| {
+            let reach =
+                |sign: i64| offsets().map(|o| (sign * o).max(0) as usize / dilation).max().unwrap_or(0);
+            let reach = [reach(-1), reach(1)];
+            // Tiles shorter than the extent of the taps waste most of their transform.
+            let most = size.div_ceil(dilation).div_ceil((reach[0] + reach[1]).max(3)).clamp(1, TILES);
+            (1..=most).map(move |tiles| Way { size, stride, dilation, reach, tiles })
+        };
+        divisors.into_iter().flat_map(of).collect()
+    }
+
+    /// The axis so cut; transforms take `fast(least)` positions.
+    pub(crate) fn forward(&self, fast: impl Fn(usize) -> usize) -> Axis {
+        Axis::new(self.size, self.stride, self.dilation, self.reach, self.tiles, fast)
+    }
+
+    /// The same for the gradient of the input, which is a convolution of that of the result, spread by the stride, with
+    /// taps at the opposite offsets.
+    pub(crate) fn back(&self, fast: impl Fn(usize) -> usize) -> Axis {
+        let [before, after] = self.reach;
+        Axis::new(self.size, 1, self.dilation, [after, before], self.tiles, fast)
+    }
+}
+
 /// A convolution cut into pieces along both axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
@@ -124,24 +166,12 @@ impl Geometry {
     /// All ways to cut a problem that are worth a comparison.
     pub(crate) fn candidates(problem: &Problem) -> Vec<Geometry> {
         let axes = [0, 1].map(|axis| {
-            let offsets = || problem.offsets.iter().map(move |o| i64::from(o[axis]));
-            let divisor = offsets().fold(0, |g, o| gcd(g, o.unsigned_abs() as usize)).max(1);
-            let divisors = if divisor > 1 { vec![1, divisor] } else { vec![1] };
             let mut found: Vec<Axis> = Vec::new();
-            for dilation in divisors {
-                let reach =
-                    |sign: i64| offsets().map(|o| (sign * o).max(0) as usize / dilation).max().unwrap_or(0);
-                let reach = [reach(-1), reach(1)];
-                let longest = problem.size[axis].div_ceil(dilation);
-                // Tiles shorter than the extent of the taps waste most of their transform.
-                let most = longest.div_ceil((reach[0] + reach[1]).max(3)).clamp(1, TILES);
-                for tiles in 1..=most {
-                    let fast = |least| if axis == 0 { fast_rows(least) } else { fast_columns(least) };
-                    let new =
-                        Axis::new(problem.size[axis], problem.stride[axis], dilation, reach, tiles, fast);
-                    if !found.contains(&new) {
-                        found.push(new);
-                    }
+            for way in Way::all(problem, axis) {
+                let fast = |least| if axis == 0 { fast_rows(least) } else { fast_columns(least) };
+                let new = way.forward(fast);
+                if !found.contains(&new) {
+                    found.push(new);
                 }
             }
             found

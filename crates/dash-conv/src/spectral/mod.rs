@@ -27,7 +27,7 @@ use pulp::Arch;
 use std::ops::Range;
 use transform::Transform;
 
-pub(crate) use geometry::Geometry as Pieces;
+pub(crate) use geometry::{Axis as CutAxis, Geometry as Pieces, Way, gcd};
 
 /// The convolution of one problem in the Fourier domain.
 pub(crate) struct Spectral {
