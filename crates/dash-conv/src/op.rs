@@ -88,9 +88,9 @@ fn on_card(card: &Card, algorithm: Algorithm, problem: &Problem) -> Result<Optio
 /// Transforms of maps that are cut in this way.
 pub(crate) fn transforms_on(card: &Card, problem: &Problem, cut: Cut) -> Result<Arc<dyn Convolution>> {
     if problem.is_depthwise() {
-        depthwise_on(card, problem, Method::Transforms(cut))
+        depthwise_on(card, problem, Method::Transforms(Box::new(cut)))
     } else {
-        dense_on(card, problem, DenseMethod::Transforms(cut))
+        dense_on(card, problem, DenseMethod::Transforms(Box::new(cut)))
     }
 }
 

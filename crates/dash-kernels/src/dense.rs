@@ -23,7 +23,7 @@ pub enum DenseMethod {
     /// What each tap sees is written down: one product per sample.
     Columns,
     /// Fourier transforms of pieces of maps in shared memory: one product per frequency.
-    Transforms(Cut),
+    Transforms(Box<Cut>),
 }
 
 /// Sizes of a dense convolution.
@@ -503,7 +503,7 @@ mod tests {
         let (maps, outs) = ([whole(6, 1), whole(7, 1)], [whole(6, 1), whole(4, 2)]);
         let (x_, dx_, y_, grad_) = (maps.clone(), maps, outs.clone(), outs);
         let cut = Cut { size: [8, 10], dilation: [1, 1], x: x_, y: y_, grad: grad_, dx: dx_ };
-        for method in [DenseMethod::Columns, DenseMethod::Transforms(cut)] {
+        for method in [DenseMethod::Columns, DenseMethod::Transforms(Box::new(cut))] {
             let of = |at_a_time: usize, samples: usize| -> Vec<f32> {
                 let conv = Dense::new(&card, sizes, (&offsets, &places, 4), method.clone()).unwrap();
                 let conv = Dense { at_a_time, ..conv };

@@ -22,7 +22,7 @@ pub enum Method {
     /// Shift and add over taps.
     Taps,
     /// Fourier transforms of pieces of maps in shared memory.
-    Transforms(Cut),
+    Transforms(Box<Cut>),
 }
 
 /// A convolution on a card.

@@ -250,7 +250,7 @@ proptest! {
         let meets = |o: &[i32; 2]| (0..2).all(|a| o[a].unsigned_abs() < size[a] as u32);
         let (places, offsets): (Vec<usize>, Vec<[i32; 2]>) = all.iter().copied().enumerate().filter(|(_, o)| meets(o)).unzip();
         let cut = || tiles(size, stride, reach(&offsets), tile);
-        let method = || if transformed { Method::Transforms(cut()) } else { Method::Taps };
+        let method = || if transformed { Method::Transforms(Box::new(cut())) } else { Method::Taps };
         let out = [size[0].div_ceil(stride[0]), size[1].div_ceil(stride[1])];
         let (plane, out_plane) = (size[0] * size[1], out[0] * out[1]);
         let x = values(batch * channels * plane, seed);
@@ -310,7 +310,7 @@ fn large_maps(tile: Option<usize>) {
     let (x, w) = (values(2 * size[0] * size[1], 1), values(2 * offsets.len(), 2));
     let got = on_twin(|t| {
         let taps = (offsets.as_slice(), places.as_slice(), offsets.len());
-        let cut = |tile| Method::Transforms(tiles(size, [1, 1], reach(&offsets), tile));
+        let cut = |tile| Method::Transforms(Box::new(tiles(size, [1, 1], reach(&offsets), tile)));
         let method = tile.map_or(Method::Taps, cut);
         let conv = Depthwise::new(t, [1, 2], size, [1, 1], taps, method).unwrap();
         let [x, w, b] = [&x, &w, &vec![0.0; 2]].map(|v| up(t, v));
@@ -436,7 +436,7 @@ proptest! {
         let meets = |o: &[i32; 2]| (0..2).all(|a| o[a].unsigned_abs() < size[a] as u32);
         let (places, offsets): (Vec<usize>, Vec<[i32; 2]>) = all.iter().copied().enumerate().filter(|(_, o)| meets(o)).unzip();
         let cut = || tiles(size, stride, reach(&offsets), tile);
-        let method = || if transformed { DenseMethod::Transforms(cut()) } else { DenseMethod::Columns };
+        let method = || if transformed { DenseMethod::Transforms(Box::new(cut())) } else { DenseMethod::Columns };
         let out = [size[0].div_ceil(stride[0]), size[1].div_ceil(stride[1])];
         let (plane, out_plane) = (size[0] * size[1], out[0] * out[1]);
         let (c_in, c_out, taps) = (groups * per_in, groups * per_out, all.len());

@@ -18,7 +18,8 @@ impl Axis {
     /// All that are worth a comparison.
     pub(super) fn candidates(problem: &Problem, axis: usize) -> Vec<Axis> {
         let mut found: Vec<Axis> = Vec::new();
-        for way in Way::all(problem, axis) {
+        // Short tiles waste most of their transform, but large ones may have no room.
+        for way in Way::all(problem, axis, |extent| extent / 4) {
             let stride = problem.stride[axis];
             let new = Axis { forward: way.forward(fast), back: way.back(fast), stride };
             if !found.contains(&new) {

@@ -122,8 +122,9 @@ pub(crate) struct Way {
 }
 
 impl Way {
-    /// The ways to cut an axis of a problem that are worth a thought.
-    pub(crate) fn all(problem: &Problem, axis: usize) -> Vec<Way> {
+    /// The ways to cut an axis of a problem into tiles that are not shorter than what `shortest` says of the
+    /// extent of the taps.
+    pub(crate) fn all(problem: &Problem, axis: usize, shortest: impl Fn(usize) -> usize) -> Vec<Way> {
         let offsets = || problem.offsets.iter().map(move |o| i64::from(o[axis]));
         let divisor = offsets().fold(0, |g, o| gcd(g, o.unsigned_abs() as usize)).max(1);
         let divisors = if divisor > 1 { vec![1, divisor] } else { vec![1] };
@@ -132,8 +133,8 @@ impl Way {
             let reach =
                 |sign: i64| offsets().map(|o| (sign * o).max(0) as usize / dilation).max().unwrap_or(0);
             let reach = [reach(-1), reach(1)];
-            // Tiles shorter than the extent of the taps waste most of their transform.
-            let most = size.div_ceil(dilation).div_ceil((reach[0] + reach[1]).max(3)).clamp(1, TILES);
+            let shortest = shortest(reach[0] + reach[1]).max(3);
+            let most = size.div_ceil(dilation).div_ceil(shortest).clamp(1, TILES);
             (1..=most).map(move |tiles| Way { size, stride, dilation, reach, tiles })
         };
         divisors.into_iter().flat_map(of).collect()
@@ -167,7 +168,8 @@ impl Geometry {
     pub(crate) fn candidates(problem: &Problem) -> Vec<Geometry> {
         let axes = [0, 1].map(|axis| {
             let mut found: Vec<Axis> = Vec::new();
-            for way in Way::all(problem, axis) {
+            // Tiles shorter than the extent of the taps waste most of their transform.
+            for way in Way::all(problem, axis, |extent| extent) {
                 let fast = |least| if axis == 0 { fast_rows(least) } else { fast_columns(least) };
                 let new = way.forward(fast);
                 if !found.contains(&new) {
