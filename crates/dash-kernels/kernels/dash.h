@@ -7,14 +7,16 @@
 #pragma once
 
 #ifdef __CUDACC__
-#define KERNEL extern "C" __global__ void
+// Kernels whose blocks have at most 256 threads, and 512, with the registers that some of them leave each other.
+#define KERNEL extern "C" __global__ void __launch_bounds__(256, 2)
+#define LARGE_KERNEL extern "C" __global__ void __launch_bounds__(512, 2)
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_METHOD __device__ __forceinline__
 #define BARRIER() __syncthreads()
 #define UNROLL _Pragma("unroll")
 #define TWIN(name)
 #define TWIN_WITH_BARRIERS(name)
-extern __shared__ double dash_shared[];
+extern __shared__ __align__(16) double dash_shared[];
 #else
 #include "twin.h"
 #endif

@@ -51,7 +51,7 @@ DEVICE Item item_of(int i, Place place, Transform t) {
 
 // spectra[bin][group][row][channel of the group] of x, [samples, groups, per_group, rows, columns], cut into pieces; row =
 // sample x pieces + piece. Grid: a block per row, group and blockDim.y pairs of channels.
-TRANSFORM dense_spectra(const float* x, const int* cut, const int* mirrors, const float* row_waves,
+LARGE_KERNEL dense_spectra(const float* x, const int* cut, const int* mirrors, const float* row_waves,
                      const float* column_waves, float* spectra, int samples, int groups, int per_group, int rows,
                      int columns, int n_rows, int n_columns, int bins) {
     Transform t = transform_of(n_rows, n_columns, row_waves, column_waves);
@@ -76,7 +76,7 @@ TWIN_WITH_BARRIERS(dense_spectra)
 
 // y, [samples, groups, per_group, rows, columns], from spectra as above: cut into pieces, with a bias per channel if
 // `biased`. Blocks as above.
-TRANSFORM dense_maps(const float* spectra, const float* bias, const int* cut, const int* mirrors, const float* row_waves,
+LARGE_KERNEL dense_maps(const float* spectra, const float* bias, const int* cut, const int* mirrors, const float* row_waves,
                   const float* column_waves, float* y, int samples, int groups, int per_group, int rows, int columns,
                   int n_rows, int n_columns, int bins, int biased) {
     Transform t = transform_of(n_rows, n_columns, row_waves, column_waves);
@@ -106,7 +106,7 @@ TWIN_WITH_BARRIERS(dense_maps)
 // kernels[bin][group], real matrices of 2 per_in x 2 per_out, from weights [groups, per_out, per_in, all taps]: spectra of
 // the taps, each at the opposite of its offset, divided by the size of the transform. Grid: a block per input channel of a
 // group and blockDim.y pairs of output channels.
-TRANSFORM dense_kernels(const float* weights, const int* offsets, const int* places, const int* mirrors,
+LARGE_KERNEL dense_kernels(const float* weights, const int* offsets, const int* places, const int* mirrors,
                      const float* row_waves, const float* column_waves, float* kernels, int groups, int per_in,
                      int per_out, int n_rows, int n_columns, int bins, int taps, int all_taps) {
     Transform t = transform_of(n_rows, n_columns, row_waves, column_waves);
@@ -152,7 +152,7 @@ DEVICE Complex correlation(const float* row, const float* next) {
 // dw, [groups, per_out, per_in, all taps], from products[bin][group], real matrices of 2 per_in x 2 per_out: those of
 // the spectra of x and of the gradient over rows. slots[tap] is the t of a tap, or -1 if it meets no data. Blocks as of
 // dense_kernels.
-TRANSFORM dense_taps(const float* products, const int* offsets, const int* slots, const int* mirrors,
+LARGE_KERNEL dense_taps(const float* products, const int* offsets, const int* slots, const int* mirrors,
                   const float* row_waves, const float* column_waves, float* dw, int groups, int per_in, int per_out,
                   int n_rows, int n_columns, int bins, int all_taps) {
     Transform t = transform_of(n_rows, n_columns, row_waves, column_waves);

@@ -29,7 +29,7 @@ DEVICE void load_job(Complex* map, Transform t, const float* x, const int* cut, 
 
 // spectra[channel] = that of the channel's taps, each at the opposite of its offset, divided by the size of the
 // transform. Grid: groups of blockDim.y channels.
-TRANSFORM fft_kernels(const float* weights, const int* offsets, const int* places, const float* row_waves,
+LARGE_KERNEL fft_kernels(const float* weights, const int* offsets, const int* places, const float* row_waves,
                    const float* column_waves, float* spectra, int channels, int n_rows, int n_columns, int taps,
                    int all_taps) {
     Transform t = transform_of(n_rows, n_columns, row_waves, column_waves);
@@ -49,7 +49,7 @@ TWIN_WITH_BARRIERS(fft_kernels)
 
 // y = conv(x), from pieces of x as `from_cut` says to those of y as `to_cut` says; with conjugate spectra, the transposed
 // map. `biased` says whether there is a bias. Grid: for each group of blockDim.y jobs, the channels.
-TRANSFORM fft_convolve(const float* x, const float* spectra, const float* bias, const int* from_cut, const int* to_cut,
+LARGE_KERNEL fft_convolve(const float* x, const float* spectra, const float* bias, const int* from_cut, const int* to_cut,
                     const float* row_waves, const float* column_waves, float* y, int batch, int channels, int rows,
                     int columns, int to_rows, int to_columns, int n_rows, int n_columns, int conjugated, int biased) {
     Transform t = transform_of(n_rows, n_columns, row_waves, column_waves);
@@ -74,7 +74,7 @@ TWIN_WITH_BARRIERS(fft_convolve)
 // sums[part][channel][t] = the gradient of a tap's weight over the jobs of a part: the real part of the correlation of
 // both pairs. Grid: channels x parts. Each map of a block has two more: behind the maps in shared memory if they are
 // `resident`, else in scratch.
-TRANSFORM fft_weight_sums(const float* x, const float* grad, const int* x_cut, const int* grad_cut, const int* offsets,
+LARGE_KERNEL fft_weight_sums(const float* x, const float* grad, const int* x_cut, const int* grad_cut, const int* offsets,
                        const float* row_waves, const float* column_waves, float* scratch, double* sums, int batch,
                        int channels, int rows, int columns, int out_rows, int out_columns, int n_rows, int n_columns,
                        int taps, int parts, int resident) {

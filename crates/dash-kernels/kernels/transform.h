@@ -9,13 +9,6 @@
 #pragma once
 #include "dash.h"
 
-// A kernel whose blocks have at most 512 threads, with the registers that two of them leave each other.
-#ifdef __CUDACC__
-#define TRANSFORM extern "C" __global__ void __launch_bounds__(512, 2)
-#else
-#define TRANSFORM KERNEL
-#endif
-
 struct Complex { float re, im; };
 
 DEVICE Complex complex(float re, float im) {

@@ -20,6 +20,7 @@ static thread_local Dimensions threadIdx, blockIdx, blockDim, gridDim;
 static thread_local double* dash_shared;
 
 #define KERNEL static void
+#define LARGE_KERNEL KERNEL
 #define DEVICE static inline
 #define DEVICE_METHOD inline
 #define BARRIER() twin::barrier()

@@ -92,8 +92,7 @@ kernels! {
         PACKED_TAPS = packed_taps twin_packed_taps,
         UNPACKED_TAPS = unpacked_taps twin_unpacked_taps,
     "taps":
-        TAPS_FORWARD = taps_forward twin_taps_forward,
-        TAPS_INPUT_GRADIENT = taps_input_gradient twin_taps_input_gradient,
+        TAPS_CONVOLVE = taps_convolve twin_taps_convolve,
         TAPS_WEIGHT_SUMS = taps_weight_sums twin_taps_weight_sums,
         TAPS_WEIGHT_GRADIENT = taps_weight_gradient twin_taps_weight_gradient,
         CHANNEL_SUMS = channel_sums twin_channel_sums,

@@ -52,7 +52,7 @@ pub use loss::{LossAndGradient, class_loss, field_loss, label_loss, scale_by};
 pub use mixture::MixtureTable;
 pub use norm::{Norm, NormGradients};
 pub use optimiser::{Descent, clip_scale};
-pub use taps::{Convolution, Depthwise, Method, channel_sums};
+pub use taps::{Convolution, Depthwise, MOST_TAPS, Method, channel_sums};
 pub use tensor::Operand;
 #[cfg(feature = "twin")]
 pub use twin::{Twin, instead_of_the_processor};

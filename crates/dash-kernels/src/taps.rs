@@ -4,14 +4,20 @@ use crate::{
     card::{Argument, Card, Error, Launch, Memory, Read, SHARED, THREADS, expect, int},
     cut::Cut,
     fft::{Direction, Maps, Transforms},
-    kernel::{
-        CHANNEL_SUMS, CHANNEL_TOTALS, TAPS_FORWARD, TAPS_INPUT_GRADIENT, TAPS_WEIGHT_GRADIENT,
-        TAPS_WEIGHT_SUMS,
-    },
+    kernel::{CHANNEL_SUMS, CHANNEL_TOTALS, TAPS_CONVOLVE, TAPS_WEIGHT_GRADIENT, TAPS_WEIGHT_SUMS},
 };
 use candle_core::Tensor;
 
 const NAME: &str = "depthwise convolution";
+
+/// Outputs of a thread, as `TILE` of `taps.cu`.
+const TILE: usize = 8;
+
+/// Threads of a block that has a large map.
+const MOST_THREADS: usize = 512;
+
+/// Taps that a depthwise convolution over taps may have at most: what blocks have room for.
+pub const MOST_TAPS: usize = SHARED / 16;
 
 /// Values of a channel that are worth a block.
 const PART: usize = 1 << 14;
@@ -62,6 +68,8 @@ pub(crate) struct TapTable {
     pub(crate) places: Memory<i32>,
     /// Of each tap, which of the offsets it is, or -1.
     pub(crate) slots: Memory<i32>,
+    /// The least and the largest offset per axis.
+    pub(crate) range: [[i32; 2]; 2],
     /// Whether there is one tap, at the centre.
     pub(crate) is_centre: bool,
 }
@@ -82,12 +90,17 @@ impl TapTable {
             *entry = number(slot)?;
             at.push(number(place)?);
         }
+        let range = [0, 1].map(|axis| {
+            let along = || offsets.iter().map(|offset| offset[axis]);
+            [along().min().unwrap_or(0), along().max().unwrap_or(0)]
+        });
         Ok(TapTable {
             count: places.len(),
             all,
             offsets: card.upload(&offsets.concat())?,
             places: card.upload(&at)?,
             slots: card.upload(&slots)?,
+            range,
             is_centre: offsets == [[0, 0]],
         })
     }
@@ -163,26 +176,65 @@ impl Depthwise {
         u32::try_from(count).map_err(|_| Error::Operands { operation: NAME, what: format!("{count} blocks") })
     }
 
-    /// Blocks of one channel and some samples, whose maps of `read` numbers they read, and whether these have room in
-    /// shared memory beside the taps. Threads go over `written` positions.
-    fn by_samples(&self, read: usize, written: usize) -> Result<(Launch, bool), Error> {
-        let taps = 3 * 4 * self.taps.count;
-        if taps > SHARED {
-            let what = format!("{} taps are more than a block can hold", self.taps.count);
-            return Err(Error::Operands { operation: NAME, what });
+    /// y of x, or, without a bias, the gradient of x from that of y, by going over taps.
+    fn over_taps(
+        &self,
+        card: &Card,
+        x: Read<'_, f32>,
+        weights: Read<'_, f32>,
+        bias: Option<Read<'_, f32>>,
+    ) -> Result<Memory<f32>, Error> {
+        let back = bias.is_none();
+        let walk = Walk::new(self, back, card.shared_limit())?;
+        let [rows, columns] = walk.of;
+        let [out_rows, out_columns] = walk.to;
+        let mut y = card.reserve(self.maps() * out_rows * out_columns)?;
+        let mut arguments = vec![
+            x.argument(),
+            weights.argument(),
+            // Not read where there is none.
+            bias.unwrap_or(weights).argument(),
+            card.read(&self.taps.offsets).argument(),
+            card.read(&self.taps.places).argument(),
+            card.write(&mut y),
+        ];
+        for size in [
+            self.batch,
+            self.channels,
+            rows,
+            columns,
+            out_rows,
+            out_columns,
+            walk.stride[0],
+            walk.stride[1],
+            walk.spread[0],
+            walk.spread[1],
+            self.taps.count,
+            self.taps.all,
+            usize::from(back),
+            usize::from(walk.turned),
+            walk.above,
+            walk.padded_rows,
+            walk.width,
+            walk.lanes,
+            walk.step,
+            usize::from(walk.staged),
+        ] {
+            arguments.push(int(NAME, size)?);
         }
-        let threads = written.next_power_of_two().clamp(32, THREADS as usize);
-        let room = (SHARED - taps) / (4 * read);
-        let samples = (THREADS as usize / threads).min(self.batch).min(room.max(1)).max(1);
-        let staged = room >= samples;
-        let shared = taps + if staged { 4 * read * samples } else { 0 };
-        let groups = Self::blocks(self.batch.div_ceil(samples))?;
+        let blocks = |n: usize| Self::blocks(n);
         let launch = Launch {
-            grid: [Self::blocks(self.channels)?, groups, 1],
-            block: [threads as u32, samples as u32, 1],
-            shared: shared as u32,
+            grid: [blocks(self.batch.div_ceil(walk.samples) * self.channels)?, 1, 1],
+            block: [blocks(walk.width * walk.lanes)?, blocks(walk.samples)?, 1],
+            shared: blocks(walk.shared)?,
         };
-        Ok((launch, staged))
+        // SAFETY: the callers compared lengths, places are below the number of all taps, and y is as long as the kernel
+        // writes.
+        #[allow(unsafe_code)]
+        unsafe {
+            card.launch(&TAPS_CONVOLVE, launch, &arguments)?;
+        }
+        Ok(y)
     }
 
     /// y = conv(x, weights) + bias.
@@ -196,31 +248,14 @@ impl Depthwise {
         weights: Read<'_, f32>,
         bias: Read<'_, f32>,
     ) -> Result<Memory<f32>, Error> {
-        let [x_len, weights_len, y_len] = self.lens();
+        let [x_len, weights_len, _] = self.lens();
         expect(NAME, "the input", x.len(), x_len)?;
         expect(NAME, "the weights", weights.len(), weights_len)?;
         expect(NAME, "the bias", bias.len(), self.channels)?;
         if let Some(transforms) = &self.transforms {
             return transforms.convolve(card, x, weights, &self.taps.places, Direction::Forward(bias));
         }
-        let mut y = card.reserve(y_len)?;
-        let maps = self.maps();
-        let (launch, staged) = self.by_samples(x_len / maps, y_len / maps)?;
-        let head = [
-            x.argument(),
-            weights.argument(),
-            bias.argument(),
-            card.read(&self.taps.offsets).argument(),
-            card.read(&self.taps.places).argument(),
-            card.write(&mut y),
-        ];
-        let tail = [int(NAME, self.taps.count)?, int(NAME, self.taps.all)?, Argument::I32(i32::from(staged))];
-        // SAFETY: lengths were compared, places are below the number of all taps.
-        #[allow(unsafe_code)]
-        unsafe {
-            card.launch(&TAPS_FORWARD, launch, &[&head[..], &self.sizes()?, &tail].concat())?;
-        }
-        Ok(y)
+        self.over_taps(card, x, weights, Some(bias))
     }
 
     /// The gradient in x, given that of y.
@@ -233,29 +268,13 @@ impl Depthwise {
         grad: Read<'_, f32>,
         weights: Read<'_, f32>,
     ) -> Result<Memory<f32>, Error> {
-        let [x_len, weights_len, y_len] = self.lens();
+        let [_, weights_len, y_len] = self.lens();
         expect(NAME, "the gradient", grad.len(), y_len)?;
         expect(NAME, "the weights", weights.len(), weights_len)?;
         if let Some(transforms) = &self.transforms {
             return transforms.convolve(card, grad, weights, &self.taps.places, Direction::Back);
         }
-        let mut dx = card.reserve(x_len)?;
-        let maps = self.maps();
-        let (launch, staged) = self.by_samples(y_len / maps, x_len / maps)?;
-        let head = [
-            grad.argument(),
-            weights.argument(),
-            card.read(&self.taps.offsets).argument(),
-            card.read(&self.taps.places).argument(),
-            card.write(&mut dx),
-        ];
-        let tail = [int(NAME, self.taps.count)?, int(NAME, self.taps.all)?, Argument::I32(i32::from(staged))];
-        // SAFETY: as in `forward`.
-        #[allow(unsafe_code)]
-        unsafe {
-            card.launch(&TAPS_INPUT_GRADIENT, launch, &[&head[..], &self.sizes()?, &tail].concat())?;
-        }
-        Ok(dx)
+        self.over_taps(card, grad, weights, None)
     }
 
     /// The gradient in the weights, given that of y.
@@ -303,8 +322,11 @@ impl Depthwise {
         parts: usize,
     ) -> Result<Memory<f64>, Error> {
         let mut sums = card.reserve::<f64>((parts * self.channels * self.taps.count).max(1))?;
-        let bytes = 4 * (x.len() + grad.len()) / self.maps();
-        let staged = bytes <= SHARED;
+        let [out_rows, out_columns] = self.out_size();
+        let (plane, padded) = (self.size[0] * self.size[1], out_columns.next_multiple_of(4));
+        let bytes = 4 * (plane + out_rows * padded);
+        let staged = bytes <= card.shared_limit();
+        let pitch = if staged { padded } else { out_columns };
         let threads = self.taps.count.next_multiple_of(32).clamp(32, THREADS as usize);
         let launch = Launch {
             grid: [
@@ -317,13 +339,83 @@ impl Depthwise {
         };
         let head =
             [x.argument(), grad.argument(), card.read(&self.taps.offsets).argument(), card.write(&mut sums)];
-        let tail = [int(NAME, self.taps.count)?, int(NAME, parts)?, Argument::I32(i32::from(staged))];
-        // SAFETY: as in `forward`; sums has a number per part, channel and tap.
+        let tail = [self.taps.count, parts, pitch, usize::from(staged)].map(|size| int(NAME, size));
+        let [count, of_parts, pitch, staged] = tail;
+        let tail = [count?, of_parts?, pitch?, staged?];
+        // SAFETY: the caller compared lengths; sums has a number per part, channel and tap.
         #[allow(unsafe_code)]
         unsafe {
             card.launch(&TAPS_WEIGHT_SUMS, launch, &[&head[..], &self.sizes()?, &tail].concat())?;
         }
         Ok(sums)
+    }
+}
+
+/// How threads go over taps.
+struct Walk {
+    /// Whether a map of one row is taken as one column, so that a thread has several of its outputs.
+    turned: bool,
+    /// Rows and columns of maps that are read, and that are written.
+    of: [usize; 2],
+    to: [usize; 2],
+    stride: [usize; 2],
+    spread: [usize; 2],
+    /// Rows of zeros above a map in shared memory, and its rows with those around it.
+    above: usize,
+    padded_rows: usize,
+    /// Columns and rows that threads go over, and the distance of the rows of one.
+    width: usize,
+    lanes: usize,
+    step: usize,
+    /// Samples of a block, whether their maps are in shared memory, and the bytes of that.
+    samples: usize,
+    staged: bool,
+    shared: usize,
+}
+
+impl Walk {
+    fn new(conv: &Depthwise, back: bool, limit: usize) -> Result<Walk, Error> {
+        let wrong = |what: String| Error::Operands { operation: NAME, what };
+        if conv.taps.count > MOST_TAPS {
+            return Err(wrong(format!("{} taps are more than a block can hold", conv.taps.count)));
+        }
+        let turned = conv.size[0] == 1;
+        let turn = |[rows, columns]: [usize; 2]| if turned { [columns, rows] } else { [rows, columns] };
+        let (size, out, stride) = (turn(conv.size), turn(conv.out_size()), turn(conv.stride));
+        let (of, to, stride, spread) =
+            if back { (out, size, [1, 1], stride) } else { (size, out, stride, [1, 1]) };
+        let [least, largest] = conv.taps.range[usize::from(turned)].map(i64::from);
+        let [least, largest] = if back { [-largest, -least] } else { [least, largest] };
+        let above = (least.min(0).unsigned_abs() as usize).div_ceil(spread[0]);
+        let farthest = (to[0].saturating_sub(1) * stride[0]) as i64 + largest;
+        let below = farthest.max(0) as usize / spread[0] + 1;
+        let padded_rows = above + below.max(of[0]);
+        let taps = 16 * conv.taps.count;
+        let map = 4 * padded_rows * of[1];
+        let staged = taps + map <= limit;
+        let large = staged && taps + map > SHARED;
+        let threads = if large { MOST_THREADS } else { THREADS as usize };
+        let width = to[1].min(threads);
+        let lanes = to[0].div_ceil(TILE).min(threads / width).max(1);
+        let room = if staged { SHARED.saturating_sub(taps) / map } else { usize::MAX };
+        let samples = (THREADS as usize / (width * lanes)).min(room).min(conv.batch).max(1);
+        let shared = taps + if staged { samples * map } else { 0 };
+        let step = lanes.next_multiple_of(spread[0]);
+        Ok(Walk {
+            turned,
+            of,
+            to,
+            stride,
+            spread,
+            above,
+            padded_rows,
+            width,
+            lanes,
+            step,
+            samples,
+            staged,
+            shared,
+        })
     }
 }
 

@@ -295,45 +295,52 @@ proptest! {
     }
 }
 
-/// Sizes beyond the shared memory that blocks have without asking.
+/// Sizes beyond the shared memory that blocks have without asking, and beyond what they may have.
 #[test]
 fn large_maps_are_convolved_as_well() {
-    for tile in [None, Some(38)] {
-        large_maps(tile);
+    for (size, tile) in [([120, 110], None), ([120, 110], Some(38)), ([300, 220], None)] {
+        large_maps(size, tile);
     }
 }
 
-fn large_maps(tile: Option<usize>) {
+fn large_maps(size: [usize; 2], tile: Option<usize>) {
     let offsets: Vec<[i32; 2]> = (-15..=15).flat_map(|r| [-45, -7, 0, 7, 45].map(|c| [r, c])).collect();
     let places: Vec<usize> = (0..offsets.len()).collect();
-    let size = [120, 110];
-    let (x, w) = (values(2 * size[0] * size[1], 1), values(2 * offsets.len(), 2));
+    let [rows, columns] = size;
+    let (x, w) = (values(2 * rows * columns, 1), values(2 * offsets.len(), 2));
     let got = on_twin(|t| {
         let taps = (offsets.as_slice(), places.as_slice(), offsets.len());
         let cut = |tile| Method::Transforms(Box::new(tiles(size, [1, 1], reach(&offsets), tile)));
         let method = tile.map_or(Method::Taps, cut);
         let conv = Depthwise::new(t, [1, 2], size, [1, 1], taps, method).unwrap();
         let [x, w, b] = [&x, &w, &vec![0.0; 2]].map(|v| up(t, v));
-        let y = conv.forward(t, t.read(&x), t.read(&w), t.read(&b)).unwrap();
-        let dw = conv.weight_gradient(t, t.read(&x), t.read(&x)).unwrap();
-        vec![y, dw]
+        vec![
+            conv.forward(t, t.read(&x), t.read(&w), t.read(&b)).unwrap(),
+            conv.input_gradient(t, t.read(&x), t.read(&w)).unwrap(),
+            conv.weight_gradient(t, t.read(&x), t.read(&x)).unwrap(),
+        ]
     });
-    let plane = size[0] * size[1];
-    let at = |c: usize, r: i32, q: i32| match (0..120).contains(&r) && (0..110).contains(&q) {
-        true => f64::from(x[c * plane + r as usize * size[1] + q as usize]),
-        false => 0.0,
-    };
-    for (c, r, q) in [(0, 0, 0), (1, 119, 109), (0, 60, 55), (1, 14, 100)] {
-        let terms = offsets.iter().zip(&w[c * offsets.len()..]);
-        let y: f64 = terms.map(|(o, &w)| f64::from(w) * at(c, r + o[0], q + o[1])).sum();
-        let found = got[0][c * plane + r as usize * size[1] + q as usize];
-        assert!((f64::from(found) - y).abs() < 1e-5, "{found} against {y}");
+    let plane = rows * columns;
+    let at =
+        |c: usize, r: i32, q: i32| match (0..rows as i32).contains(&r) && (0..columns as i32).contains(&q) {
+            true => f64::from(x[c * plane + r as usize * columns + q as usize]),
+            false => 0.0,
+        };
+    let last = [rows as i32 - 1, columns as i32 - 1];
+    for (c, r, q) in [(0, 0, 0), (1, last[0], last[1]), (0, last[0] / 2, 55), (1, 14, last[1] - 9)] {
+        // x serves as gradient as well: offsets look the other way there.
+        for (sign, found) in [(1, &got[0]), (-1, &got[1])] {
+            let terms = offsets.iter().zip(&w[c * offsets.len()..]);
+            let y: f64 = terms.map(|(o, &w)| f64::from(w) * at(c, r + sign * o[0], q + sign * o[1])).sum();
+            let found = found[c * plane + r as usize * columns + q as usize];
+            assert!((f64::from(found) - y).abs() < 1e-5, "{found} against {y}");
+        }
     }
     for (c, t) in [(0, 0), (1, 77), (1, 154)] {
         let o = offsets[t];
-        let all = (0..120).flat_map(|r| (0..110).map(move |q| (r, q)));
+        let all = (0..=last[0]).flat_map(|r| (0..=last[1]).map(move |q| (r, q)));
         let dw: f64 = all.map(|(r, q)| at(c, r, q) * at(c, r + o[0], q + o[1])).sum();
-        let found = got[1][c * offsets.len() + t];
+        let found = got[2][c * offsets.len() + t];
         assert!((f64::from(found) - dw).abs() < 1e-6 * dw.abs().max(100.0), "{found} against {dw}");
     }
 }
