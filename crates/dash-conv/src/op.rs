@@ -3,11 +3,14 @@
 use crate::parallel::zeros;
 use crate::{
     Algorithm, Error, Plan, Planner, Problem, TapSet, bias::bias_gradient, dft::Dft, direct, gemm::Gemm,
-    spectral::Spectral, winograd::Winograd,
+    planner::noise, spectral::Spectral, winograd::Winograd,
 };
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, Var};
 use dash_kernels::{Card, Convolution, Cut, Dense, DenseMethod, DenseSizes, Depthwise, Method, channel_sums};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 /// A convolution over a tap set: any kernel sizes and dilations, any number of channels.
 pub struct TapConv {
@@ -83,6 +86,27 @@ fn on_card(card: &Card, algorithm: Algorithm, problem: &Problem) -> Result<Optio
         _ => return Ok(None),
     };
     Ok(Some(conv))
+}
+
+/// Seconds of one pass forward and back on a card, the best of a few; `None` if there is no kernel.
+fn time_on(card: &Card, algorithm: Algorithm, problem: &Problem, device: &Device) -> Result<Option<f64>> {
+    /// Passes: the first finds memory and loads kernels.
+    const RUNS: usize = 4;
+    let Some(conv) = on_card(card, algorithm, problem)? else { return Ok(None) };
+    let [x_len, weights_len, _] = problem.lens();
+    let operand = |len: usize| Tensor::from_vec(noise(len), len, device);
+    let [x, weights, bias] = [operand(x_len)?, operand(weights_len)?, operand(problem.c_out)?];
+    let mut best = f64::INFINITY;
+    for _ in 0..RUNS {
+        device.synchronize()?;
+        let start = Instant::now();
+        // The output serves as its own gradient: any values do.
+        let y = conv.forward(card, &x, &weights, &bias)?;
+        conv.gradients(card, &x, &weights, &y, true)?;
+        device.synchronize()?;
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(Some(best))
 }
 
 /// Transforms of maps that are cut in this way.
@@ -187,13 +211,13 @@ impl TapConv {
         // Not under the lock: a planner that measures keeps all threads of the pool busy.
         let engine = match Card::of(device) {
             None if device.is_cpu() => Engine::new(self.planner.plan(problem).algorithm, problem, device)?,
-            card => {
-                let shared = card.as_ref().map(Card::shared_limit);
-                let algorithm = self.planner.plan_elsewhere(problem, shared).algorithm;
-                match card.map(|card| on_card(&card, algorithm, problem).map(|conv| (card, conv))) {
-                    Some(Ok((card, Some(conv)))) => Engine::Card(card, conv),
-                    Some(Err(error)) => return Err(error),
-                    _ => Engine::new(algorithm, problem, device)?,
+            None => Engine::new(self.planner.plan_elsewhere(problem).algorithm, problem, device)?,
+            Some(card) => {
+                let time = |plan: &Plan| time_on(&card, plan.algorithm, problem, device).ok().flatten();
+                let algorithm = self.planner.plan_on_card(problem, card.shared_limit(), time).algorithm;
+                match on_card(&card, algorithm, problem)? {
+                    Some(conv) => Engine::Card(card, conv),
+                    None => Engine::new(algorithm, problem, device)?,
                 }
             }
         };

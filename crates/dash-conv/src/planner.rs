@@ -121,22 +121,43 @@ impl Planner {
         self.choose(problem, self.among.as_deref().unwrap_or(&Algorithm::ON_CPU))
     }
 
-    /// How `problem` is computed on another device, where nothing is measured: on a card, whose blocks may
-    /// have `shared` bytes of shared memory, by one of [`Algorithm::ON_CARD`]; elsewhere by [`Algorithm::Dft`].
-    pub(crate) fn plan_elsewhere(&self, problem: &Problem, shared: Option<usize>) -> Plan {
-        let algorithms: &[Algorithm] = if shared.is_some() { &Algorithm::ON_CARD } else { &[Algorithm::Dft] };
-        let among = self.among.as_deref().unwrap_or(algorithms);
-        let plan = |algorithm| Plan::on_card_of(algorithm, problem, shared.unwrap_or(0));
-        let mut plans = among.iter().copied().map(plan);
-        let first = plans.next().unwrap_or_else(|| plan(Algorithm::Dft));
-        let plan = plans.fold(first, |best, plan| if plan.seconds < best.seconds { plan } else { best });
-        self.remember(Choice { problem: problem.clone(), plan, seconds: Vec::new() })
+    /// How `problem` is computed on a card whose blocks may have `shared` bytes of shared memory; a planner that
+    /// measures asks `time` for the seconds of a pass of a plan, if there is a kernel for it.
+    pub(crate) fn plan_on_card(
+        &self,
+        problem: &Problem,
+        shared: usize,
+        time: impl FnMut(&Plan) -> Option<f64>,
+    ) -> Plan {
+        let among = self.among.as_deref().unwrap_or(&Algorithm::ON_CARD);
+        let plans = || among.iter().map(|&algorithm| Plan::on_card_of(algorithm, problem, shared)).collect();
+        let choice = match self.policy {
+            Policy::Measure if among.len() > 1 => {
+                self.measure(problem, among, || fastest(problem, plans(), time))
+            }
+            _ => model(problem, plans()),
+        };
+        self.remember(choice)
+    }
+
+    /// How `problem` is computed on devices that are neither the processor nor a card.
+    pub(crate) fn plan_elsewhere(&self, problem: &Problem) -> Plan {
+        self.remember(model(problem, vec![Plan::with(Algorithm::Dft, problem)]))
     }
 
     fn choose(&self, problem: &Problem, among: &[Algorithm]) -> Plan {
+        let plans = || among.iter().map(|&algorithm| Plan::with(algorithm, problem)).collect();
         let choice = match self.policy {
-            Policy::Measure if among.len() > 1 => self.measure(problem, among),
-            _ => Choice { problem: problem.clone(), plan: cheapest(problem, among), seconds: Vec::new() },
+            Policy::Measure if among.len() > 1 => self.measure(problem, among, || {
+                let (mut buffers, mut best) = (Buffers::new(problem), f64::INFINITY);
+                fastest(problem, plans(), |plan| {
+                    // What cannot be built or is no kernel of the CPU is no candidate.
+                    let seconds = buffers.time(kernel(plan.algorithm, problem)?.as_ref(), best)?;
+                    best = best.min(seconds);
+                    Some(seconds)
+                })
+            }),
+            _ => model(problem, plans()),
         };
         self.remember(choice)
     }
@@ -153,49 +174,41 @@ impl Planner {
     /// The fastest of `among`, timed unless this was done before. No lock is held meanwhile: the
     /// algorithms divide their work among the threads of a pool, any of which may come here. If two
     /// threads measure at once, the first result counts for both.
-    fn measure(&self, problem: &Problem, among: &[Algorithm]) -> Choice {
+    fn measure(&self, problem: &Problem, among: &[Algorithm], fastest: impl FnOnce() -> Choice) -> Choice {
         let key = (problem.clone(), among.to_vec());
         if let Some(known) = lock(&self.measured).get(&key) {
             return known.clone();
         }
-        let choice = fastest(problem, among);
+        let choice = fastest();
         lock(&self.measured).entry(key).or_insert(choice).clone()
     }
 }
 
-/// The plan with the least estimated time; the first among equals.
-fn cheapest(problem: &Problem, among: &[Algorithm]) -> Plan {
-    match among {
-        [] => Plan::choose(problem),
-        [first, rest @ ..] => rest.iter().fold(Plan::with(*first, problem), |best, &algorithm| {
-            let plan = Plan::with(algorithm, problem);
-            if plan.seconds < best.seconds { plan } else { best }
-        }),
-    }
+/// The plan with the least estimated time, the first among equals.
+fn model(problem: &Problem, plans: Vec<Plan>) -> Choice {
+    let plan = plans.into_iter().reduce(|best, plan| if plan.seconds < best.seconds { plan } else { best });
+    let plan = plan.unwrap_or_else(|| Plan::choose(problem));
+    Choice { problem: problem.clone(), plan, seconds: Vec::new() }
 }
 
-/// Times the algorithms on random values, the most promising first: one forward and one backward
-/// pass as in training, all gradients wanted.
-fn fastest(problem: &Problem, among: &[Algorithm]) -> Choice {
-    let mut plans: Vec<Plan> = among.iter().map(|&algorithm| Plan::with(algorithm, problem)).collect();
+/// Times the plans on random values, the most promising first: one forward and one backward pass as in training, all
+/// gradients wanted. If nothing is left, the choice of the model will say what is wrong when it is built.
+fn fastest(problem: &Problem, mut plans: Vec<Plan>, mut time: impl FnMut(&Plan) -> Option<f64>) -> Choice {
     plans.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let expected = plans.first().map_or(0.0, |plan| plan.seconds);
-    let mut buffers = Buffers::new(problem);
     let mut best: Option<(Plan, f64)> = None;
     let mut timed = Vec::new();
-    for plan in plans.into_iter().filter(|plan| plan.seconds <= HOPELESS * expected) {
-        // What cannot be built or is no kernel of the CPU is no candidate; if nothing is left, the
-        // choice of the model will say what is wrong when it is built.
-        let Some(kernel) = kernel(plan.algorithm, problem) else { continue };
-        let limit = best.as_ref().map_or(f64::INFINITY, |(_, seconds)| *seconds);
-        let Some(seconds) = buffers.time(kernel.as_ref(), limit) else { continue };
+    for plan in plans.iter().filter(|plan| plan.seconds <= HOPELESS * expected) {
+        let Some(seconds) = time(plan) else { continue };
         timed.push((plan.algorithm, seconds));
-        if seconds < limit {
-            best = Some((plan, seconds));
+        if best.as_ref().is_none_or(|(_, least)| seconds < *least) {
+            best = Some((plan.clone(), seconds));
         }
     }
-    let plan = best.map_or_else(|| cheapest(problem, among), |(plan, _)| plan);
-    Choice { problem: problem.clone(), plan, seconds: timed }
+    match best {
+        Some((plan, _)) => Choice { problem: problem.clone(), plan, seconds: timed },
+        None => Choice { seconds: timed, ..model(problem, plans) },
+    }
 }
 
 /// Values to time an algorithm on.
@@ -245,7 +258,7 @@ impl Buffers {
 }
 
 /// Ordinary numbers between -1 and 1, no two alike nearby; no random stream of a run is touched.
-fn noise(len: usize) -> Vec<f32> {
+pub(crate) fn noise(len: usize) -> Vec<f32> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -306,9 +319,35 @@ mod tests {
             assert!(two.contains(&planner.among(two).plan(&problem(9, 9, 400)).algorithm));
             assert!(Algorithm::ON_CPU.contains(&planner.among([]).plan(&problem(3, 1, 20)).algorithm));
         }
-        let elsewhere = |planner: Planner| planner.plan_elsewhere(&problem(3, 1, 20), None).algorithm;
-        assert_eq!(elsewhere(Planner::default()), Algorithm::Dft);
-        assert_eq!(elsewhere(Planner::default().among([Algorithm::Gemm])), Algorithm::Gemm);
+        assert_eq!(Planner::default().plan_elsewhere(&problem(3, 1, 20)).algorithm, Algorithm::Dft);
+    }
+
+    #[test]
+    fn a_card_is_timed_by_those_who_can() {
+        let p = problem(9, 7, 400);
+        let timed = |planner: &Planner, seconds: fn(Algorithm) -> Option<f64>| {
+            let mut asked = Vec::new();
+            let plan = planner.plan_on_card(&p, 227 << 10, |plan| {
+                asked.push(plan.algorithm);
+                seconds(plan.algorithm)
+            });
+            (plan.algorithm, asked.len())
+        };
+        let chosen = Plan::choose_on_card(&p, 227 << 10).algorithm;
+        assert_eq!(timed(&Planner::default(), |_| Some(1.0)), (chosen, 0), "the model asks nobody");
+        for slow in [Algorithm::Direct, Algorithm::Fft] {
+            let planner = Planner::new(Policy::Measure);
+            let seconds: fn(Algorithm) -> Option<f64> = match slow {
+                Algorithm::Direct => {
+                    |a| (a != Algorithm::Dft).then_some(if a == Algorithm::Direct { 2.0 } else { 1.0 })
+                }
+                _ => |a| (a != Algorithm::Dft).then_some(if a == Algorithm::Fft { 2.0 } else { 1.0 }),
+            };
+            let (fast, asked) = timed(&planner, seconds);
+            assert!(fast != slow && fast != Algorithm::Dft && asked >= 2);
+            assert_eq!(timed(&planner, |_| None), (fast, 0), "measured once");
+        }
+        assert_eq!(timed(&Planner::new(Policy::Measure), |_| None).0, chosen, "what cannot be timed");
     }
 
     #[test]

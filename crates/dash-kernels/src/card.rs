@@ -124,7 +124,23 @@ const BLOCKS: u32 = 4096;
 /// Shared memory that every block may have without asking, in bytes.
 pub(crate) const SHARED: usize = 48 << 10;
 
+/// Threads of a block at most, by `LARGE_KERNEL` of `dash.h`.
+const MOST_THREADS: u64 = 512;
+
+/// Blocks along each axis at most, of any card.
+const MOST_BLOCKS: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
+
 impl Launch {
+    /// An error unless every card can start this, given the shared memory.
+    fn check(&self, kernel: &'static str) -> Result<(), Error> {
+        let threads: u64 = self.block.iter().map(|&n| u64::from(n)).product();
+        let blocks = self.grid.iter().zip(MOST_BLOCKS).all(|(&n, most)| n > 0 && n <= most);
+        if blocks && (1..=MOST_THREADS).contains(&threads) {
+            return Ok(());
+        }
+        Err(Error::Operands { operation: kernel, what: format!("no card has blocks like these: {self:?}") })
+    }
+
     /// For kernels that go over `count` items with all threads of the grid.
     pub(crate) fn over(count: usize) -> Launch {
         let blocks = u32::try_from(count.div_ceil(THREADS as usize)).unwrap_or(BLOCKS).clamp(1, BLOCKS);
@@ -197,6 +213,23 @@ impl Card {
             // As much as an H100's.
             #[cfg(feature = "twin")]
             Card::Twin(_) => 227 << 10,
+            Card::None(never) => match never.0 {},
+        }
+    }
+
+    /// Bytes of the card's memory that nobody uses; `None` if it does not tell, or is the twin.
+    pub fn free_memory(&self) -> Option<u64> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Card::Cuda(device) => {
+                let stream = device.cuda_stream();
+                // What was given back is free when all before it is done.
+                stream.synchronize().ok()?;
+                let (free, _) = stream.context().mem_get_info().ok()?;
+                u64::try_from(free).ok()
+            }
+            #[cfg(feature = "twin")]
+            Card::Twin(_) => None,
             Card::None(never) => match never.0 {},
         }
     }
@@ -300,7 +333,7 @@ impl Card {
     /// The arguments must be those that the kernel takes, and their memory as large as it reads and writes.
     ///
     /// # Errors
-    /// If the card refuses.
+    /// If a card has no such blocks, or this one refuses.
     #[allow(unsafe_code)]
     pub unsafe fn launch(
         &self,
@@ -308,6 +341,7 @@ impl Card {
         launch: Launch,
         arguments: &[Argument],
     ) -> Result<(), Error> {
+        launch.check(kernel.name)?;
         match self {
             #[cfg(feature = "cuda")]
             Card::Cuda(device) => {

@@ -55,4 +55,4 @@ pub use optimiser::{Descent, clip_scale};
 pub use taps::{Convolution, Depthwise, MOST_TAPS, Method, channel_sums};
 pub use tensor::Operand;
 #[cfg(feature = "twin")]
-pub use twin::{Twin, instead_of_the_processor};
+pub use twin::{Twin, card_for, instead_of_the_processor};

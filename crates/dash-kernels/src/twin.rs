@@ -124,6 +124,31 @@ pub fn instead_of_the_processor(instead: bool) {
     INSTEAD.store(instead, Ordering::SeqCst);
 }
 
+/// The first card, for the test of this name. Without one, standard error says once that the test is skipped there; a
+/// program that was built for none says nothing.
+#[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "there is nothing to say"))]
+pub fn card_for(test: &str) -> Option<candle_core::Device> {
+    #[cfg(feature = "cuda")]
+    {
+        use std::{
+            collections::HashSet,
+            io::Write,
+            sync::{Mutex, OnceLock},
+        };
+        static CARD: OnceLock<Option<candle_core::Device>> = OnceLock::new();
+        static TOLD: Mutex<Option<HashSet<String>>> = Mutex::new(None);
+        if let Some(device) = CARD.get_or_init(|| candle_core::Device::new_cuda(0).ok()) {
+            return Some(device.clone());
+        }
+        let mut told = TOLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if told.get_or_insert_default().insert(test.to_owned()) {
+            // Not by a macro: what passing tests print is not shown.
+            let _ = writeln!(std::io::stderr(), "skipped on a card: {test}");
+        }
+    }
+    None
+}
+
 /// The twin, if it is to compute.
 pub(crate) fn instead() -> Option<Twin> {
     INSTEAD.load(Ordering::SeqCst).then(Twin::default)

@@ -5,7 +5,7 @@
 use candle_core::{Device, Tensor};
 use dash_kernels::{
     Card, Convolution, Cut, Dense, DenseMethod, DenseSizes, Depthwise, Descent, Kernel, Method, MixtureTable,
-    Norm, Run, Runs, Twin, add, channel_sums, clip_scale, dropout, mean_backward, mean_forward,
+    Norm, Run, Runs, Twin, add, card_for, channel_sums, clip_scale, dropout, mean_backward, mean_forward,
 };
 use proptest::prelude::*;
 
@@ -29,8 +29,8 @@ fn on_twin(compute: impl Fn(&Card) -> Vec<Memory>) -> Vec<Vec<f32>> {
     let [one, other] = [false, true].map(|descending| run(&Card::Twin(Twin { descending })));
     let bits = |all: &[Vec<f32>]| all.concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     assert!(bits(&one) == bits(&other), "a barrier is missing");
-    #[cfg(feature = "cuda")]
-    if let Some(card) = card() {
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    if let Some(card) = card_for(&test).and_then(|device| Card::of(&device)) {
         let there = run(&card);
         assert!(bits(&there) == bits(&run(&card)), "runs on the card differ");
         for (there, here) in there.iter().zip(&one) {
@@ -42,21 +42,6 @@ fn on_twin(compute: impl Fn(&Card) -> Vec<Memory>) -> Vec<Vec<f32>> {
         }
     }
     one
-}
-
-/// The first card; without one, the test at work is told to be skipped there.
-#[cfg(feature = "cuda")]
-fn card() -> Option<Card> {
-    use std::{collections::HashSet, sync::Mutex};
-    static TOLD: Mutex<Option<HashSet<String>>> = Mutex::new(None);
-    if let Ok(device) = candle_core::Device::new_cuda(0) {
-        return Card::of(&device);
-    }
-    let name = std::thread::current().name().unwrap_or_default().to_owned();
-    if TOLD.lock().unwrap().get_or_insert_default().insert(name.clone()) {
-        println!("skipped on a card: {name}");
-    }
-    None
 }
 
 /// `terms` is how many products of numbers in [-1, 1) a value is the sum of, at most.

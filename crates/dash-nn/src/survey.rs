@@ -15,12 +15,25 @@ pub struct Survey {
     kept: u64,
     /// The most bytes that a single operation needs besides: results or gradients, and work space.
     passing: u64,
+    /// The same of operations that are no convolutions, and of each convolution without its work space.
+    others: u64,
+    around: Vec<u64>,
 }
 
 impl Survey {
     /// Bytes of the activations that wait for the backward pass.
     pub fn kept(&self) -> u64 {
         self.kept
+    }
+
+    /// The same network on a card whose blocks may have `shared` bytes of shared memory: the work space of
+    /// convolutions is another.
+    pub fn on_card(mut self, shared: usize) -> Survey {
+        let needs = self.convolutions.iter().zip(&self.around).map(|(problem, around)| {
+            around.saturating_add(Plan::choose_on_card(problem, shared).bytes as u64)
+        });
+        self.passing = needs.fold(self.others, u64::max);
+        self
     }
 
     /// Bytes of activations and work space at the height of a training step.
@@ -41,9 +54,8 @@ impl Survey {
     /// An operation on activations of these shapes, its results included, that needs `work` bytes besides.
     /// A residual connection around it may hold on to one more of the largest.
     pub(crate) fn pass(&mut self, shapes: &[&[usize]], work: u64) {
-        let sizes = || shapes.iter().map(|shape| bytes(shape));
-        let waiting = sizes().max().unwrap_or(0);
-        self.passing = self.passing.max(sizes().sum::<u64>() + waiting + work);
+        self.others = self.others.max(passing(shapes) + work);
+        self.passing = self.passing.max(self.others);
     }
 
     /// A convolution, with weights of shape `weights`, of an input of shape `x` that is kept for the gradient;
@@ -72,10 +84,18 @@ impl Survey {
         let y = conv.out_shape(&problem).into_dims();
         // By the cost model: nothing is timed for an estimate.
         let plan = Plan::choose(&problem);
-        self.pass(&[x, &y], plan.bytes as u64 + 2 * bytes(weights));
+        let around = passing(&[x, &y]) + 2 * bytes(weights);
+        self.passing = self.passing.max(around + plan.bytes as u64);
+        self.around.push(around);
         self.convolutions.push(problem);
         Ok(y)
     }
+}
+
+/// Bytes of activations of these shapes, the largest twice.
+fn passing(shapes: &[&[usize]]) -> u64 {
+    let sizes = || shapes.iter().map(|shape| bytes(shape));
+    sizes().sum::<u64>() + sizes().max().unwrap_or(0)
 }
 
 /// Bytes of an activation of this shape.
@@ -134,6 +154,21 @@ mod tests {
         let block = |c_in: u64, c_out: u64| 2 * c_in + 2 * c_out;
         let channels = 3 + block(16, 16) + block(16, 32) + block(32, 64) + 64 + 64 + 2 * 4;
         assert_eq!(survey(&WRN, &[2, 3, 8, 8], true).kept, 4_u64 * 2 * n * channels);
+    }
+
+    #[test]
+    fn a_card_needs_other_work_space_beside_the_same_activations() {
+        for (backbone, input) in [(WRN, vec![64, 3, 32, 32]), (RESNET, vec![64, 2, 400])] {
+            let (here, there) = (survey(&backbone, &input, false), survey(&backbone, &input, false));
+            let there = there.on_card(227 << 10);
+            assert_eq!(there.kept(), here.kept());
+            let work = there.convolutions.iter().map(|p| dash_conv::Plan::choose_on_card(p, 227 << 10).bytes);
+            let most = work.fold(0.0, f64::max) as u64;
+            assert!(
+                there.evaluation() > most && there.evaluation() <= most.max(here.evaluation()) + here.kept()
+            );
+            assert_ne!(there.evaluation(), here.evaluation());
+        }
     }
 
     #[test]

@@ -184,7 +184,7 @@ pub struct Timing {
 pub fn bench(bench: &Bench, device: &Device) -> Result<Timing, Error> {
     let batch = bench.batch.map_or(bench.task.batch, NonZeroUsize::get);
     let (network, params) = network(bench.task, bench.stage, &Planner::new(bench.plan), device)?;
-    let estimated = dash_train::training_bytes(network.as_ref(), &params, batch, bench.task.input)?;
+    let estimated = dash_train::training_bytes(network.as_ref(), &params, batch, bench.task.input, device)?;
     let times = Times::new(steps(bench, batch, network.as_ref(), &params, device)?);
     let (stage, method) = bench.stage.names();
     Ok(Timing {

@@ -160,14 +160,15 @@ impl Listener for Silent {
 /// A stage would need more memory than there is.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "about {} MiB of memory would be needed with batches of {batch_size} samples, {} MiB are available",
-    .needed >> 20, .available >> 20
+    "about {} MiB of {}memory would be needed with batches of {batch_size} samples, {} MiB are available",
+    .needed >> 20, if *.on_card { "the card's " } else { "" }, .available >> 20
 )]
 pub(crate) struct TooLarge {
     needed: u64,
     available: u64,
     batch_size: usize,
     key: &'static str,
+    on_card: bool,
     /// The largest batch size that would do, if any does.
     possible: Option<usize>,
 }
@@ -178,11 +179,14 @@ impl Classify for TooLarge {
     }
 
     fn hint(&self) -> Option<String> {
-        let key = self.key;
-        Some(match self.possible {
-            Some(size) => format!("{key} = {size} would do; --memory says how much may be used"),
-            None => "a smaller network would do; --memory says how much may be used".to_owned(),
-        })
+        let mut hint = match self.possible {
+            Some(size) => format!("{} = {size} would do", self.key),
+            None => "a smaller network would do".to_owned(),
+        };
+        if !self.on_card {
+            hint.push_str("; --memory says how much may be used");
+        }
+        Some(hint)
     }
 }
 
@@ -212,5 +216,6 @@ pub(crate) fn check(
         }
     }
     let possible = (fits > 0).then_some(fits);
-    Ok(Err(TooLarge { needed, available, batch_size, key, possible }))
+    let on_card = !ctx.device.is_cpu();
+    Ok(Err(TooLarge { needed, available, batch_size, key, on_card, possible }))
 }

@@ -14,7 +14,7 @@ use dash_core::{
 };
 use dash_data::DatasetFolder;
 use dash_store::Staging;
-use dash_train::{Checkpoints, StageContext};
+use dash_train::{Checkpoints, StageContext, free_memory};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::{
@@ -28,7 +28,8 @@ pub struct Training {
     pub device: Device,
     /// Time between checkpoints inside a stage; if `None`, as often as costs little.
     pub checkpoint_every: Option<Duration>,
-    /// Bytes of memory that may be used; stages that would need more are refused. No limit if `None`.
+    /// Bytes of the processor's memory that may be used; stages that would need more are refused, as are those that
+    /// would need more of a card's than it has free. No limit if `None`.
     pub memory: Option<u64>,
 }
 
@@ -63,7 +64,8 @@ impl Work for Training {
             Method::Dash => read::<Architecture>(job, &input(Stage::Search, "architecture.json")).map(Some),
             Method::Backbone => Ok(None),
         };
-        if let (Some(available), Device::Cpu) = (self.memory, &self.device) {
+        let available = if self.device.is_cpu() { self.memory } else { free_memory(&self.device) };
+        if let Some(available) = available {
             let found = match job.stage {
                 Stage::Tune(method) | Stage::Retrain(method) => architecture(method)?,
                 Stage::Dataset | Stage::Search | Stage::Report => None,

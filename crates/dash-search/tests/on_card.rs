@@ -92,7 +92,6 @@ fn compare(case: &Case, expected: &[f64], device: &Device) -> (Vec<f64>, Vec<f32
 }
 
 /// Besides, a second run on a card agrees with the first to the bit.
-#[cfg(feature = "cuda")]
 fn compare_twice(case: &Case, expected: &[f64], card: &Device) {
     let (losses, values) = compare(case, expected, card);
     let (again, values_again) = train(case, card);
@@ -104,12 +103,8 @@ fn compare_twice(case: &Case, expected: &[f64], card: &Device) {
 #[test]
 fn trainings_on_a_card_and_on_its_twin_follow_the_processor() {
     let expected: Vec<Vec<f64>> = cases().iter().map(|case| train(case, &Device::Cpu).0).collect();
-    #[cfg(feature = "cuda")]
-    match Device::new_cuda(0) {
-        Ok(card) => {
-            cases().iter().zip(&expected).for_each(|(case, expected)| compare_twice(case, expected, &card))
-        }
-        Err(_) => println!("skipped on a card: trainings_on_a_card_and_on_its_twin_follow_the_processor"),
+    if let Some(card) = dash_kernels::card_for("trainings_on_a_card_and_on_its_twin_follow_the_processor") {
+        cases().iter().zip(&expected).for_each(|(case, expected)| compare_twice(case, expected, &card));
     }
     dash_kernels::instead_of_the_processor(true);
     for (case, expected) in cases().iter().zip(&expected) {

@@ -26,7 +26,7 @@ pub use checkpoint::{write_checkpoint, write_json, write_tensors};
 pub use error::Error;
 pub use evaluate::{evaluate, watch};
 pub use history::{Series, read_history, write_history, write_table};
-pub use memory::{Outlook, training_bytes};
+pub use memory::{Outlook, free_memory, training_bytes};
 pub use model::Model;
 pub use resume::{Best, Checkpoints, Position, Progress, Saved, Total};
 pub use retrain::{MetricValue, Metrics, retrain};

@@ -1,7 +1,9 @@
 //! How much memory training and evaluation will need, found without doing either.
 
 use crate::{Error, Stage, StageContext, gather::side};
+use candle_core::Device;
 use dash_core::pipeline::{OnDivergence, Protocol};
+use dash_kernels::Card;
 use dash_nn::{ConvBuilder, Network, ParamBuilder, Params, Survey};
 
 /// Bytes of a number.
@@ -28,7 +30,7 @@ pub struct Outlook {
 
 /// About how many bytes training steps of `batch` samples of shape `sample` need at their height:
 /// activations that wait for their gradients, the results and the work space of the hungriest operation, and
-/// the parameters with what belongs to them. Within a quarter, as was measured.
+/// the parameters with what belongs to them. On the processor within a quarter, as was measured.
 ///
 /// # Errors
 /// If the network is not for samples of this shape.
@@ -37,9 +39,29 @@ pub fn training_bytes(
     params: &Params,
     batch: usize,
     sample: &[usize],
+    device: &Device,
 ) -> Result<u64, dash_nn::Error> {
-    let survey = network.survey(&[&[batch], sample].concat())?;
+    let survey = surveyed(network, batch, sample, device)?;
     Ok(total(params, IN_A_STEP, input(batch, sample), survey.training()))
+}
+
+/// Bytes of a card's memory that nobody uses; `None` if `device` is no card, or does not tell.
+pub fn free_memory(device: &Device) -> Option<u64> {
+    Card::of(device)?.free_memory()
+}
+
+/// A survey of a network as `device` computes it.
+fn surveyed(
+    network: &dyn Network,
+    batch: usize,
+    sample: &[usize],
+    device: &Device,
+) -> Result<Survey, dash_nn::Error> {
+    let survey = network.survey(&[&[batch], sample].concat())?;
+    Ok(match Card::of(device) {
+        Some(card) => survey.on_card(card.shared_limit()),
+        None => survey,
+    })
 }
 
 fn total(params: &Params, copies: u64, input: u64, activations: u64) -> u64 {
@@ -87,7 +109,9 @@ impl StageContext<'_> {
             }
         };
         let besides = best + if on_divergence == OnDivergence::RollBack { 2 } else { 0 };
-        let step = network.survey(&[&[batch_size], &sample[..]].concat())?;
+        let surveyed =
+            |batch: usize, sample: &[usize]| surveyed(network.as_ref(), batch, sample, self.device);
+        let step = surveyed(batch_size, &sample)?;
         let mut bytes = total(&params, IN_A_CHECKPOINT + besides, 0, 0).max(total(
             &params,
             IN_A_STEP + besides,
@@ -96,7 +120,7 @@ impl StageContext<'_> {
         ));
         if stage != Stage::Search {
             let (batch, sample) = evaluated;
-            let survey = network.survey(&[&[batch], &sample[..]].concat())?;
+            let survey = surveyed(batch, &sample)?;
             bytes =
                 bytes.max(total(&params, IN_A_STEP + besides, input(batch, &sample), survey.evaluation()));
         }

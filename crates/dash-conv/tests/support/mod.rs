@@ -19,7 +19,7 @@ pub struct Case {
 }
 
 impl Case {
-    fn x_shape(&self) -> Vec<usize> {
+    pub fn x_shape(&self) -> Vec<usize> {
         let channels = self.groups * self.group_in;
         match self.taps.dims() {
             1 => vec![self.batch, channels, self.size[1]],
@@ -27,7 +27,7 @@ impl Case {
         }
     }
 
-    fn weight_shape(&self) -> Vec<usize> {
+    pub fn weight_shape(&self) -> Vec<usize> {
         vec![self.groups * self.group_out, self.group_in, self.taps.len()]
     }
 
