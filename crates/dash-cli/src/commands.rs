@@ -135,7 +135,7 @@ fn compare(args: &args::Bench, settings: &Settings) -> Result<(), Error> {
     let device = open(args.device)?;
     let mut timings = Vec::new();
     for point in sweep::points(args.points) {
-        for method in Method::ALL {
+        for method in Method::on(&device) {
             let timing = among_workers(|| sweep::measure(&point, method, settings, &device))?;
             output::sweep_point(&timing, args.format)?;
             timings.push(timing);

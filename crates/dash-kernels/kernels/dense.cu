@@ -242,3 +242,19 @@ KERNEL unpacked_taps(const float* packed, const int* slots, float* weights, int 
     }
 }
 TWIN(unpacked_taps)
+
+// y[sample][channel][p] = x[sample][channel][p] + bias[channel].
+KERNEL add_bias(const float* x, const float* bias, float* y, long long count, int channels, int plane) {
+    for (long long i = THREAD; i < count; i += THREADS) y[i] = x[i] + bias[i / plane % channels];
+}
+TWIN(add_bias)
+
+// out[i] = the sum over rows, in order, of x[row][i].
+KERNEL sum_rows(const float* x, float* out, int rows, long long columns) {
+    for (long long i = THREAD; i < columns; i += THREADS) {
+        Sum sum = {0.0, 0.0f, 0};
+        for (int row = 0; row < rows; row++) add_to(&sum, x[row * columns + i]);
+        out[i] = (float)(sum.total + sum.run);
+    }
+}
+TWIN(sum_rows)

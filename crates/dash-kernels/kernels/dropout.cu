@@ -11,9 +11,11 @@ DEVICE void quarter(unsigned* s, int a, int b, int c, int d) {
     s[c] += s[d]; s[b] = rotate(s[b] ^ s[c], 7);
 }
 
-// y = x * scale where the word drawn is not below the threshold, else 0. key: the eight words of the generator's key. A
+// y = x * scale where the word drawn is not below the threshold, else 0. k0 to k7: the words of the generator's key. A
 // thread takes the 16 numbers of a block of the generator; stream is a multiple of 16.
-KERNEL dropout(const float* x, float* y, long long count, int stream, const int* key, int threshold, double scale) {
+KERNEL dropout(const float* x, float* y, long long count, int stream, int k0, int k1, int k2, int k3, int k4, int k5,
+               int k6, int k7, int threshold, double scale) {
+    const int key[8] = {k0, k1, k2, k3, k4, k5, k6, k7};
     for (long long block = THREAD; block * 16 < count; block += THREADS) {
         long long first = block * 16;
         unsigned long long nonce = first / stream, counter = first % stream / 16;

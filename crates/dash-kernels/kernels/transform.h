@@ -9,7 +9,8 @@
 #pragma once
 #include "dash.h"
 
-struct Complex { float re, im; };
+// Both parts are read at once.
+struct alignas(8) Complex { float re, im; };
 
 DEVICE Complex complex(float re, float im) {
     Complex c = {re, im};

@@ -3,12 +3,12 @@
 use crate::Kernel;
 #[cfg(feature = "twin")]
 use crate::twin::{Guarded, Twin};
+use candle_core::Device;
 #[cfg(feature = "cuda")]
 use candle_core::cuda_backend::{
     CudaDevice,
     cudarc::driver::{
-        CudaSlice, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg,
-        sys::{CUdevice_attribute, CUfunction_attribute},
+        CudaSlice, DevicePtr, DevicePtrMut, LaunchConfig, PushKernelArg, sys::CUdevice_attribute,
     },
 };
 use std::{convert::Infallible, marker::PhantomData};
@@ -181,8 +181,8 @@ impl Never {
 /// A card, or its twin.
 #[derive(Clone, Debug)]
 pub enum Card {
-    /// A card of NVIDIA's. All is done on the device's own stream, in order: a kernel sees what those before it wrote,
-    /// and memory is given back after the kernels that use it.
+    /// A card of NVIDIA's, by [`open`]. All is done on the device's own stream, in order: a kernel sees what those before
+    /// it wrote, and memory is given back after the kernels that use it.
     #[cfg(feature = "cuda")]
     Cuda(CudaDevice),
     /// The twin on the processor.
@@ -196,6 +196,17 @@ pub enum Card {
 #[cfg(feature = "cuda")]
 pub(crate) fn failed(what: &str, reason: &dyn std::fmt::Display) -> Error {
     Error::Card { what: what.to_owned(), reason: reason.to_string() }
+}
+
+/// The card with this number, ready for kernels.
+///
+/// # Errors
+/// If there is none, or this program was built for none.
+pub fn open(number: usize) -> candle_core::Result<Device> {
+    #[cfg(feature = "cuda")]
+    return crate::functions::open(number);
+    #[cfg(not(feature = "cuda"))]
+    Device::new_cuda(number)
 }
 
 impl Card {
@@ -221,13 +232,7 @@ impl Card {
     pub fn free_memory(&self) -> Option<u64> {
         match self {
             #[cfg(feature = "cuda")]
-            Card::Cuda(device) => {
-                let stream = device.cuda_stream();
-                // What was given back is free when all before it is done.
-                stream.synchronize().ok()?;
-                let (free, _) = stream.context().mem_get_info().ok()?;
-                u64::try_from(free).ok()
-            }
+            Card::Cuda(device) => crate::functions::free_memory(device),
             #[cfg(feature = "twin")]
             Card::Twin(_) => None,
             Card::None(never) => match never.0 {},
@@ -253,16 +258,14 @@ impl Card {
         }
     }
 
-    /// A copy of `values` in the card's memory.
+    /// A copy of `values` in the card's memory, which will be there for whatever is launched later. Nobody waits.
     ///
     /// # Errors
     /// If there is not enough memory.
     pub fn upload<T: Number>(&self, values: &[T]) -> Result<Memory<T>, Error> {
         match self {
             #[cfg(feature = "cuda")]
-            Card::Cuda(device) => {
-                device.clone_htod(values).map(Memory::Cuda).map_err(|e| failed("copying to the card", &e))
-            }
+            Card::Cuda(device) => crate::staging::upload(device, values).map(Memory::Cuda),
             #[cfg(feature = "twin")]
             Card::Twin(_) => Ok(Memory::Twin(Guarded::new(values))),
             Card::None(never) => match never.0 {},
@@ -345,15 +348,9 @@ impl Card {
         match self {
             #[cfg(feature = "cuda")]
             Card::Cuda(device) => {
-                let function = device
-                    .get_or_load_custom_func(kernel.name, kernel.file, kernel.ptx)
-                    .map_err(|e| failed(kernel.name, &e))?;
-                if launch.shared as usize > SHARED {
-                    let most = CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-                    let bytes = i32::try_from(launch.shared).unwrap_or(i32::MAX);
-                    function.set_attribute(most, bytes).map_err(|e| failed(kernel.name, &e))?;
-                }
-                let mut call = function.builder();
+                let function = crate::functions::function(device, kernel, launch.shared)?;
+                let stream = device.cuda_stream();
+                let mut call = stream.launch_builder(&function);
                 for argument in arguments {
                     match argument {
                         Argument::Address(value) => call.arg(value),

@@ -1,11 +1,11 @@
 //! Dense and grouped convolutions: matrix products, with kernels around them.
 
 use crate::{
-    card::{Argument, Card, Error, Launch, Number, Read, int},
+    card::{Argument, Card, Error, Launch, Number, Read, int, long},
     cut::{Cut, CutTable},
     kernel::{
-        COLUMNS_OF_MAPS, DENSE_KERNELS, DENSE_MAPS, DENSE_SPECTRA, DENSE_TAPS, Kernel, MAPS_OF_COLUMNS,
-        PACKED_TAPS, UNPACKED_TAPS,
+        ADD_BIAS, COLUMNS_OF_MAPS, DENSE_KERNELS, DENSE_MAPS, DENSE_SPECTRA, DENSE_TAPS, Kernel,
+        MAPS_OF_COLUMNS, PACKED_TAPS, SUM_ROWS, UNPACKED_TAPS,
     },
     taps::{Convolution, TapTable},
     transform::{Transform, reversed_digits},
@@ -186,8 +186,7 @@ impl Convolution for Dense {
                     let columns = self.columns(card, &x.narrow(0, first, count)?)?;
                     self.repeated(&weights, count)?.matmul(&columns)
                 })?;
-                let c_out = self.sizes.groups * self.sizes.per_out;
-                y.reshape((self.sizes.batch, c_out, ()))?.broadcast_add(&bias.reshape((1, c_out, 1))?)
+                self.biased(card, &y, &bias)
             }
         }
     }
@@ -231,7 +230,7 @@ impl Convolution for Dense {
             let DenseSizes { groups, per_out, .. } = self.sizes;
             let grad = grad.reshape((count * groups, per_out, self.planes()[1]))?;
             let products = grad.matmul(&self.columns(card, &x)?.transpose(1, 2)?)?;
-            add(products.reshape((count, groups * per_out, ()))?.sum(0)?)?;
+            add(self.over_samples(card, &products, count)?)?;
             match &kernels {
                 Some(kernels) => {
                     let kernels = self.repeated(kernels, count)?.transpose(1, 2)?;
@@ -383,6 +382,37 @@ impl Dense {
         push(&mut arguments, &[rows, self.taps.count, self.taps.all])?;
         run(card, &PACKED_TAPS, Launch::over(rows * self.taps.count), &arguments)?;
         card.tensor(packed, (groups, per_out, per_in * self.taps.count))
+    }
+
+    /// y with a bias per channel, [batch, channels x plane].
+    fn biased(&self, card: &Card, y: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let DenseSizes { batch, groups, per_out, .. } = self.sizes;
+        let (channels, plane) = (groups * per_out, self.planes()[1]);
+        let count = batch * channels * plane;
+        let mut out = card.reserve(count)?;
+        let (y, bias) = (card.operand(y)?, card.operand(bias)?);
+        let mut arguments = vec![
+            checked(y.read(), count)?,
+            checked(bias.read(), channels)?,
+            card.write(&mut out),
+            long(count),
+        ];
+        push(&mut arguments, &[channels, plane])?;
+        run(card, &ADD_BIAS, Launch::over(count), &arguments)?;
+        card.tensor(out, (batch, channels * plane))
+    }
+
+    /// The sum over samples of products, [samples x groups, per_out, per_in x taps].
+    fn over_samples(&self, card: &Card, products: &Tensor, samples: usize) -> Result<Tensor> {
+        let DenseSizes { groups, per_in, per_out, .. } = self.sizes;
+        let count = groups * per_out * per_in * self.taps.count;
+        let mut out = card.reserve(count)?;
+        let operand = card.operand(products)?;
+        let mut arguments = vec![checked(operand.read(), samples * count)?, card.write(&mut out)];
+        push(&mut arguments, &[samples])?;
+        arguments.push(long(count));
+        run(card, &SUM_ROWS, Launch::over(count), &arguments)?;
+        card.tensor(out, count)
     }
 
     fn unpacked(&self, card: &Card, packed: &Tensor) -> Result<Tensor> {

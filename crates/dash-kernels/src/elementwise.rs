@@ -74,18 +74,11 @@ pub fn dropout(
         let what = format!("streams of {stream} numbers are no whole blocks of the generator");
         return Err(Error::Operands { operation: NAME, what });
     }
-    let key = card.upload(&key.map(u32::cast_signed))?;
     let mut y = card.reserve(x.len())?;
-    let arguments = [
-        x.argument(),
-        card.write(&mut y),
-        long(x.len()),
-        int(NAME, stream)?,
-        card.read(&key).argument(),
-        Argument::I32(threshold.cast_signed()),
-        Argument::F64(f64::from(scale)),
-    ];
-    // SAFETY: y is as long as x, the key has eight words.
+    let mut arguments = vec![x.argument(), card.write(&mut y), long(x.len()), int(NAME, stream)?];
+    arguments.extend(key.map(|word| Argument::I32(word.cast_signed())));
+    arguments.extend([Argument::I32(threshold.cast_signed()), Argument::F64(f64::from(scale))]);
+    // SAFETY: y is as long as x.
     #[allow(unsafe_code)]
     unsafe {
         card.launch(&DROPOUT, Launch::over(x.len().div_ceil(16)), &arguments)?;

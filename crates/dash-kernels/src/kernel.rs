@@ -91,6 +91,8 @@ kernels! {
         MAPS_OF_COLUMNS = maps_of_columns twin_maps_of_columns,
         PACKED_TAPS = packed_taps twin_packed_taps,
         UNPACKED_TAPS = unpacked_taps twin_unpacked_taps,
+        ADD_BIAS = add_bias twin_add_bias,
+        SUM_ROWS = sum_rows twin_sum_rows,
     "taps":
         TAPS_CONVOLVE = taps_convolve twin_taps_convolve,
         TAPS_WEIGHT_SUMS = taps_weight_sums twin_taps_weight_sums,

@@ -26,24 +26,27 @@
 )]
 
 mod card;
-mod copies;
 mod cut;
 mod dense;
 mod elementwise;
 mod fft;
+#[cfg(feature = "cuda")]
+mod functions;
 mod kernel;
 mod loss;
 mod mixture;
 mod norm;
 mod optimiser;
+mod question;
+#[cfg(feature = "cuda")]
+mod staging;
 mod taps;
 mod tensor;
 mod transform;
 #[cfg(feature = "twin")]
 mod twin;
 
-pub use card::{Argument, Card, Error, Launch, Memory, Number, Read};
-pub use copies::Copies;
+pub use card::{Argument, Card, Error, Launch, Memory, Number, Read, open};
 pub use cut::{Cut, Run, Runs};
 pub use dense::{Dense, DenseMethod, DenseSizes};
 pub use elementwise::{add, dropout, mean_backward, mean_forward};
@@ -52,7 +55,8 @@ pub use loss::{LossAndGradient, class_loss, field_loss, label_loss, scale_by};
 pub use mixture::MixtureTable;
 pub use norm::{Norm, NormGradients};
 pub use optimiser::{Descent, clip_scale};
+pub use question::Question;
 pub use taps::{Convolution, Depthwise, MOST_TAPS, Method, channel_sums};
-pub use tensor::Operand;
+pub use tensor::{Operand, tensor_on};
 #[cfg(feature = "twin")]
 pub use twin::{Twin, card_for, instead_of_the_processor};

@@ -24,6 +24,17 @@ impl Operand<'_> {
     }
 }
 
+/// A tensor of `values` on a device. A card copies them by itself.
+///
+/// # Errors
+/// If there are not as many values as the shape says, or not enough memory.
+pub fn tensor_on(values: Vec<f32>, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+    match Card::of(device) {
+        Some(card) => card.tensor(card.upload(&values)?, shape),
+        None => Tensor::from_vec(values, shape.into(), device),
+    }
+}
+
 impl Card {
     /// The card that tensors of a device are on; `None` for the processor.
     pub fn of(device: &Device) -> Option<Card> {
@@ -58,7 +69,8 @@ impl Card {
                 let (address, _recorded) = view.device_ptr(&stream);
                 address
             }
-            (Storage::Cpu(CpuStorage::F32(values)), _) => match values.get(start..end) {
+            #[cfg(feature = "twin")]
+            (Storage::Cpu(CpuStorage::F32(values)), Card::Twin(_)) => match values.get(start..end) {
                 Some(values) => values.as_ptr() as u64,
                 None => return Err(wrong(format!("exceeds its memory: {layout:?}"))),
             },
@@ -84,7 +96,10 @@ impl Card {
 
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> candle_core::Error {
-        candle_core::Error::wrap(error)
+        match error {
+            Error::Card { .. } => candle_core::Error::Cuda(Box::new(error)),
+            Error::Operands { .. } => candle_core::Error::wrap(error),
+        }
     }
 }
 

@@ -137,7 +137,7 @@ pub fn card_for(test: &str) -> Option<candle_core::Device> {
         };
         static CARD: OnceLock<Option<candle_core::Device>> = OnceLock::new();
         static TOLD: Mutex<Option<HashSet<String>>> = Mutex::new(None);
-        if let Some(device) = CARD.get_or_init(|| candle_core::Device::new_cuda(0).ok()) {
+        if let Some(device) = CARD.get_or_init(|| crate::open(0).ok()) {
             return Some(device.clone());
         }
         let mut told = TOLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -32,7 +32,7 @@ pub use activation::Activation;
 pub use backbone::{
     ConvBuilder, ConvSpec, Convolve, Network, Plain, build, default_retrain_backbone, default_search_backbone,
 };
-pub use error::Error;
+pub use error::{CARD_HINT, Error, is_of_card};
 pub use init::{ConvInit, Init};
 pub use metric::{Accumulator, BatchMean, lower_is_better, metric_name};
 pub use objective::{Objective, Targets};

@@ -45,7 +45,7 @@ fn card(number: usize) -> Result<Device, String> {
     if !candle_core::utils::cuda_is_available() {
         return Err("this program was built without CUDA".to_owned());
     }
-    Device::new_cuda(number).map_err(|error| {
+    dash_train::open_card(number).map_err(|error| {
         let text = error.to_string();
         if text.contains("NO_DEVICE") || text.contains("INVALID_DEVICE") {
             return "there is no such card".to_owned();

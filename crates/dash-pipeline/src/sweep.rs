@@ -51,6 +51,12 @@ impl Method {
     /// All of them, the expected fastest first.
     pub const ALL: [Method; 3] = [Method::Fourier, Method::MixedWeights, Method::MixedResults];
 
+    /// Those that a device has kernels for: on cards the candidates' results are not added up.
+    pub fn on(device: &Device) -> impl Iterator<Item = Method> + use<> {
+        let is_cpu = device.is_cpu();
+        Method::ALL.into_iter().filter(move |&method| is_cpu || method != Method::MixedResults)
+    }
+
     /// The name in results.
     pub fn name(self) -> &'static str {
         match self {

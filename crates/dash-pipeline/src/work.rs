@@ -1,12 +1,13 @@
 //! The real stages: calls into the crates that do the work.
 
 use crate::{
+    DeviceChoice,
     error::Failure,
     executor::{Job, Work},
     graph::Stage,
     outlook::{self, Kernels},
 };
-use candle_core::Device;
+use candle_core::{Device, DeviceLocation};
 use dash_core::{
     architecture::{Architecture, Hyperparameters},
     error::{Classify, ErrorKind},
@@ -105,7 +106,10 @@ impl Work for Training {
     fn device(&self) -> String {
         match &self.device {
             Device::Cpu => "cpu".into(),
-            other => format!("{:?}", other.location()).to_lowercase(),
+            other => match other.location() {
+                DeviceLocation::Cuda { gpu_id } => DeviceChoice::Cuda(gpu_id).to_string(),
+                location => format!("{location:?}").to_lowercase(),
+            },
         }
     }
 }

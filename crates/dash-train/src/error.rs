@@ -1,6 +1,7 @@
 //! What can go wrong while a network is trained.
 
 use dash_core::error::{Classify, ErrorKind};
+use dash_nn::{CARD_HINT, is_of_card};
 use std::path::PathBuf;
 
 /// Failures of training, evaluation and retraining.
@@ -84,6 +85,7 @@ impl Classify for Error {
             Error::Data(error) => error.kind(),
             Error::Network(error) => error.kind(),
             Error::Store(error) => error.kind(),
+            Error::Tensor(error) if is_of_card(error) => ErrorKind::Device,
             Error::Tensor(_) => ErrorKind::Internal,
             Error::Stopped => ErrorKind::Stopped,
             Error::NoBackground | Error::NoNoise => ErrorKind::Configuration,
@@ -97,6 +99,7 @@ impl Classify for Error {
             Error::Data(error) => error.hint(),
             Error::Network(error) => error.hint(),
             Error::Store(error) => error.hint(),
+            Error::Tensor(error) if is_of_card(error) => Some(CARD_HINT.to_owned()),
             Error::Tensor(_) | Error::Format { .. } => None,
             Error::Stopped => Some("run the same command to go on".to_owned()),
             Error::Diverged { .. } | Error::NoScore { .. } => Some("use a smaller learning rate".to_owned()),

@@ -7,7 +7,7 @@ use crate::{
 };
 use candle_core::Tensor;
 use dash_data::SplitData;
-use dash_kernels::{Card, Copies};
+use dash_kernels::Card;
 use dash_nn::{BatchMean, Network, Pass, Targets};
 
 /// The metric of `network` over all samples of `data`, accumulated over samples: neither their order
@@ -70,16 +70,15 @@ fn predict(
 ) -> Result<(), Error> {
     let gather = Gather::new(ctx);
     let mut means = Means::default();
-    let mut copies = Card::of(ctx.device).map(Copies::new);
     let prepare = |rows: Vec<usize>| {
         let batch = gather.evaluation(data, &rows)?;
         Ok((rows, batch))
     };
     let batches = gather.batches(data, batch_size).into_iter();
-    ahead(copies.is_some(), batches, prepare, |batches| {
+    ahead(Card::of(ctx.device).is_some(), batches, prepare, |batches| {
         for batch in batches {
             let (rows, batch) = batch?;
-            let (input, targets) = to_device(batch, ctx.device, copies.as_mut())?;
+            let (input, targets) = to_device(batch, ctx.device)?;
             let output = network.forward(&input, &Pass::evaluation())?;
             if !data.is_grouped() {
                 take(&output, &targets)?;

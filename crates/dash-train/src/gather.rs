@@ -7,7 +7,7 @@ use dash_core::{
     random::{Purpose, stream},
 };
 use dash_data::{Batch, BatchTarget, PairWindow, SplitData};
-use dash_kernels::Copies;
+use dash_kernels::tensor_on;
 use dash_nn::Targets;
 use rand::Rng;
 
@@ -76,12 +76,8 @@ fn pair_window(window: &Window, side: usize, target_limit: f32) -> PairWindow {
     PairWindow { side, padding: window.padding, target_padding: window.target_padding as f32, target_limit }
 }
 
-/// A batch as tensors on a device; copied by `copies` where it is a card that there are some for.
-pub(crate) fn to_device(
-    batch: Batch,
-    device: &Device,
-    copies: Option<&mut Copies>,
-) -> Result<(Tensor, Targets), Error> {
+/// A batch as tensors on a device; a card copies them by itself.
+pub(crate) fn to_device(batch: Batch, device: &Device) -> Result<(Tensor, Targets), Error> {
     let shape = [&[batch.rows], &batch.shape[..]].concat();
     let targets = match batch.target {
         BatchTarget::Class(classes) => Targets::Class(classes),
@@ -89,11 +85,7 @@ pub(crate) fn to_device(
         BatchTarget::Field(values) => Targets::Field(values),
         BatchTarget::Mask { values, ignore } => Targets::Mask { values, ignore },
     };
-    let input = match copies {
-        Some(copies) => copies.upload(batch.input, shape)?,
-        None => Tensor::from_vec(batch.input, shape, device)?,
-    };
-    Ok((input, targets))
+    Ok((tensor_on(batch.input, shape, device)?, targets))
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod stage;
 mod trainer;
 
 pub use checkpoint::{write_checkpoint, write_json, write_tensors};
+pub use dash_kernels::open as open_card;
 pub use error::Error;
 pub use evaluate::{evaluate, watch};
 pub use history::{Series, read_history, write_history, write_table};

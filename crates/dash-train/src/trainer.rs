@@ -13,7 +13,7 @@ use dash_core::{
     random::{Purpose, permutation, stream},
 };
 use dash_data::{Noise, SplitData};
-use dash_kernels::{Card, Copies};
+use dash_kernels::{Card, Question};
 use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd};
 use rand::Rng;
 
@@ -42,8 +42,8 @@ pub struct Trainer<'a> {
     batch_size: usize,
     fraction: f64,
     recovery: Option<Recovery>,
-    /// To and from the card, if there is one.
-    copies: Option<Copies>,
+    /// For the loss, if a card computes it.
+    question: Option<Question>,
 }
 
 /// Where a training stands between two steps.
@@ -87,7 +87,7 @@ impl<'a> Trainer<'a> {
             batch_size: batch_size.max(1),
             fraction,
             recovery: None,
-            copies: Card::of(ctx.device).map(Copies::new),
+            question: Card::of(ctx.device).map(Question::new),
         })
     }
 
@@ -175,7 +175,7 @@ impl<'a> Trainer<'a> {
         let (gather, augmentation) = (self.gather, &self.augmentation);
         let (network, params, objective, listener) =
             (self.network, self.params, self.objective, self.listener);
-        let (sgd, recovery, copies) = (&mut self.sgd, self.recovery.as_ref(), &mut self.copies);
+        let (sgd, recovery, question) = (&mut self.sgd, self.recovery.as_ref(), &mut self.question);
         let prepare = |samples: &[usize]| {
             let part = |&sample: &usize| part(seed, stage, epoch, data, sample);
             let rows: Vec<usize> = samples.iter().map(part).collect();
@@ -184,12 +184,12 @@ impl<'a> Trainer<'a> {
             Ok(batch)
         };
         let batches = order.chunks(self.batch_size).take(steps).skip(taken);
-        ahead(copies.is_some(), batches, prepare, |batches| {
-            let mut next = |copies: &mut Option<Copies>| {
+        ahead(question.is_some(), batches, prepare, |batches| {
+            let mut next = || {
                 let batch = batches.next().transpose()?;
-                batch.map(|batch| to_device(batch, device, copies.as_mut())).transpose()
+                batch.map(|batch| to_device(batch, device)).transpose()
             };
-            let mut batch = next(copies)?;
+            let mut batch = next()?;
             let mut number = taken;
             while let Some((input, targets)) = batch {
                 let pass = Pass { training: true, seed, epoch, step: (epoch * steps + number) as u64 };
@@ -197,7 +197,7 @@ impl<'a> Trainer<'a> {
                 let output = network.forward(&input, &pass)?;
                 let loss = objective.loss(&output, targets)?;
                 // A card copies the loss when it has it, and goes on meanwhile with what comes behind.
-                copies.as_mut().map(|copies| copies.ask(&loss)).transpose()?;
+                question.as_mut().map(|question| question.ask(&loss)).transpose()?;
                 let mut gradients = Gradients::of(&loss, params)?;
                 let finite = |value: f32, gradients: &Gradients| match f64::from(value) {
                     value if value.is_finite() => Ok(value),
@@ -208,25 +208,25 @@ impl<'a> Trainer<'a> {
                     }
                 };
                 let mut value = 0.0;
-                if copies.is_none() {
+                if question.is_none() {
                     value = finite(loss.to_scalar::<f32>()?, &gradients)?;
                 }
                 adjust(&mut gradients)?;
                 sgd.step(params, &gradients, rates)?;
                 let mut following = None;
-                if copies.is_some() {
+                if question.is_some() {
                     // While the card computes: its next inputs, behind all of this step.
-                    following = Some(next(copies));
+                    following = Some(next());
                 }
-                if let Some(asked) = copies {
-                    value = finite(asked.answer().map_err(candle_core::Error::from)?, &gradients)?;
+                if let Some(question) = question {
+                    value = finite(question.answer().map_err(candle_core::Error::from)?, &gradients)?;
                 }
                 // What comes between steps may need the memory.
                 drop((output, loss, gradients));
                 total += value;
                 listener.on(&Event::Step { step: number, steps });
                 between(Now { sgd, position: Position { epoch, step: number, loss: total }, recovery })?;
-                batch = following.unwrap_or_else(|| next(copies))?;
+                batch = following.unwrap_or_else(&mut next)?;
             }
             Ok(total / steps.max(1) as f64)
         })
