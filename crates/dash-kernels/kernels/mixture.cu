@@ -51,3 +51,38 @@ KERNEL mix_coefficients(const float* grad, const float* weights, const int* begi
     }
 }
 TWIN_WITH_BARRIERS(mix_coefficients)
+
+// Architecture parameters are few: every thread goes over all of them by itself.
+
+// out = softmax(alpha + noise).
+KERNEL mixing_coefficients(const float* alpha, const float* noise, float* out, int candidates) {
+    for (int i = (int)THREAD; i < candidates; i += (int)THREADS) {
+        float most = alpha[0] + noise[0];
+        for (int j = 1; j < candidates; j++) most = fmaxf(most, alpha[j] + noise[j]);
+        double sum = 0.0;
+        for (int j = 0; j < candidates; j++) sum += expf(alpha[j] + noise[j] - most);
+        out[i] = (float)(expf(alpha[i] + noise[i] - most) / sum);
+    }
+}
+TWIN(mixing_coefficients)
+
+// dalpha = c (g - <c, g>), of coefficients c and their gradient g.
+KERNEL mixing_gradient(const float* coefficients, const float* grad, float* dalpha, int candidates) {
+    for (int i = (int)THREAD; i < candidates; i += (int)THREADS) {
+        double product = 0.0;
+        for (int j = 0; j < candidates; j++) product += (double)coefficients[j] * (double)grad[j];
+        dalpha[i] = (float)(coefficients[i] * (grad[i] - product));
+    }
+}
+TWIN(mixing_gradient)
+
+// out = g / (scale (|g| + 1e-8)) + pull, or without a scale g + pull.
+KERNEL treated_gradient(const float* grad, const float* pull, float* out, double scale, int candidates) {
+    for (int i = (int)THREAD; i < candidates; i += (int)THREADS) {
+        double squares = 0.0;
+        for (int j = 0; j < candidates; j++) squares += (double)grad[j] * (double)grad[j];
+        double factor = scale == 0.0 ? 1.0 : 1.0 / (scale * (sqrt(squares) + 1e-8));
+        out[i] = (float)(grad[i] * factor + pull[i]);
+    }
+}
+TWIN(treated_gradient)

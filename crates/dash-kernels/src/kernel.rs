@@ -78,6 +78,9 @@ kernels! {
         MIX = mix twin_mix,
         MIX_GRADIENT = mix_gradient twin_mix_gradient,
         MIX_COEFFICIENTS = mix_coefficients twin_mix_coefficients,
+        MIXING_COEFFICIENTS = mixing_coefficients twin_mixing_coefficients,
+        MIXING_GRADIENT = mixing_gradient twin_mixing_gradient,
+        TREATED_GRADIENT = treated_gradient twin_treated_gradient,
     "fft":
         FFT_KERNELS = fft_kernels twin_fft_kernels,
         FFT_CONVOLVE = fft_convolve twin_fft_convolve,

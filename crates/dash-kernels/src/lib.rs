@@ -52,7 +52,7 @@ pub use dense::{Dense, DenseMethod, DenseSizes};
 pub use elementwise::{add, dropout, mean_backward, mean_forward};
 pub use kernel::Kernel;
 pub use loss::{LossAndGradient, class_loss, field_loss, label_loss, scale_by};
-pub use mixture::MixtureTable;
+pub use mixture::{MixtureTable, mixing_coefficients, mixing_gradient, treated_gradient};
 pub use norm::{Norm, NormGradients};
 pub use optimiser::{Descent, clip_scale};
 pub use question::Question;

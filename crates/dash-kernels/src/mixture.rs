@@ -1,8 +1,10 @@
 //! The mixture of candidates, and its gradient (DASH, sections 4.1 and 4.3).
 
 use crate::{
-    card::{Card, Error, Launch, Memory, Read, expect, int},
-    kernel::{MIX, MIX_COEFFICIENTS, MIX_GRADIENT},
+    card::{Argument, Card, Error, Launch, Memory, Read, expect, int},
+    kernel::{
+        Kernel, MIX, MIX_COEFFICIENTS, MIX_GRADIENT, MIXING_COEFFICIENTS, MIXING_GRADIENT, TREATED_GRADIENT,
+    },
 };
 
 const NAME: &str = "mixture";
@@ -175,4 +177,58 @@ impl MixtureTable {
         }
         Ok([dw, dc])
     }
+}
+
+/// softmax(alpha + noise): the coefficients of a mixture.
+///
+/// # Errors
+/// If there is not as much noise as there are parameters, or the card fails.
+pub fn mixing_coefficients(card: &Card, alpha: Read<'_, f32>, noise: &[f32]) -> Result<Memory<f32>, Error> {
+    of_candidates(card, &MIXING_COEFFICIENTS, alpha, card.read(&card.upload(noise)?), &[])
+}
+
+/// The gradient in alpha of coefficients, given their own.
+///
+/// # Errors
+/// As there.
+pub fn mixing_gradient(
+    card: &Card,
+    coefficients: Read<'_, f32>,
+    grad: Read<'_, f32>,
+) -> Result<Memory<f32>, Error> {
+    of_candidates(card, &MIXING_GRADIENT, coefficients, grad, &[])
+}
+
+/// A gradient of architecture parameters divided by `scale` and its norm, or as it is if `scale` is zero, and a pull.
+///
+/// # Errors
+/// As there.
+pub fn treated_gradient(
+    card: &Card,
+    grad: Read<'_, f32>,
+    pull: &[f32],
+    scale: f64,
+) -> Result<Memory<f32>, Error> {
+    of_candidates(card, &TREATED_GRADIENT, grad, card.read(&card.upload(pull)?), &[Argument::F64(scale)])
+}
+
+/// What a kernel makes of two lists of a number per candidate.
+fn of_candidates(
+    card: &Card,
+    kernel: &Kernel,
+    one: Read<'_, f32>,
+    two: Read<'_, f32>,
+    more: &[Argument],
+) -> Result<Memory<f32>, Error> {
+    expect(kernel.name, "the second list", two.len(), one.len())?;
+    let mut out = card.reserve(one.len())?;
+    let mut arguments = vec![one.argument(), two.argument(), card.write(&mut out)];
+    arguments.extend(more);
+    arguments.push(int(kernel.name, one.len())?);
+    // SAFETY: the lists and the result have as many numbers.
+    #[allow(unsafe_code)]
+    unsafe {
+        card.launch(kernel, Launch::over(one.len()), &arguments)?;
+    }
+    Ok(out)
 }

@@ -36,6 +36,7 @@ pub use error::{CARD_HINT, Error, is_of_card};
 pub use init::{ConvInit, Init};
 pub use metric::{Accumulator, BatchMean, lower_is_better, metric_name};
 pub use objective::{Objective, Targets};
+pub use ops::{mixing_coefficients, treated_gradient};
 pub use optim::{Gradients, Rates, Sgd};
 pub use params::{Buffer, Kind, Param, ParamBuilder, Params};
 pub use schedule::rate;

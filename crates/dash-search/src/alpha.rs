@@ -1,8 +1,8 @@
 //! The treatment of architecture gradients (DASH, section 5.3).
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use dash_core::pipeline::{Candidate, Pull};
-use dash_nn::{Gradients, Kind, Params};
+use dash_nn::{Gradients, Kind, Params, treated_gradient};
 
 /// Sizes that the pull towards small receptive fields counts with, per candidate.
 pub fn field_sizes(pull: Pull, candidates: &[Candidate]) -> Vec<f64> {
@@ -36,17 +36,6 @@ impl AlphaRule {
         gradient.iter().zip(&self.pull).map(|(&g, pull)| (f64::from(g) * factor + pull) as f32).collect()
     }
 
-    /// The same on another device, in f32, without waiting for it.
-    fn treat_there(&self, gradient: &Tensor) -> candle_core::Result<Tensor> {
-        let pull: Vec<f32> = self.pull.iter().map(|&pull| pull as f32).collect();
-        let pull = Tensor::from_vec(pull, gradient.shape(), gradient.device())?;
-        if self.grad_scale == 0.0 {
-            return gradient + pull;
-        }
-        let norm = gradient.sqr()?.sum_all()?.sqrt()?;
-        gradient.broadcast_div(&((norm + 1e-8)? * self.grad_scale)?)? + pull
-    }
-
     /// Treats the gradients of all architecture parameters.
     ///
     /// # Errors
@@ -54,12 +43,13 @@ impl AlphaRule {
     pub fn apply(&self, params: &Params, gradients: &mut Gradients) -> Result<(), dash_nn::Error> {
         for (index, _) in params.iter().enumerate().filter(|(_, p)| p.kind() == Kind::Architecture) {
             let Some(gradient) = gradients.get(index) else { continue };
-            let treated = match gradient.device() {
-                Device::Cpu => {
+            let pull: Vec<f32> = self.pull.iter().map(|&pull| pull as f32).collect();
+            let treated = match treated_gradient(gradient, &pull, self.grad_scale)? {
+                Some(treated) => treated,
+                None => {
                     let treated = self.treat(&gradient.to_vec1::<f32>()?);
-                    Tensor::from_vec(treated, gradient.shape(), &Device::Cpu)?
+                    Tensor::from_vec(treated, gradient.shape(), gradient.device())?
                 }
-                _ => self.treat_there(gradient)?,
             };
             gradients.replace(index, treated)?;
         }

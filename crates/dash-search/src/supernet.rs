@@ -1,12 +1,15 @@
 //! Mixtures in place of convolutions (DASH, sections 3 to 5).
 
-use candle_core::{D, Result, Tensor};
+use candle_core::Result;
 use dash_conv::{Algorithm, Mixture, ResultMixture, TapConv, TapSet};
 use dash_core::{
     pipeline::{Candidate, Search},
     random::{Purpose, stream},
 };
-use dash_nn::{Activation, ConvBuilder, ConvSpec, Convolve, Error, Init, Param, ParamBuilder, Pass, Survey};
+use dash_nn::{
+    Activation, ConvBuilder, ConvSpec, Convolve, Error, Init, Param, ParamBuilder, Pass, Survey,
+    mixing_coefficients,
+};
 use rand_distr::{Distribution, Exp1};
 use std::sync::Arc;
 
@@ -177,9 +180,8 @@ impl Convolve for MixedConv {
         let alpha = self.alpha.tensor(pass);
         let candidates = alpha.elem_count();
         let noise = self.noise.draw(pass, self.layer, candidates);
-        let noise = Tensor::from_vec(noise, candidates, x.value().device())?;
         // softmax(log_softmax(alpha) + G) = softmax(alpha + G): a common shift cancels.
-        let coefficients = candle_nn::ops::softmax(&(alpha + noise)?, D::Minus1)?;
+        let coefficients = mixing_coefficients(&alpha, noise)?;
         let (weights, bias) = (self.weights.tensor(pass), self.bias.tensor(pass));
         match &self.computed {
             Computed::Union(mixture, conv) => {
@@ -213,7 +215,7 @@ impl Convolve for MixedConv {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use candle_core::{Device, Tensor};
     use dash_core::pipeline::Backbone;
     use dash_nn::{Gradients, Kind, build};
 

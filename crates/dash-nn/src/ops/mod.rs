@@ -8,6 +8,7 @@ mod kernels;
 mod loss;
 mod loss_on_card;
 mod masked;
+mod mixing;
 mod norm_on_card;
 mod pool;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub(crate) use loss::{
 };
 pub(crate) use loss_on_card::loss_on;
 pub(crate) use masked::{mask_loss, masked_binary_cross_entropy};
+pub use mixing::{mixing_coefficients, treated_gradient};
 pub(crate) use norm_on_card::{batch_norm_on, normalise_on};
 pub(crate) use pool::mean_over_positions;
 
