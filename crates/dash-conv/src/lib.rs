@@ -51,7 +51,7 @@ mod winograd;
 
 pub use error::Error;
 pub use mixture::Mixture;
-pub use op::TapConv;
+pub use op::{TapConv, seconds_on_card};
 pub use parallel::zeros;
 pub use plan::{Algorithm, Plan};
 pub use planner::{Choice, Planner, Policy};

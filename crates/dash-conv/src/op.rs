@@ -88,7 +88,15 @@ fn on_card(card: &Card, algorithm: Algorithm, problem: &Problem) -> Result<Optio
     Ok(Some(conv))
 }
 
-/// Seconds of one pass forward and back on a card, the best of a few; `None` if there is no kernel.
+/// Seconds of one pass forward and back of `problem` on a card by `algorithm`, the best of a few; `None` if there is no
+/// kernel for it, or `device` is no card.
+///
+/// # Errors
+/// If the card fails.
+pub fn seconds_on_card(problem: &Problem, algorithm: Algorithm, device: &Device) -> Result<Option<f64>> {
+    Card::of(device).map_or(Ok(None), |card| time_on(&card, algorithm, problem, device))
+}
+
 fn time_on(card: &Card, algorithm: Algorithm, problem: &Problem, device: &Device) -> Result<Option<f64>> {
     /// Passes: the first finds memory and loads kernels.
     const RUNS: usize = 4;
