@@ -74,15 +74,17 @@ pub(crate) fn kernel(algorithm: Algorithm, problem: &Problem) -> Option<Arc<dyn 
 
 /// What computes `problem` on a card by an algorithm that has kernels there.
 fn on_card(card: &Card, algorithm: Algorithm, problem: &Problem) -> Result<Option<Arc<dyn Convolution>>> {
+    if problem.offsets.is_empty() {
+        // There is no memory without numbers on a card.
+        return Ok(None);
+    }
     let conv = match (algorithm, problem.is_depthwise()) {
         (Algorithm::Direct, true) => depthwise_on(card, problem, Method::Taps)?,
         (Algorithm::Fft, _) => match Plan::cut_on_card(problem, card.shared_limit()) {
             Some((_, cut)) => transforms_on(card, problem, cut)?,
             None => return Ok(None),
         },
-        (Algorithm::Gemm, false) if !problem.offsets.is_empty() => {
-            dense_on(card, problem, DenseMethod::Columns)?
-        }
+        (Algorithm::Gemm, false) => dense_on(card, problem, DenseMethod::Columns)?,
         _ => return Ok(None),
     };
     Ok(Some(conv))

@@ -218,6 +218,8 @@ int cuEventSynchronize(void* event) {
 
 int cuMemAllocAsync(Address* address, size_t size, void*) {
     count("allocate");
+    // What drivers say of it differs from version to version.
+    if (size == 0) return INVALID_VALUE;
     std::lock_guard<std::recursive_mutex> guard(lock);
     *address = allocate(size);
     return SUCCESS;

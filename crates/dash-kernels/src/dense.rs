@@ -156,15 +156,27 @@ impl Dense {
 
     /// What `compute` finds for some samples at a time, of all; each result has a row per sample.
     fn in_turn(&self, mut compute: impl FnMut(usize, usize) -> Result<Tensor>) -> Result<Tensor> {
+        let all = self.in_turn_if_any(|first, count| compute(first, count).map(Some))?;
+        all.ok_or_else(|| candle_core::Error::msg("a batch without samples"))
+    }
+
+    /// The same where nothing may be wanted.
+    fn in_turn_if_any(
+        &self,
+        mut compute: impl FnMut(usize, usize) -> Result<Option<Tensor>>,
+    ) -> Result<Option<Tensor>> {
         let (step, batch) = (self.samples_at_a_time(), self.sizes.batch);
         let mut parts = Vec::new();
         for first in (0..batch).step_by(step) {
             let count = step.min(batch - first);
-            parts.push(compute(first, count)?.reshape((count, ()))?);
+            if let Some(part) = compute(first, count)? {
+                parts.push(part.reshape((count, ()))?);
+            }
         }
         match parts.len() {
-            1 => Ok(parts.remove(0)),
-            _ => Tensor::cat(&parts, 0),
+            0 => Ok(None),
+            1 => Ok(parts.pop()),
+            _ => Tensor::cat(&parts, 0).map(Some),
         }
     }
 }
@@ -213,19 +225,18 @@ impl Convolution for Dense {
             (Some(spectral), _) => Some(self.kernels(card, spectral, &weights)?.transpose(1, 2)?),
             (None, _) => Some(self.packed(card, &weights)?),
         };
-        let dx = self.in_turn(|first, count| {
+        let dx = self.in_turn_if_any(|first, count| {
             let (x, grad) = (x.narrow(0, first, count)?, grad.narrow(0, first, count)?);
-            let nothing = || Tensor::zeros((count, 0), x.dtype(), x.device());
             if let Some(spectral) = &self.spectral {
                 let mut spectra = self.spectra(card, spectral, &grad, Part::Y)?;
                 let x = self.spectra(card, spectral, &x, Part::X)?;
                 add(x.transpose(1, 2)?.matmul(&spectra)?)?;
                 drop(x);
-                let Some(kernels) = &kernels else { return nothing() };
+                let Some(kernels) = &kernels else { return Ok(None) };
                 if !spectral.cut.grad_as_y {
                     spectra = self.spectra(card, spectral, &grad, Part::Gradient)?;
                 }
-                return self.maps(card, spectral, &spectra.matmul(kernels)?, None);
+                return self.maps(card, spectral, &spectra.matmul(kernels)?, None).map(Some);
             }
             let DenseSizes { groups, per_out, .. } = self.sizes;
             let grad = grad.reshape((count * groups, per_out, self.planes()[1]))?;
@@ -234,9 +245,9 @@ impl Convolution for Dense {
             match &kernels {
                 Some(kernels) => {
                     let kernels = self.repeated(kernels, count)?.transpose(1, 2)?;
-                    self.maps_of_columns(card, &kernels.matmul(&grad)?, count)
+                    self.maps_of_columns(card, &kernels.matmul(&grad)?, count).map(Some)
                 }
-                None => nothing(),
+                None => Ok(None),
             }
         })?;
         let Some(total) = total else { candle_core::bail!("a batch without samples") };
@@ -244,7 +255,7 @@ impl Convolution for Dense {
             Some(spectral) => self.tap_gradients(card, spectral, &total)?,
             None => self.unpacked(card, &total.contiguous()?)?,
         };
-        Ok((want_dx.then_some(dx), dw))
+        Ok((dx, dw))
     }
 }
 

@@ -55,6 +55,10 @@ impl Plan {
     pub(crate) fn on_card_of(algorithm: Algorithm, p: &Problem, shared: usize) -> Plan {
         let maps = map_bytes(p);
         match algorithm {
+            // Without taps there is nothing to compute, and on a card no memory without numbers.
+            Algorithm::Direct | Algorithm::Fft | Algorithm::Gemm if p.offsets.is_empty() => {
+                Plan::no_kernel(algorithm)
+            }
             Algorithm::Direct if p.is_depthwise() && p.offsets.len() <= MOST_TAPS => {
                 // Taps are counted for the outputs at which they meet data, and not by vectors as on the processor.
                 let flops = 6.0 * p.covered_multiply_adds();
@@ -76,7 +80,7 @@ impl Plan {
             Algorithm::Fft => {
                 Plan::cut_on_card(p, shared).map_or_else(|| Plan::no_kernel(algorithm), |(plan, _)| plan)
             }
-            Algorithm::Gemm if !p.is_depthwise() && !p.offsets.is_empty() => Plan::columns(p),
+            Algorithm::Gemm if !p.is_depthwise() => Plan::columns(p),
             _ => Plan::no_kernel(algorithm),
         }
     }
@@ -89,10 +93,6 @@ impl Plan {
     /// The plan that uses transforms, and the way to cut the maps that is expected to be fastest; `None` if there is no
     /// kernel for the problem.
     pub(crate) fn cut_on_card(p: &Problem, shared: usize) -> Option<(Plan, Cut)> {
-        if p.offsets.is_empty() && !p.is_depthwise() {
-            // Matrices without rows are no products.
-            return None;
-        }
         let [rows, columns] = [0, 1].map(|axis| Axis::candidates(p, axis));
         let mut best: Option<(Plan, &Axis, &Axis)> = None;
         for (rows, columns) in rows.iter().flat_map(|r| columns.iter().map(move |c| (r, c))) {
