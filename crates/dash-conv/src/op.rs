@@ -252,8 +252,8 @@ impl TapConv {
     /// `ceil(n / stride)`; differentiable in all three.
     ///
     /// # Errors
-    /// If shapes do not fit, or a tensor is not f32. On other devices than the CPU the convolution is
-    /// computed by [`Algorithm::Dft`] unless another algorithm was asked for, which is then an error.
+    /// If shapes do not fit, a tensor is not f32, or an algorithm was asked for that the device has not: cards
+    /// have those of [`Algorithm::ON_CARD`], other devices than these and the CPU only [`Algorithm::Dft`].
     pub fn forward(&self, x: &Tensor, weights: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let op = match self.applied(x, weights, bias)? {
             Applied::Op(op) => op,

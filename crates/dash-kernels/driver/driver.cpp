@@ -59,7 +59,8 @@ void run_to(unsigned long long place) {
 
 // Memory of the card, between two guards.
 const size_t GUARD = 256;
-const unsigned char INTACT = 0xa5;
+// NaN, so that who reads them spoils the result.
+const unsigned INTACT = 0x7fa5a5a5;
 struct Block { unsigned char* begin; size_t size; };
 std::map<unsigned long long, Block> blocks;
 // Page-locked memory of the processor: address and size.
@@ -67,21 +68,32 @@ std::map<const void*, size_t> locked;
 
 unsigned long long allocate(size_t size) {
     auto* begin = static_cast<unsigned char*>(std::aligned_alloc(256, (size + 2 * GUARD + 255) / 256 * 256));
-    std::memset(begin, INTACT, GUARD);
+    for (size_t i = 0; i < GUARD; i += 4) {
+        std::memcpy(begin + i, &INTACT, 4);
+        std::memcpy(begin + GUARD + size + i, &INTACT, 4);
+    }
     std::memset(begin + GUARD, 0xff, size);
-    std::memset(begin + GUARD + size, INTACT, GUARD);
     auto address = reinterpret_cast<unsigned long long>(begin + GUARD);
     blocks[address] = {begin, size};
     return address;
+}
+
+void check(const Block& block) {
+    for (size_t i = 0; i < GUARD; i += 4)
+        if (std::memcmp(block.begin + i, &INTACT, 4) || std::memcmp(block.begin + GUARD + block.size + i, &INTACT, 4))
+            fail("something has written outside of its memory");
+}
+
+void check_all() {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    for (auto& block : blocks) check(block.second);
 }
 
 void release(unsigned long long address) {
     auto found = blocks.find(address);
     if (found == blocks.end()) fail("memory is given back that was not given out");
     Block block = found->second;
-    for (size_t i = 0; i < GUARD; i++)
-        if (block.begin[i] != INTACT || block.begin[GUARD + block.size + i] != INTACT)
-            fail("something has written outside of its memory");
+    check(block);
     std::memset(block.begin + GUARD, 0xff, block.size);
     blocks.erase(found);
     std::free(block.begin);
@@ -188,6 +200,7 @@ int cuStreamDestroy_v2(void*) { return SUCCESS; }
 int cuStreamSynchronize(void*) {
     count("wait for everything");
     run_to(asked);
+    check_all();
     return SUCCESS;
 }
 int cuStreamWaitEvent(void*, void*, unsigned) { return SUCCESS; }
@@ -209,7 +222,10 @@ int cuEventRecord(void* event, void*) {
     static_cast<Event*>(event)->place = asked;
     return SUCCESS;
 }
-int cuEventQuery(void* event) { return static_cast<Event*>(event)->place <= done ? SUCCESS : NOT_READY; }
+int cuEventQuery(void* event) {
+    std::lock_guard<std::recursive_mutex> guard(lock);
+    return static_cast<Event*>(event)->place <= done ? SUCCESS : NOT_READY;
+}
 int cuEventSynchronize(void* event) {
     if (static_cast<Event*>(event)->place > 0) count("wait for an event");
     run_to(static_cast<Event*>(event)->place);
@@ -306,8 +322,9 @@ int cuModuleGetFunction(void** function, void* module, const char* name) {
 }
 int cuFuncSetAttribute(void* function, int attribute, int value) {
     // MAX_DYNAMIC_SHARED_SIZE_BYTES
+    if (value > 227 << 10) return INVALID_VALUE;
     if (attribute == 8) static_cast<Function*>(function)->shared = value;
-    return value <= 227 << 10 ? SUCCESS : INVALID_VALUE;
+    return SUCCESS;
 }
 int cuLaunchKernel(void* of, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared,
                    void*, void** arguments, void**) {

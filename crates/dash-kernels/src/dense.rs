@@ -144,7 +144,11 @@ impl Dense {
                 let [pieces, gradients] = cut.pieces;
                 2 * bins * groups * pieces.max(gradients) * (per_in + 2 * per_out)
             }
-            None => 2 * groups * per_in * self.taps.count * self.planes()[1],
+            // With the products of weights' gradients, and the weights of several groups again for each sample.
+            None => {
+                let weights = groups * per_out * per_in * self.taps.count;
+                2 * groups * per_in * self.taps.count * self.planes()[1] + 2 * weights
+            }
         };
         (self.at_a_time / (4 * numbers.max(1))).clamp(1, batch)
     }
@@ -556,7 +560,7 @@ mod tests {
             };
             let whole = of(AT_A_TIME, 5);
             let bytes_of_one = match &method {
-                DenseMethod::Columns => 4 * 2 * 3 * 3 * 24,
+                DenseMethod::Columns => 4 * 2 * (3 * 3 * 24 + 2 * 3 * 3),
                 // 8 x 10 numbers, of which 4 frequencies are their own opposites.
                 DenseMethod::Transforms(_) => 4 * 2 * 42 * (3 + 2 * 2),
             };

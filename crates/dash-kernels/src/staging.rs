@@ -93,7 +93,7 @@ pub(crate) fn upload<T: Number>(device: &CudaDevice, values: &[T]) -> Result<Cud
     Ok(to)
 }
 
-/// Memory of at least `size` bytes that no card reads any more: the smallest there is, or new.
+/// Memory of `size` bytes, rounded up to a power of two, that no card reads any more; new if there is none.
 fn idle(stream: &CudaStream, size: usize) -> Result<Locked, Error> {
     let size = size.max(LEAST).next_power_of_two();
     {

@@ -62,7 +62,7 @@ impl Card {
         };
         let address = match (&*storage, self) {
             #[cfg(feature = "cuda")]
-            (Storage::Cuda(storage), Card::Cuda(_)) => {
+            (Storage::Cuda(storage), Card::Cuda(device)) if storage.device.id() == device.id() => {
                 use candle_core::cuda_backend::cudarc::driver::DevicePtr;
                 let view = storage.as_cuda_slice::<f32>()?.slice(start..end);
                 let stream = storage.device.cuda_stream();

@@ -126,6 +126,9 @@ pub fn instead_of_the_processor(instead: bool) {
 
 /// The first card, for the test of this name. Without one, standard error says once that the test is skipped there; a
 /// program that was built for none says nothing.
+///
+/// # Panics
+/// If there is a card that cannot be opened: the test would seem to have passed there.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "there is nothing to say"))]
 pub fn card_for(test: &str) -> Option<candle_core::Device> {
     #[cfg(feature = "cuda")]
@@ -137,7 +140,12 @@ pub fn card_for(test: &str) -> Option<candle_core::Device> {
         };
         static CARD: OnceLock<Option<candle_core::Device>> = OnceLock::new();
         static TOLD: Mutex<Option<HashSet<String>>> = Mutex::new(None);
-        if let Some(device) = CARD.get_or_init(|| crate::open(0).ok()) {
+        let opened = CARD.get_or_init(|| match crate::open(0) {
+            Ok(device) => Some(device),
+            Err(error) if error.to_string().contains("NO_DEVICE") => None,
+            Err(error) => panic!("the card cannot be opened: {error}"),
+        });
+        if let Some(device) = opened {
             return Some(device.clone());
         }
         let mut told = TOLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

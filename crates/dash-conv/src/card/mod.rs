@@ -1,7 +1,6 @@
 //! What a convolution costs on a card: a model of one H100 (SXM), from its data sheet, not from measurements.
 //!
-//! Assumed: 67 Tflop/s in f32, of which taps in shared memory reach a quarter (one load per multiply-add, bounds
-//! compared), transforms in shared memory an eighth, and cuBLAS without TF32 six tenths where its matrices have many rows
+//! Assumed: 67 Tflop/s in f32, of which taps in shared memory reach a quarter (one load per multiply-add), transforms in shared memory an eighth, and cuBLAS without TF32 six tenths where its matrices have many rows
 //! and columns; 3.35 TB/s, of which streaming kernels reach four fifths; 132 multiprocessors, each with work for two
 //! blocks at least; 4 us from one launch to the next. Matrix products of candle write every intermediate result to memory.
 
@@ -150,7 +149,9 @@ impl Plan {
             + (map_bytes(p) + of_maps + 6.0 * of_kernels) / MEMORY_RATE
             + LAUNCHES[2] * LAUNCH;
         let seconds = if of_kernels > MOST_SPECTRA { f64::INFINITY } else { seconds };
-        let bytes = 2.0 * of_kernels + (of_maps / 6.0).min(AT_A_TIME);
+        // Where samples are computed in turn, sums of products are kept beside the products.
+        let copies = if of_maps / 6.0 > AT_A_TIME { 4.0 } else { 2.0 };
+        let bytes = copies * of_kernels + (of_maps / 6.0).min(AT_A_TIME);
         Plan { flops, bytes, seconds, ..Plan::transforms(axes) }
     }
 
