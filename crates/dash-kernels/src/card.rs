@@ -125,7 +125,7 @@ const BLOCKS: u32 = 4096;
 pub(crate) const SHARED: usize = 48 << 10;
 
 /// Threads of a block at most, by `LARGE_KERNEL` of `dash.h`.
-const MOST_THREADS: u64 = 512;
+pub(crate) const MOST_THREADS: usize = 512;
 
 /// Blocks along each axis at most, of any card.
 const MOST_BLOCKS: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
@@ -133,9 +133,9 @@ const MOST_BLOCKS: [u32; 3] = [i32::MAX as u32, 65_535, 65_535];
 impl Launch {
     /// An error unless every card can start this, given the shared memory.
     fn check(&self, kernel: &'static str) -> Result<(), Error> {
-        let threads: u64 = self.block.iter().map(|&n| u64::from(n)).product();
+        let threads = self.block.iter().try_fold(1_usize, |all, &n| all.checked_mul(n as usize));
         let blocks = self.grid.iter().zip(MOST_BLOCKS).all(|(&n, most)| n > 0 && n <= most);
-        if blocks && (1..=MOST_THREADS).contains(&threads) {
+        if blocks && threads.is_some_and(|threads| (1..=MOST_THREADS).contains(&threads)) {
             return Ok(());
         }
         Err(Error::Operands { operation: kernel, what: format!("no card has blocks like these: {self:?}") })

@@ -1,7 +1,7 @@
 //! Depthwise convolution over taps, and the gradient of a bias.
 
 use crate::{
-    card::{Argument, Card, Error, Launch, Memory, Read, SHARED, THREADS, expect, int},
+    card::{Argument, Card, Error, Launch, MOST_THREADS, Memory, Read, SHARED, THREADS, expect, int},
     cut::Cut,
     fft::{Direction, Maps, Transforms},
     kernel::{CHANNEL_SUMS, CHANNEL_TOTALS, TAPS_CONVOLVE, TAPS_WEIGHT_GRADIENT, TAPS_WEIGHT_SUMS},
@@ -12,9 +12,6 @@ const NAME: &str = "depthwise convolution";
 
 /// Outputs of a thread, as `TILE` of `taps.cu`.
 const TILE: usize = 8;
-
-/// Threads of a block that has a large map.
-const MOST_THREADS: usize = 512;
 
 /// Taps that a depthwise convolution over taps may have at most: what blocks have room for.
 pub const MOST_TAPS: usize = SHARED / 16;
@@ -339,9 +336,8 @@ impl Depthwise {
         };
         let head =
             [x.argument(), grad.argument(), card.read(&self.taps.offsets).argument(), card.write(&mut sums)];
-        let tail = [self.taps.count, parts, pitch, usize::from(staged)].map(|size| int(NAME, size));
-        let [count, of_parts, pitch, staged] = tail;
-        let tail = [count?, of_parts?, pitch?, staged?];
+        let tail = [self.taps.count, parts, pitch, usize::from(staged)];
+        let tail = tail.into_iter().map(|size| int(NAME, size)).collect::<Result<Vec<_>, _>>()?;
         // SAFETY: the caller compared lengths; sums has a number per part, channel and tap.
         #[allow(unsafe_code)]
         unsafe {

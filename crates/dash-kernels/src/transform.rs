@@ -1,12 +1,9 @@
 //! Transforms in shared memory: their sizes, their waves and how they share blocks.
 
-use crate::card::{Argument, Card, Error, Launch, Memory, SHARED, THREADS, int};
+use crate::card::{Argument, Card, Error, Launch, MOST_THREADS, Memory, SHARED, THREADS, int};
 use std::f64::consts::TAU;
 
 const NAME: &str = "convolution by transforms";
-
-/// Threads that a map has at most: as many as `TRANSFORM` of `transform.h` says.
-const MOST_THREADS: usize = 512;
 
 /// Where each frequency is after a transform of a length without factors but 2, 3 and 5: the order of reversed digits,
 /// in the radices of `radix_of` in `transform.h`.

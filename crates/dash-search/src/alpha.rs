@@ -41,9 +41,9 @@ impl AlphaRule {
     /// # Errors
     /// If a gradient cannot be read.
     pub fn apply(&self, params: &Params, gradients: &mut Gradients) -> Result<(), dash_nn::Error> {
+        let pull: Vec<f32> = self.pull.iter().map(|&pull| pull as f32).collect();
         for (index, _) in params.iter().enumerate().filter(|(_, p)| p.kind() == Kind::Architecture) {
             let Some(gradient) = gradients.get(index) else { continue };
-            let pull: Vec<f32> = self.pull.iter().map(|&pull| pull as f32).collect();
             let treated = match treated_gradient(gradient, &pull, self.grad_scale)? {
                 Some(treated) => treated,
                 None => {
