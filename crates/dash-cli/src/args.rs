@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::program;
 use clap::{
     Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
@@ -18,7 +19,8 @@ use std::{
 
 /// Differentiable architecture search for any kind of data: from pipeline files to a report.
 #[derive(Debug, Parser)]
-#[command(name = "dash-nas", version, propagate_version = true, arg_required_else_help = true)]
+#[command(name = "dash-nas", version = program::short(), long_version = program::long())]
+#[command(propagate_version = true, arg_required_else_help = true)]
 #[command(after_long_help = EXIT_CODES)]
 pub(crate) struct Args {
     #[command(subcommand)]

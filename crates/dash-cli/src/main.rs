@@ -7,6 +7,7 @@ mod error;
 mod files;
 mod memory;
 mod output;
+mod program;
 mod progress;
 mod signals;
 mod tensorboard;

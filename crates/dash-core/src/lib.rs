@@ -15,5 +15,6 @@ pub mod error;
 pub mod event;
 pub mod load;
 pub mod pipeline;
+pub mod provenance;
 pub mod random;
 pub mod results;

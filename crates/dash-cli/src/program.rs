@@ -1,0 +1,52 @@
+//! What this program was built from.
+
+use dash_core::provenance::{Program, UNKNOWN};
+use std::sync::LazyLock;
+
+/// The build of this program, for records of what it makes.
+pub(crate) fn program() -> Program {
+    // The build script leaves empty what it cannot tell.
+    let known = |text: &str| if text.is_empty() { UNKNOWN.to_owned() } else { text.to_owned() };
+    Program {
+        version: known(env!("CARGO_PKG_VERSION")),
+        commit: known(env!("DASH_NAS_COMMIT")),
+        dirty: !env!("DASH_NAS_DIRTY").is_empty(),
+        rustc: known(env!("DASH_NAS_RUSTC")),
+        target: known(env!("DASH_NAS_TARGET")),
+        profile: known(env!("DASH_NAS_PROFILE")),
+    }
+}
+
+/// What `-V` prints.
+pub(crate) fn short() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| program().describe());
+    &TEXT
+}
+
+/// What `--version` prints.
+pub(crate) fn long() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let Program { commit, dirty, rustc, target, profile, .. } = program();
+        let changes = if dirty { ", with changes" } else { "" };
+        let first = program().describe();
+        format!("{first}\ncommit: {commit}{changes}\nrustc: {rustc}\ntarget: {target}\nprofile: {profile}")
+    });
+    &TEXT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_build_tells_what_it_was_made_from() {
+        let program = program();
+        assert_eq!(program.version, env!("CARGO_PKG_VERSION"));
+        assert!(program.rustc.starts_with("rustc 1."), "{program:?}");
+        assert!(program.target.contains('-'), "{program:?}");
+        // Of an archive without a repository the commit is not known.
+        let is_hash = program.commit.len() == 40 && program.commit.chars().all(|c| c.is_ascii_hexdigit());
+        assert!(is_hash || (program.commit == UNKNOWN && !program.dirty), "{program:?}");
+        assert!(long().starts_with(short()));
+    }
+}
