@@ -47,6 +47,10 @@ impl ErrorKind {
 pub trait Classify: std::error::Error {
     /// What kind of failure this is.
     fn kind(&self) -> ErrorKind;
+    /// Where it is, as `FILE` or `FILE:LINE`, if it is one place and known.
+    fn place(&self) -> Option<String> {
+        None
+    }
     /// One sentence that says what to do, if there is something to do.
     fn hint(&self) -> Option<String> {
         None

@@ -18,3 +18,4 @@ pub mod pipeline;
 pub mod provenance;
 pub mod random;
 pub mod results;
+pub mod text;

@@ -32,7 +32,7 @@ use crate::{
     pipeline::{Pipeline, Sweep},
 };
 use serde::de::DeserializeOwned;
-use std::fmt;
+use std::{collections::HashSet, fmt};
 use tree::{Node, Origin};
 
 /// What is wrong with a pipeline file, a profile or an override.
@@ -59,18 +59,18 @@ pub enum Error {
         known: Vec<String>,
     },
     /// An override is not `KEY=VALUE` with a dotted key.
-    #[error("--set {text}: expected KEY=VALUE with a dotted key such as search.epochs=5")]
+    #[error("--set {}: expected KEY=VALUE with a dotted key such as search.epochs=5", shorten(text))]
     Override {
         /// The override as given.
         text: String,
     },
     /// Keys or values are wrong.
-    #[error("{}", .0.iter().map(Problem::to_string).collect::<Vec<_>>().join("\n"))]
+    #[error("{}", listed(.0))]
     Invalid(Vec<Problem>),
 }
 
 /// One wrong key or value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// `FILE:LINE`, `FILE`, or the override it comes from.
     pub place: String,
@@ -94,12 +94,26 @@ impl Classify for Error {
         ErrorKind::Configuration
     }
 
+    /// Of several problems that of the first.
+    fn place(&self) -> Option<String> {
+        match self {
+            Error::Syntax { file, line, .. } => Some(format!("{file}:{line}")),
+            Error::UnknownProfile { file, .. } => Some(file.clone()),
+            Error::Override { text } => Some(format!("--set {}", shorten(text))),
+            Error::Invalid(problems) => problems.first().map(|problem| problem.place.clone()),
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             Error::UnknownProfile { known, .. } if known.is_empty() => {
                 Some("the file defines no profiles; leave --profile away".into())
             }
-            Error::UnknownProfile { known, .. } => Some(format!("its profiles are {}", known.join(", "))),
+            Error::UnknownProfile { known, .. } => {
+                let more = if known.len() > SUGGESTED { ", ..." } else { "" };
+                let some: Vec<&str> = known.iter().take(SUGGESTED).map(String::as_str).collect();
+                Some(format!("its profiles are {}{more}", some.join(", ")))
+            }
             Error::Syntax { .. } => Some("see https://toml.io for the syntax".into()),
             Error::Override { .. } => None,
             Error::Invalid(_) => Some("`dash-nas schema` prints every key with its meaning".into()),
@@ -129,13 +143,13 @@ pub fn pipeline(file: &str, text: &str, profile: Option<&str>, sets: &[String]) 
     let mut profiles = tree::take_profiles(&mut base)
         .map_err(|(origin, message)| Error::Invalid(vec![problem(file, &origin, "profiles", message)]))?;
     let schema = schema::pipeline_schema();
-    let mut found = Found { file, problems: Vec::new() };
+    let mut found = Found::new(file);
 
     // Mistakes in the file and in profiles that are not asked for are mistakes too. What may be
     // missing there is only known of the merged tree.
     schema::check(&base, &schema, schema::Keys::Some, &mut found);
     for (_, changes) in &profiles {
-        schema::check(&base.clone().merged(changes.clone()), &schema, schema::Keys::Some, &mut found);
+        schema::check_changes(changes, &base, &schema, &mut found);
     }
 
     let mut effective = base;
@@ -162,7 +176,7 @@ pub fn pipeline(file: &str, text: &str, profile: Option<&str>, sets: &[String]) 
 /// A sweep file: which pipelines, and what to vary.
 pub fn sweep(file: &str, text: &str) -> Result<Sweep, Error> {
     let tree = tree::parse(file, text)?;
-    let mut found = Found { file, problems: Vec::new() };
+    let mut found = Found::new(file);
     schema::check(&tree, &schema::of::<Sweep>(), schema::Keys::All, &mut found);
     let sweep: Sweep = found.build(&tree)?;
     validate::sweep(&sweep, &tree, &mut found);
@@ -178,19 +192,61 @@ pub fn to_toml(pipeline: &Pipeline) -> Result<String, Error> {
     })
 }
 
+/// Problems that are told one by one; more are counted.
+const TOLD: usize = 50;
+
+/// Unknown words for which a known one is looked for: the comparison is slow, and nobody reads more.
+const SUGGESTED: usize = 20;
+
+/// A line per problem.
+fn listed(problems: &[Problem]) -> String {
+    let mut lines: Vec<String> = problems.iter().take(TOLD).map(Problem::to_string).collect();
+    match problems.len().saturating_sub(TOLD) {
+        0 => {}
+        1 => lines.push("and one more problem".into()),
+        more => lines.push(format!("and {more} more problems")),
+    }
+    lines.join("\n")
+}
+
 /// Problems found so far.
 struct Found<'a> {
     file: &'a str,
     problems: Vec<Problem>,
+    /// The same problems, for looking them up; without suggestions.
+    seen: HashSet<Problem>,
+    suggested: usize,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    fn new(file: &'a str) -> Found<'a> {
+        Found { file, problems: Vec::new(), seen: HashSet::new(), suggested: 0 }
+    }
+
     fn add(&mut self, origin: &Origin, key: &str, message: impl Into<String>) {
-        let problem = problem(self.file, origin, key, message.into());
+        self.add_unknown(origin, key, message.into(), "", std::iter::empty());
+    }
+
+    /// Adds a problem with `word`, for which one of `known` may have been meant.
+    fn add_unknown<'k>(
+        &mut self,
+        origin: &Origin,
+        key: &str,
+        message: String,
+        word: &str,
+        known: impl Iterator<Item = &'k str>,
+    ) {
+        let mut problem = problem(self.file, origin, key, message);
         // The same place is seen again in each merged tree.
-        if !self.problems.contains(&problem) {
-            self.problems.push(problem);
+        if !self.seen.insert(problem.clone()) {
+            return;
         }
+        if self.suggested < SUGGESTED {
+            let suggestion = suggestion(word, known);
+            self.suggested += usize::from(!word.is_empty());
+            problem.message += &suggestion;
+        }
+        self.problems.push(problem);
     }
 
     fn done(&mut self) -> Result<(), Error> {
@@ -217,19 +273,39 @@ fn problem(file: &str, origin: &Origin, key: &str, message: String) -> Problem {
             let key = if key.is_empty() { prefix } else { format!("{prefix}.{key}") };
             (format!("{file}:{line}"), key)
         }
-        Origin::Set { text } => (format!("--set {text}"), key.to_owned()),
+        Origin::Set { text } => (format!("--set {}", shorten(text)), key.to_owned()),
     };
     Problem { place, key, message }
 }
 
 /// `; did you mean `x`?` for the nearest known word, if one is near.
 fn suggestion<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let length = word.chars().count();
     known
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + word.len().max(candidate.len()) / 4)
+        .filter_map(|candidate| {
+            let longest = word.len().max(candidate.len());
+            let most = 1 + longest / 4;
+            // The distance is at least this, and takes time with the product of the lengths.
+            if length.abs_diff(candidate.chars().count()) > most || longest > SHOWN {
+                return None;
+            }
+            let distance = strsim::damerau_levenshtein(word, candidate);
+            (distance <= most).then_some((distance, candidate))
+        })
         .min()
         .map(|(_, candidate)| format!("; did you mean `{candidate}`?"))
         .unwrap_or_default()
+}
+
+/// Characters of a value that messages show.
+const SHOWN: usize = 200;
+
+/// A text for a message, cut if it is long.
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}... ({} bytes)", text.get(..end).unwrap_or_default(), text.len()),
+    }
 }
 
 #[cfg(test)]

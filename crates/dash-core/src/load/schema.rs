@@ -1,7 +1,7 @@
 //! The JSON schema of pipeline files, and a tree checked against it.
 
 use super::{
-    Found, suggestion,
+    Found, shorten,
     tree::{Kind, Node},
 };
 use crate::pipeline::Pipeline;
@@ -92,7 +92,14 @@ fn make_partial(schema: &mut Json) {
 
 /// Reports every key and value of `tree` that the schema does not allow.
 pub(super) fn check(tree: &Node, schema: &Json, keys: Keys, found: &mut Found<'_>) {
-    Checker { root: schema, keys, found }.value(tree, schema, "");
+    Checker { root: schema, keys, found }.value(tree, schema, "", None);
+}
+
+/// Reports every key and value of `changes` that the schema does not allow once they are merged over `base`,
+/// in which everything that is allowed may be missing. Takes time with the size of `changes` only: files may
+/// have many profiles.
+pub(super) fn check_changes(changes: &Node, base: &Node, schema: &Json, found: &mut Found<'_>) {
+    Checker { root: schema, keys: Keys::Some, found }.value(changes, schema, "", Some(base));
 }
 
 struct Checker<'a, 'b, 'c> {
@@ -102,18 +109,19 @@ struct Checker<'a, 'b, 'c> {
 }
 
 impl<'a> Checker<'a, '_, '_> {
-    fn value(&mut self, node: &Node, schema: &'a Json, path: &str) {
+    /// Checks what stands at `path`; `under` is what it is merged over.
+    fn value(&mut self, node: &Node, schema: &'a Json, path: &str, under: Option<&Node>) {
         let schema = self.resolve(schema);
         if let Some(variants) = schema.get("oneOf").and_then(Json::as_array) {
-            return self.variants(node, variants, path);
+            return self.variants(node, variants, path, under);
         }
         let mut types = type_names(schema).filter(|&name| name != "null");
         match (types.next().unwrap_or_default(), &node.kind) {
-            ("object", Kind::Table(_)) => self.table(node, schema, path),
+            ("object", Kind::Table(_)) => self.table(node, schema, path, under),
             ("array", Kind::Array(items)) => {
                 if let Some(schema) = schema.get("items") {
                     for (i, item) in items.iter().enumerate() {
-                        self.value(item, schema, &format!("{path}[{i}]"));
+                        self.value(item, schema, &format!("{path}[{i}]"), None);
                     }
                 }
             }
@@ -151,7 +159,7 @@ impl<'a> Checker<'a, '_, '_> {
         }
     }
 
-    fn table(&mut self, node: &Node, schema: &'a Json, path: &str) {
+    fn table(&mut self, node: &Node, schema: &'a Json, path: &str, under: Option<&Node>) {
         let Kind::Table(entries) = &node.kind else { return };
         let properties = schema.get("properties").and_then(Json::as_object);
         for (key, value) in entries {
@@ -162,11 +170,11 @@ impl<'a> Checker<'a, '_, '_> {
                     _ => None,
                 });
             match known {
-                Some(schema) => self.value(value, schema, &path),
+                Some(schema) => self.value(value, schema, &path, under.and_then(|under| under.get(key))),
                 None => {
                     let names = properties.into_iter().flat_map(Map::keys).map(String::as_str);
-                    let hint = suggestion(key, names.chain(self.extra_names(&path)));
-                    self.found.add(&value.origin, &path, format!("unknown key{hint}"));
+                    let names = names.chain(self.extra_names(&path));
+                    self.found.add_unknown(&value.origin, &path, "unknown key".into(), key, names);
                 }
             }
         }
@@ -185,7 +193,7 @@ impl<'a> Checker<'a, '_, '_> {
     }
 
     /// Alternatives: texts, or tables that are told apart by a key with a constant value.
-    fn variants(&mut self, node: &Node, variants: &'a [Json], path: &str) {
+    fn variants(&mut self, node: &Node, variants: &'a [Json], path: &str, under: Option<&Node>) {
         let words: Vec<&str> = variants.iter().filter_map(|v| v.get("const")?.as_str()).collect();
         if words.len() == variants.len() {
             return match &node.kind {
@@ -203,7 +211,9 @@ impl<'a> Checker<'a, '_, '_> {
             let message = format!("expected a table with the key `{tag}`, found {}", node.describe());
             return self.found.add(&node.origin, path, message);
         }
-        match node.get(tag) {
+        let under = under.filter(|under| !under.is_other_variant(node));
+        let chosen = node.get(tag).or(under.and_then(|under| under.get(tag)));
+        match chosen {
             None if self.keys == Keys::Some => {}
             None => {
                 let message = format!("the key `{tag}` is missing: one of {}", values.join(", "));
@@ -211,7 +221,11 @@ impl<'a> Checker<'a, '_, '_> {
             }
             Some(Node { kind: Kind::Text(text), origin: _ }) if values.contains(&text.as_str()) => {
                 if let Some(schema) = variants.iter().find(|v| tag_value(v, tag) == Some(text)) {
-                    self.table(node, schema, path);
+                    self.table(node, schema, path, under);
+                    // Only now it is known what the keys below mean.
+                    if let Some(under) = under.filter(|under| under.get(tag).is_none()) {
+                        self.table(under, schema, path, None);
+                    }
                 }
             }
             Some(value) => match &value.kind {
@@ -226,9 +240,9 @@ impl<'a> Checker<'a, '_, '_> {
     }
 
     fn unknown_word(&mut self, node: &Node, word: &str, known: &[&str], path: &str) {
-        let hint = suggestion(word, known.iter().copied());
-        let message = format!("unknown value {word:?}, expected one of {}{hint}", known.join(", "));
-        self.found.add(&node.origin, path, message);
+        let found = shorten(&format!("{word:?}"));
+        let message = format!("unknown value {found}, expected one of {}", known.join(", "));
+        self.found.add_unknown(&node.origin, path, message, word, known.iter().copied());
     }
 
     /// Follows references and the "or null" of optional keys.

@@ -1,6 +1,8 @@
 use super::*;
 use crate::pipeline::{Augment, Backbone, Dataset, Loss, Mask, Pull};
 
+mod large;
+
 const DARCY: &str = r#"name = "d"
 
 [dataset]

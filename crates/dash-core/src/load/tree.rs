@@ -1,19 +1,19 @@
 //! TOML values that remember where they were written.
 
-use super::Error;
+use super::{Error, shorten};
 use serde_json::Value as Json;
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, rc::Rc};
 use toml::de::{DeTable, DeValue};
 
 /// Keys that choose the variant of a table: changing one makes the table a different thing.
 const TAGS: [&str; 2] = ["kind", "recipe"];
 
-/// Where a value was written. Lines are one-based; 0 stands for the file as a whole.
+/// Where a value was written; cheap to copy, since every value of a tree has one. Lines are one-based; 0 stands for the file as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Origin {
     File { line: usize },
-    Profile { name: String, line: usize },
-    Set { text: String },
+    Profile { name: Rc<str>, line: usize },
+    Set { text: Rc<str> },
 }
 
 /// A value and its place; the place of an entry of a table is that of its key.
@@ -62,17 +62,13 @@ impl Node {
     /// This tree with `changes` merged over it: tables key by key, other values and tables of
     /// another variant as a whole.
     pub(super) fn merged(self, changes: Node) -> Node {
+        if self.is_other_variant(&changes) {
+            return changes;
+        }
         let (mine, theirs) = match (self.kind, changes.kind) {
             (Kind::Table(mine), Kind::Table(theirs)) => (mine, theirs),
             (_, kind) => return Node { origin: changes.origin, kind },
         };
-        let other_variant = TAGS.iter().any(|&tag| match (mine.get(tag), theirs.get(tag)) {
-            (Some(a), Some(b)) => a.kind != b.kind,
-            _ => false,
-        });
-        if other_variant {
-            return Node { origin: changes.origin, kind: Kind::Table(theirs) };
-        }
         let mut entries = mine;
         for (key, change) in theirs {
             let value = match entries.remove(&key) {
@@ -84,10 +80,18 @@ impl Node {
         Node { origin: self.origin, kind: Kind::Table(entries) }
     }
 
+    /// Whether `changes` make another variant of this table, of which nothing is kept.
+    pub(super) fn is_other_variant(&self, changes: &Node) -> bool {
+        TAGS.iter().any(|&tag| match (self.get(tag), changes.get(tag)) {
+            (Some(a), Some(b)) => a.kind != b.kind,
+            _ => false,
+        })
+    }
+
     /// What is here, for messages.
     pub(super) fn describe(&self) -> String {
         match &self.kind {
-            Kind::Text(text) => format!("the text {text:?}"),
+            Kind::Text(text) => format!("the text {}", shorten(&format!("{text:?}"))),
             Kind::Integer(value) => format!("the number {value}"),
             Kind::Float(value) => format!("the number {value:?}"),
             Kind::Boolean(value) => format!("{value}"),
@@ -127,12 +131,13 @@ impl Node {
 
 /// The tree of a file.
 pub(super) fn parse(file: &str, text: &str) -> Result<Node, Error> {
+    let lines = Lines::new(text);
     let table = DeTable::parse(text).map_err(|e| Error::Syntax {
         file: file.to_owned(),
-        line: line(text, &e.span().unwrap_or(0..0)),
+        line: lines.line(&e.span().unwrap_or(0..0)),
         message: e.message().to_owned(),
     })?;
-    let kind = convert_table(text, table.get_ref());
+    let kind = convert_table(&lines, table.get_ref());
     Ok(Node { origin: Origin::File { line: 0 }, kind })
 }
 
@@ -151,7 +156,8 @@ pub(super) fn take_profiles(tree: &mut Node) -> Result<Vec<(String, Node)>, (Ori
                 let message = format!("expected `{name}` to be a table, found {}", profile.describe());
                 return Err((profile.origin, message));
             }
-            profile.relocate(&|line| Origin::Profile { name: name.clone(), line });
+            let shared: Rc<str> = name.as_str().into();
+            profile.relocate(&|line| Origin::Profile { name: shared.clone(), line });
             Ok((name, profile))
         })
         .collect()
@@ -168,7 +174,8 @@ pub(super) fn parse_override(text: &str) -> Option<Node> {
         has_only(&tree, &keys).then_some(tree)
     };
     let mut tree = assignment(value).or_else(|| assignment(&Json::from(value).to_string()))?;
-    tree.relocate(&|_| Origin::Set { text: text.to_owned() });
+    let shared: Rc<str> = text.into();
+    tree.relocate(&|_| Origin::Set { text: shared.clone() });
     Some(tree)
 }
 
@@ -194,7 +201,7 @@ fn has_only(tree: &Node, path: &[String]) -> bool {
         .is_some()
 }
 
-fn convert(text: &str, value: &DeValue<'_>, span: Range<usize>) -> Node {
+fn convert(lines: &Lines, value: &DeValue<'_>, span: Range<usize>) -> Node {
     let kind = match value {
         DeValue::String(value) => Kind::Text(value.to_string()),
         DeValue::Integer(value) => {
@@ -206,20 +213,46 @@ fn convert(text: &str, value: &DeValue<'_>, span: Range<usize>) -> Node {
         DeValue::Boolean(value) => Kind::Boolean(*value),
         DeValue::Datetime(value) => Kind::Date(value.to_string()),
         DeValue::Array(items) => {
-            Kind::Array(items.iter().map(|item| convert(text, item.get_ref(), item.span())).collect())
+            Kind::Array(items.iter().map(|item| convert(lines, item.get_ref(), item.span())).collect())
         }
-        DeValue::Table(table) => convert_table(text, table),
+        DeValue::Table(table) => convert_table(lines, table),
     };
-    Node { origin: Origin::File { line: line(text, &span) }, kind }
+    Node { origin: Origin::File { line: lines.line(&span) }, kind }
 }
 
-fn convert_table(text: &str, table: &DeTable<'_>) -> Kind {
+fn convert_table(lines: &Lines, table: &DeTable<'_>) -> Kind {
     let entry = |(key, value): (&toml::Spanned<toml::de::DeString<'_>>, &toml::Spanned<DeValue<'_>>)| {
-        (key.get_ref().to_string(), convert(text, value.get_ref(), key.span()))
+        (key.get_ref().to_string(), convert(lines, value.get_ref(), key.span()))
     };
     Kind::Table(table.iter().map(entry).collect())
 }
 
-fn line(text: &str, span: &Range<usize>) -> usize {
-    text.bytes().take(span.start).filter(|&b| b == b'\n').count() + 1
+/// Where the lines of a text end, so that the line of a place is found without reading the text again.
+struct Lines {
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    fn new(text: &str) -> Lines {
+        Lines { ends: text.bytes().enumerate().filter_map(|(at, b)| (b == b'\n').then_some(at)).collect() }
+    }
+
+    /// The one-based line in which `span` begins.
+    fn line(&self, span: &Range<usize>) -> usize {
+        self.ends.partition_point(|&end| end < span.start) + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_from_one() {
+        let text = "a\n\nbc\n";
+        let lines = Lines::new(text);
+        let found: Vec<usize> = (0..=text.len() + 1).map(|at| lines.line(&(at..at))).collect();
+        assert_eq!(found, [1, 1, 2, 3, 3, 3, 4, 4]);
+        assert_eq!(Lines::new("").line(&(0..0)), 1);
+    }
 }

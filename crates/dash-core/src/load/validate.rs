@@ -1,6 +1,6 @@
 //! What the types of a pipeline cannot state.
 
-use super::{Found, tree::Node};
+use super::{Found, shorten, tree::Node};
 use crate::{
     card::TargetKind,
     pipeline::{
@@ -8,7 +8,7 @@ use crate::{
         Pipeline, Psicov, Pull, SPLIT_PLACEHOLDER, Schedule, Spherical, Sweep, Window,
     },
 };
-use std::fmt::Debug;
+use std::{collections::HashSet, fmt::Debug, hash::Hash};
 
 /// Larger counts are taken for mistakes; they also keep arithmetic far from overflow.
 const MOST: usize = 100_000_000;
@@ -99,13 +99,26 @@ impl Checks<'_, '_, '_> {
         });
     }
 
-    fn distinct<T: PartialEq + Debug>(&mut self, key: &str, what: &str, values: &[T]) {
+    fn distinct<T: Eq + Hash + Debug>(&mut self, key: &str, what: &str, values: &[T]) {
+        self.distinct_by(key, what, values, |value| value);
+    }
+
+    /// Values whose `identity` is equal are equal.
+    fn distinct_by<'v, T: Debug, K: Eq + Hash>(
+        &mut self,
+        key: &str,
+        what: &str,
+        values: &'v [T],
+        identity: impl Fn(&'v T) -> K,
+    ) {
         self.require(!values.is_empty(), key, || format!("must name at least one {what}"));
+        let mut seen = HashSet::with_capacity(values.len());
         for (i, value) in values.iter().enumerate() {
-            let first = values.iter().position(|other| other == value);
-            self.require(first == Some(i), &format!("{key}[{i}]"), || {
-                format!("the {what} {} is given twice", format!("{value:?}").to_lowercase())
-            });
+            if !seen.insert(identity(value)) {
+                self.require(false, &format!("{key}[{i}]"), || {
+                    format!("the {what} {} is given twice", format!("{value:?}").to_lowercase())
+                });
+            }
         }
     }
 
@@ -114,7 +127,8 @@ impl Checks<'_, '_, '_> {
         let fine =
             (1..=100).contains(&name.len()) && name.chars().all(plain) && !name.starts_with(['.', '-']);
         self.require(fine, key, || {
-            format!("{name:?} does not make a safe folder name: use letters, digits, '-', '_' and '.'")
+            let name = shorten(&format!("{name:?}"));
+            format!("{name} does not make a safe folder name: use letters, digits, '-', '_' and '.'")
         });
     }
 
@@ -328,7 +342,10 @@ impl Checks<'_, '_, '_> {
         }
         if let Some(shape) = &o.input_shape {
             self.require(o.input_shape_of(shape).is_some(), "dataset.input_shape", || {
-                format!("must have one or two spatial axes beside the channels, found {shape:?}")
+                format!(
+                    "must have one or two spatial axes beside the channels, found {}",
+                    shorten(&format!("{shape:?}"))
+                )
             });
         }
     }
@@ -369,6 +386,7 @@ impl Checks<'_, '_, '_> {
             format!("does not fit: {recipe} predicts {target}, which does not move with the input")
         });
         let dense = target == TargetKind::Field;
+        let mut seen = HashSet::new();
         for (i, augment) in p.task.augment.iter().enumerate() {
             let key = format!("task.augment[{i}]");
             match *augment {
@@ -396,9 +414,8 @@ impl Checks<'_, '_, '_> {
                     }
                 }
             }
-            self.require(!p.task.augment.iter().take(i).any(|other| other == augment), &key, || {
-                "is given twice".into()
-            });
+            // The text of a change names its kind and all of its numbers.
+            self.require(seen.insert(format!("{augment:?}")), &key, || "is given twice".into());
         }
         self.require(dense || !p.task.decode_target, "task.decode_target", || {
             format!("does not fit: {recipe} predicts {target}: there is no scaling to decode")
@@ -470,7 +487,8 @@ impl Checks<'_, '_, '_> {
         ];
         for (name, values, rule) in lists {
             let key = format!("tune.{name}");
-            self.distinct(&key, "value", values);
+            // Zero with a sign is zero.
+            self.distinct_by(&key, "value", values, |value| (value + 0.0).to_bits());
             for (i, &value) in values.iter().enumerate() {
                 rule(self, &format!("{key}[{i}]"), value);
             }
@@ -480,7 +498,7 @@ impl Checks<'_, '_, '_> {
     fn schedule(&mut self, key: &str, s: &Schedule) {
         self.share(&format!("{key}.factor"), s.factor);
         self.require(s.milestones.is_sorted_by(|a, b| a < b), &format!("{key}.milestones"), || {
-            format!("must ascend, found {:?}", s.milestones)
+            format!("must ascend, found {}", shorten(&format!("{:?}", s.milestones)))
         });
         self.not_negative(&format!("{key}.min_learning_rate"), s.min_learning_rate);
     }
