@@ -1,6 +1,7 @@
 //! Figures as SVG. One body serves twice: inline in the page, where the page's variables colour it
 //! for light and dark, and as a file of its own on a white ground.
 
+use crate::escape::xml as escape;
 use dash_core::architecture::Architecture;
 
 mod axis;
@@ -52,7 +53,7 @@ enum Anchor {
     End,
 }
 
-/// A drawing; lengths are pixels, y grows downwards. All text is escaped here and nowhere else.
+/// A drawing; lengths are pixels, y grows downwards. All text passes `escape` here.
 pub(crate) struct Drawing {
     width: f64,
     height: f64,
@@ -189,24 +190,6 @@ fn n(v: f64) -> String {
     let text = format!("{v:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
-}
-
-/// Text for element content and quoted attributes. Characters that XML 1.0 forbids are replaced.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            '\t' | '\n' | '\r' => out.push(' '),
-            '\0'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
-            _ => out.push(c),
-        }
-    }
-    out
 }
 
 /// At most `max` characters of `text`, the end replaced by an ellipsis.

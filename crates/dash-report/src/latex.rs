@@ -3,6 +3,7 @@
 
 use crate::{
     document::Document,
+    escape::{latex as escape, latex_comment as comment},
     table::{Align, Cell, Table},
 };
 
@@ -41,50 +42,4 @@ fn render_table(table: &Table, label: &str) -> String {
 fn cell(cell: &Cell) -> String {
     let text = escape(&cell.text);
     if cell.strong { format!("\\textbf{{{text}}}") } else { text }
-}
-
-fn comment(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// Text that LaTeX sets as it is. Characters of our own that plain LaTeX lacks become commands.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' | '%' | '$' | '#' | '_' | '{' | '}' => {
-                out.push('\\');
-                out.push(c);
-            }
-            '\\' => out.push_str("\\textbackslash{}"),
-            '~' => out.push_str("\\textasciitilde{}"),
-            '^' => out.push_str("\\textasciicircum{}"),
-            '<' => out.push_str("\\textless{}"),
-            '>' => out.push_str("\\textgreater{}"),
-            '|' => out.push_str("\\textbar{}"),
-            '±' => out.push_str("$\\pm$"),
-            '↓' => out.push_str("$\\downarrow$"),
-            '↑' => out.push_str("$\\uparrow$"),
-            '−' => out.push_str("$-$"),
-            '—' => out.push_str("---"),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_cannot_become_commands() {
-        assert_eq!(
-            escape("50% of a_b & {\\input{x}} ~^<\n0.1 ± 0.2"),
-            "50\\% of a\\_b \\& \\{\\textbackslash{}input\\{x\\}\\} \\textasciitilde{}\\textasciicircum{}\\textless{} \
-             0.1 $\\pm$ 0.2"
-        );
-        assert_eq!(comment("a\nb"), "a b");
-    }
 }

@@ -32,6 +32,7 @@ pub mod chart;
 mod check;
 mod document;
 mod error;
+mod escape;
 mod figure;
 mod latex;
 mod markdown;
@@ -44,7 +45,7 @@ mod tidy;
 mod words;
 
 pub use error::Error;
-pub use summary::{SummaryRow, summary};
+pub use summary::{SummaryRow, start, summary};
 
 use dash_core::results::{ResultRow, RunDetail};
 

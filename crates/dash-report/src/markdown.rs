@@ -2,6 +2,7 @@
 
 use crate::{
     document::{Document, Section},
+    escape::markdown as escape,
     table::{Align, Cell, Table},
 };
 
@@ -53,20 +54,4 @@ fn render_table(table: &Table) -> String {
 fn cell(cell: &Cell) -> String {
     let text = escape(&cell.text);
     if cell.strong { format!("**{text}**") } else { text }
-}
-
-/// Text that Markdown shows as it is: what has a meaning in it is escaped, lines are joined.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' | '#' | '<' | '>' | '&' | '!' | '$' => {
-                out.push('\\');
-                out.push(c);
-            }
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
-        }
-    }
-    out
 }

@@ -3,10 +3,10 @@
 use crate::{
     Error,
     document::{Document, Figure, Section, Subject},
-    figure,
+    escape, figure,
     table::Table,
 };
-use minijinja::{Environment, Value, syntax::SyntaxConfig, value::Serde};
+use minijinja::{Environment, Value, escape_formatter, syntax::SyntaxConfig, value::Serde};
 use serde::Serialize;
 
 /// Files beside the page that it links to.
@@ -80,6 +80,11 @@ impl<'a> PageFigure<'a> {
 pub(crate) fn render(document: &Document<'_>) -> Result<String, Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+    environment.set_formatter(|out, state, value| match value.as_str() {
+        // Also what XML forbids; markup is our own.
+        Some(text) if !value.is_safe() => escape_formatter(out, state, &escape::page(text).into()),
+        _ => escape_formatter(out, state, value),
+    });
     // The name's ending turns on the escaping of everything that is put into the page.
     environment.add_template("index.html", include_str!("page/index.html"))?;
     let input = document.input;

@@ -1,6 +1,6 @@
 //! The tidy results as JSON, CSV and Parquet: one record per row, in the order given.
 
-use crate::Error;
+use crate::{Error, escape};
 use arrow::{
     array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array},
     datatypes::{DataType, Field, Schema},
@@ -62,13 +62,14 @@ pub(crate) fn json(rows: &[ResultRow]) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// A header and one line per row (RFC 4180, but lines end in LF).
+/// A header and one line per row (RFC 4180, but lines end in LF), without formulas.
 pub(crate) fn csv(rows: &[ResultRow]) -> Result<Vec<u8>, Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.serialize(Flat::from(row))?;
     }
-    writer.into_inner().map_err(|e| Error::Csv(e.into_error().into()))
+    let file = writer.into_inner().map_err(|e| Error::Csv(e.into_error().into()))?;
+    Ok(escape::csv(&file)?)
 }
 
 /// One Parquet row group.
