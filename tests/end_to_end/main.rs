@@ -9,6 +9,7 @@ mod interrupted;
 mod pipelines;
 mod points;
 mod runs;
+mod terminal;
 mod timing;
 
 use dash_tests::{Bench, Ran, TINY};

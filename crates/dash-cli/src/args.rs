@@ -35,10 +35,16 @@ Exit codes:
     3  bad or missing pipeline file
     4  bad or missing data
     5  locked by another run
-    6  device, memory or disk
+    6  device, memory, disk, or a limit of the system (threads, size of files)
     7  one or more stages failed
    75  stopped at a checkpoint, run again
-  130  interrupted";
+  130  interrupted
+
+Signals:
+  The first SIGINT, SIGTERM or SIGHUP (unless it was ignored, as by nohup) lets a stage that trains take a
+  checkpoint and stop; a second one, or one at any other time, ends the program at once.
+
+With --format json an error is one JSON object on standard error: code, kind, message, where, hint.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -87,6 +93,25 @@ Examples:
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// What is printed, errors included.
+    pub(crate) fn format(&self) -> Format {
+        match self {
+            Command::Run(args) => args.folders.format,
+            Command::Status(folders) => folders.format,
+            Command::Explain(args) => args.folders.format,
+            Command::Report(args) => args.folders.format,
+            Command::Bench(args) => args.format,
+            Command::Data(Data::Ingest(args)) => args.folders.format,
+            Command::Data(Data::List(args)) => args.format,
+            Command::Data(Data::Fetch(args)) => args.format,
+            Command::Data(Data::Inspect(args)) => args.folders.format,
+            Command::Data(Data::Verify(args)) => args.folders.format,
+            Command::Check(_) | Command::Schema | Command::Completions { .. } => Format::Human,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -279,7 +304,7 @@ impl Planning {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Execution {
-    /// Threads to compute with; by default one per core. Results do not depend on it
+    /// Threads to compute with, in each pool of threads; by default one per core. Results do not depend on it
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Device to compute on: cpu, auto or cuda:N
@@ -289,7 +314,8 @@ pub(crate) struct Execution {
     /// is refused
     #[arg(long, value_name = "MIB")]
     pub(crate) memory: Option<NonZeroU64>,
-    /// Append one JSON object per event to this file
+    /// Append one JSON object per line and event to this file. Where that fails, the run continues and ends
+    /// with exit code 6 if nothing else fails
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
     /// Write losses, scores and learning rates to this folder, for TensorBoard

@@ -1,10 +1,11 @@
 //! What each command does.
 
 use crate::{
-    args::{self, Args, BenchStage, Command, Data, Format, Pattern},
+    args::{self, Args, BenchStage, Command, Data, Pattern},
     data,
     error::Error,
-    files, memory, output, progress,
+    escape::stderr,
+    files, memory, output, progress, threads,
 };
 use clap::CommandFactory;
 use dash_conv::Planner;
@@ -15,21 +16,25 @@ use dash_pipeline::{
 };
 use std::{
     io::{self, Write},
-    num::NonZeroUsize,
     time::Duration,
 };
 
-/// Bytes of stack of a worker thread; as much as the first thread of a program usually has.
-const STACK: usize = 8 << 20;
-
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Result<(), Error> {
+    match &args.command {
+        // These start their threads when their files have been read, or need none.
+        Command::Run(run) if !run.dry_run => {}
+        Command::Data(Data::Ingest(_)) | Command::Bench(_) => {}
+        Command::Check(_) | Command::Schema | Command::Completions { .. } => {}
+        _ => threads::start_some()?,
+    }
     match args.command {
         Command::Run(args) => run_pipelines(&args),
         Command::Check(args) => check(&args),
         Command::Status(args) => output::status(&dash_pipeline::status(&folders(&args))?, args.format),
         Command::Explain(args) => explain(&args),
         Command::Report(args) => {
+            threads::start_tables()?;
             let outcome = dash_pipeline::report(
                 &files::batch(&args.input, args.planning.planner())?,
                 &folders(&args.folders),
@@ -38,7 +43,11 @@ pub(crate) fn run(args: Args) -> Result<(), Error> {
         }
         Command::Data(Data::Ingest(args)) => ingest(&args),
         Command::Data(Data::List(args)) => data::list(&args),
-        Command::Data(Data::Fetch(args)) => data::fetch(&args),
+        Command::Data(Data::Fetch(args)) => {
+            // One that looks a host up and one that waits for bytes.
+            threads::need(2)?;
+            data::fetch(&args)
+        }
         Command::Data(Data::Inspect(args)) => data::inspect(&args),
         Command::Data(Data::Verify(args)) => data::verify(&args),
         Command::Bench(args) => time(&args),
@@ -58,24 +67,28 @@ fn run_pipelines(args: &args::Run) -> Result<(), Error> {
         return output::plan(&dash_pipeline::plan(&batch, &folders)?, args.folders.format);
     }
     let every = args.checkpoint_every.map(|seconds| Duration::from_secs(seconds.into()));
+    threads::start(args.execution.threads)?;
     let executor = executor(&args.execution, every)?;
-    let listener = progress::listener(&args.execution)?;
-    let outcome = among_workers(|| dash_pipeline::run(&batch, &folders, &executor, listener.as_ref()))?;
-    drop(listener);
+    let listeners = progress::listeners(&args.execution)?;
+    let outcome = among_workers(|| dash_pipeline::run(&batch, &folders, &executor, &listeners))?;
+    let told = listeners.finish();
     output::outcome(&outcome, args.folders.format)?;
-    outcome.error().map_or(Ok(()), |error| Err(error.into()))
+    match outcome.error() {
+        Some(error) => Err(error.into()),
+        None => told,
+    }
 }
 
 fn check(args: &args::Check) -> Result<(), Error> {
     let batch = files::batch(&args.input, Planner::default())?;
-    let mut out = io::stdout().lock();
+    let mut text = String::new();
     for (i, pipeline) in batch.pipelines.iter().enumerate() {
         if i > 0 {
-            writeln!(out, "\n# ---- {}\n", pipeline.name)?;
+            text += &format!("\n# ---- {}\n\n", pipeline.name);
         }
-        out.write_all(dash_core::load::to_toml(pipeline)?.as_bytes())?;
+        text += &dash_core::load::to_toml(pipeline)?;
     }
-    Ok(())
+    output::toml(&text)
 }
 
 fn explain(args: &args::Explain) -> Result<(), Error> {
@@ -96,19 +109,16 @@ fn explain(args: &args::Explain) -> Result<(), Error> {
 fn ingest(args: &args::Ingest) -> Result<(), Error> {
     let batch = files::batch(&args.input, Planner::default())?;
     let folders = folders(&args.folders);
+    threads::start_workers(args.execution.threads)?;
     let executor = executor(&args.execution, None)?;
-    let listener = progress::listener(&args.execution)?;
+    let listeners = progress::listeners(&args.execution)?;
     let mut made = Vec::new();
     for pipeline in &batch.pipelines {
-        made.push(dash_pipeline::ingest(pipeline, &folders, &executor, listener.as_ref())?);
+        made.push(dash_pipeline::ingest(pipeline, &folders, &executor, &listeners)?);
     }
-    drop(listener);
-    let mut out = io::stdout().lock();
-    match args.folders.format {
-        Format::Human => made.iter().try_for_each(|path| writeln!(out, "dataset: {}", path.display()))?,
-        Format::Json => writeln!(out, "{}", serde_json::json!({ "datasets": made }))?,
-    }
-    Ok(())
+    let told = listeners.finish();
+    output::datasets(&made, args.folders.format)?;
+    told
 }
 
 fn time(args: &args::Bench) -> Result<(), Error> {
@@ -121,7 +131,7 @@ fn time(args: &args::Bench) -> Result<(), Error> {
         BenchStage::Retrain => TimedStage::Retrain(kernels),
     };
     let (batch, steps, warmup, plan) = (args.batch, args.steps, args.warmup, args.planning.policy());
-    set_threads(args.threads)?;
+    threads::start_workers(args.threads)?;
     let Some(task) = args.task else {
         return compare(args, &Settings { batch, steps, warmup, plan });
     };
@@ -152,7 +162,6 @@ fn folders(args: &args::Folders) -> Folders {
 }
 
 fn executor(args: &args::Execution, checkpoint_every: Option<Duration>) -> Result<Local<Training>, Error> {
-    set_threads(args.threads)?;
     if let Some(most) = args.memory {
         memory::limit_to(usize::try_from(most.get()).unwrap_or(usize::MAX).saturating_mul(1 << 20));
     }
@@ -164,7 +173,7 @@ fn executor(args: &args::Execution, checkpoint_every: Option<Duration>) -> Resul
 fn open(choice: DeviceChoice) -> Result<Device, Error> {
     let (device, reason) = choice.open()?;
     if let Some(reason) = reason {
-        writeln!(io::stderr(), "computing on the processor: {reason}")?;
+        writeln!(stderr(), "computing on the processor: {reason}")?;
     }
     Ok(device)
 }
@@ -173,12 +182,4 @@ fn open(choice: DeviceChoice) -> Result<Device, Error> {
 /// training step would put this thread to sleep and wake another.
 fn among_workers<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| work())
-}
-
-fn set_threads(threads: Option<NonZeroUsize>) -> Result<(), Error> {
-    let mut builder = rayon::ThreadPoolBuilder::new().stack_size(STACK);
-    if let Some(threads) = threads {
-        builder = builder.num_threads(threads.into());
-    }
-    builder.build_global().map_err(|e| Error::Threads { reason: e.to_string() })
 }

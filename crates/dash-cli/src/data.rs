@@ -3,6 +3,7 @@
 use crate::{
     args::{self, Changes, Format},
     error::Error,
+    escape::stdout,
     files,
     output::{document, table},
     progress,
@@ -21,7 +22,7 @@ use dash_report::{
 use dash_store::RunsRoot;
 use serde_json::{Value, json};
 use std::{
-    io::{self, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -70,8 +71,8 @@ pub(crate) fn list(args: &args::DataList) -> Result<(), Error> {
             ]);
         }
     }
-    let mut out = io::stdout().lock();
-    writeln!(out, "{table}")?;
+    let mut out = stdout();
+    table.print(&mut out)?;
     let mut pages: Vec<&str> = tasks.iter().map(|task| task.page.as_str()).collect();
     pages.sort_unstable();
     pages.dedup();
@@ -95,7 +96,7 @@ pub(crate) fn fetch(args: &args::Fetch) -> Result<(), Error> {
     if args.format == Format::Json {
         return document(&json!({ "licence": args.task.licence, "files": fetched }));
     }
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     for file in &fetched {
         let came = match (&file.address, file.copied) {
             (Some(address), _) => format!("fetched from {address}"),
@@ -158,13 +159,13 @@ pub(crate) fn inspect(args: &args::Inspect) -> Result<(), Error> {
     }
     describe(&path, folder.card(), &summaries)?;
     if let Some(file) = &args.samples {
-        writeln!(io::stdout(), "samples: {}", file.display())?;
+        writeln!(stdout(), "samples: {}", file.display())?;
     }
     Ok(())
 }
 
 fn describe(path: &Path, card: &Card, summaries: &[SplitSummary]) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     writeln!(out, "{}: recipe {}, {}", path.display(), card.recipe, card.licence)?;
     let target = match &card.target {
         Target::Class { labels, .. } => format!("one of {} classes, int64", labels.len()),
@@ -195,7 +196,7 @@ fn describe(path: &Path, card: &Card, summaries: &[SplitSummary]) -> Result<(), 
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    writeln!(out, "{numbers}")?;
+    numbers.print(&mut out)?;
     for tensor in summaries.first().map_or(&[][..], |summary| &summary.tensors) {
         channels(&mut out, tensor)?;
     }
@@ -235,7 +236,7 @@ fn counts(out: &mut impl Write, summaries: &[SplitSummary]) -> Result<(), Error>
         });
         table.add_row(std::iter::once(count.label.clone()).chain(samples));
     }
-    writeln!(out, "{table}")?;
+    table.print(out)?;
     if first.counts.len() > LABELS {
         writeln!(out, "and {} more; --format json lists all", first.counts.len() - LABELS)?;
     }
@@ -319,7 +320,7 @@ pub(crate) fn verify(args: &args::Verify) -> Result<(), Error> {
     match args.folders.format {
         Format::Json => document(&json!({ "files": checked }))?,
         Format::Human => {
-            let mut out = io::stdout().lock();
+            let mut out = stdout();
             for Checked { path, problem } in &checked {
                 let state = if problem.is_some() { "damaged" } else { "fine" };
                 writeln!(out, "{}: {state}", path.display())?;

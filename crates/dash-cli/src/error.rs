@@ -1,5 +1,6 @@
 //! All errors that reach the terminal.
 
+use crate::log::Failure;
 use dash_core::error::{Classify, ErrorKind};
 use dash_data::Checked;
 use std::{io, path::PathBuf};
@@ -31,8 +32,11 @@ pub(crate) enum Error {
     /// A picture of pixels would be too large to make.
     #[error("{count} samples are too many for the PNG file {}", file.display())]
     TooManySamples { count: usize, file: PathBuf },
-    #[error("cannot start the worker threads: {reason}")]
-    Threads { reason: String },
+    #[error("the system does not let {threads} more threads start: {source}")]
+    Threads { threads: usize, source: io::Error },
+    /// What was computed is complete.
+    #[error(transparent)]
+    Log(#[from] Failure),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot write JSON: {0}")]
@@ -70,10 +74,21 @@ impl Classify for Error {
         match self {
             Error::Read { .. } | Error::Nested { .. } => ErrorKind::Configuration,
             Error::TooManySamples { .. } => ErrorKind::Usage,
-            Error::Threads { .. } | Error::Output(_) => ErrorKind::Device,
+            Error::Threads { .. } | Error::Log(_) | Error::Output(_) => ErrorKind::Device,
             Error::NoDataset { .. } | Error::Damaged { .. } => ErrorKind::Data,
             Error::Json(_) => ErrorKind::Internal,
             other => other.classified().map_or(ErrorKind::Internal, Classify::kind),
+        }
+    }
+
+    fn place(&self) -> Option<String> {
+        let shown = |path: &PathBuf| Some(path.display().to_string());
+        match self {
+            Error::Read { path, .. } | Error::Nested { path, .. } => shown(path),
+            Error::NoDataset { folder, .. } => shown(folder),
+            Error::TooManySamples { file, .. } => shown(file),
+            Error::Log(failure) => shown(&failure.path),
+            other => other.classified().and_then(Classify::place),
         }
     }
 
@@ -87,6 +102,11 @@ impl Classify for Error {
                 Some(format!("make it: dash-nas data ingest {}", file.display()))
             }
             Error::TooManySamples { .. } => Some("lower --count, or let the file be an SVG file".into()),
+            Error::Threads { .. } => Some(
+                "lower --threads, or raise the limit of processes and threads: `ulimit -u`, or that of the container"
+                    .into(),
+            ),
+            Error::Log(_) => Some("the results are complete; only these records were lost".into()),
             Error::Damaged { .. } => {
                 Some("remove the dataset folder and make it again from good raw files".into())
             }

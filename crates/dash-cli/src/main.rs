@@ -4,26 +4,26 @@ mod args;
 mod commands;
 mod data;
 mod error;
+mod escape;
 mod files;
+mod log;
 mod memory;
 mod output;
 mod program;
 mod progress;
 mod signals;
 mod tensorboard;
+mod threads;
 
 use clap::Parser;
 use dash_core::error::Classify;
-use std::{
-    io::{self, IsTerminal, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 #[global_allocator]
 static ALLOCATOR: memory::Limited = memory::Limited;
 
 fn main() -> ExitCode {
-    keep_candle_single_threaded();
+    threads::bound_pools();
     keep_freed_memory();
     memory::limit_to_available();
     let args = args::Args::parse();
@@ -31,37 +31,15 @@ fn main() -> ExitCode {
         use_huge_pages();
     }
     signals::listen();
+    let format = args.command.format();
     match commands::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            let (red, blue, plain) =
-                match io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-                    true => ("\x1b[1;31m", "\x1b[1;34m", "\x1b[0m"),
-                    false => ("", "", ""),
-                };
-            let mut text = String::new();
-            for line in error.to_string().lines() {
-                text += &format!("{red}error:{plain} {line}\n");
-            }
-            for line in error.hint().iter().flat_map(|hint| hint.lines()) {
-                text += &format!("{blue}hint:{plain} {line}\n");
-            }
-            // There is nowhere else to tell it.
-            let _ = io::stderr().write_all(text.as_bytes());
+            // There is nowhere else to tell that it cannot be told.
+            let _ = output::error(&error, format);
             ExitCode::from(error.kind().exit_code())
         }
-    }
-}
-
-/// Keeps candle's own pool from starting: its workers busy-wait on pinned cores beside the threads
-/// that do the work, for the few element-wise operations that are left to candle.
-fn keep_candle_single_threaded() {
-    // SAFETY: this is the first statement of the program; no other thread exists that could read the
-    // environment.
-    #[allow(unsafe_code)]
-    unsafe {
-        std::env::set_var("CANDLE_NUM_THREADS", "1");
     }
 }
 

@@ -1,11 +1,19 @@
 //! Standard output: tables for people, JSON for programs.
 
-use crate::{args::Format, error::Error};
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets::UTF8_HORIZONTAL_ONLY};
+use crate::{
+    args::Format,
+    error::Error,
+    escape::{self, Json, stderr, stdout},
+};
+use comfy_table::{CellAlignment, Column, ContentArrangement, presets::UTF8_HORIZONTAL_ONLY};
+use dash_core::error::Classify;
 use dash_pipeline::{Action, Outcome, Planned, RunStatus, bench::Timing, sweep::SweepTiming};
 use dash_store::ConvolutionPlan;
 use serde_json::{Value, json};
-use std::io::{self, IsTerminal, Write};
+use std::{
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+};
 
 /// Results and where the report is.
 pub(crate) fn outcome(outcome: &Outcome, format: Format) -> Result<(), Error> {
@@ -19,9 +27,9 @@ pub(crate) fn outcome(outcome: &Outcome, format: Format) -> Result<(), Error> {
             "failures": failures.collect::<Vec<_>>(),
         }));
     }
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     if !outcome.rows.is_empty() {
-        writeln!(out, "{}", results(outcome)?)?;
+        results(outcome)?.print(&mut out)?;
     }
     for page in &outcome.reports {
         writeln!(out, "report: {}", page.display())?;
@@ -72,7 +80,7 @@ pub(crate) fn plan(planned: &[Planned], format: Format) -> Result<(), Error> {
         let memory = p.memory.map(about).unwrap_or_default();
         table.add_row([p.run.as_str(), &p.stage, action(p.action), &p.reason, &memory]);
     }
-    Ok(writeln!(io::stdout(), "{table}")?)
+    Ok(table.print(&mut stdout())?)
 }
 
 /// Why, in full.
@@ -91,7 +99,7 @@ pub(crate) fn explanation(planned: &[Planned], format: Format) -> Result<(), Err
         };
         return document(&json!({ "plan": planned.iter().map(full).collect::<Vec<_>>() }));
     }
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     for p in planned {
         writeln!(out, "{} {}: {} ({})", p.run, p.stage, action(p.action), p.reason)?;
         for difference in &p.differences {
@@ -109,6 +117,24 @@ pub(crate) fn explanation(planned: &[Planned], format: Format) -> Result<(), Err
         }
     }
     Ok(())
+}
+
+/// Where datasets are.
+pub(crate) fn datasets(made: &[PathBuf], format: Format) -> Result<(), Error> {
+    match format {
+        Format::Human => {
+            let mut out = stdout();
+            Ok(made.iter().try_for_each(|path| writeln!(out, "dataset: {}", path.display()))?)
+        }
+        Format::Json => line(&json!({ "datasets": made })),
+    }
+}
+
+/// An effective configuration. Programs get it as it is; in a terminal, what would control it is shown.
+pub(crate) fn toml(text: &str) -> Result<(), Error> {
+    let mut out = io::stdout().lock();
+    let text = if out.is_terminal() { escape::lines(text) } else { text.into() };
+    Ok(out.write_all(text.as_bytes())?)
 }
 
 /// What is there.
@@ -140,15 +166,13 @@ pub(crate) fn status(runs: &[RunStatus], format: Format) -> Result<(), Error> {
             holder.unwrap_or_default(),
         ]);
     }
-    Ok(writeln!(io::stdout(), "{table}")?)
+    Ok(table.print(&mut stdout())?)
 }
 
-/// What a timed step took. JSON goes on one line, so that many measurements make a file of lines.
+/// What a timed step took.
 pub(crate) fn timing(timing: &Timing, format: Format) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
     if format == Format::Json {
-        serde_json::to_writer(&mut out, timing)?;
-        return Ok(writeln!(out)?);
+        return line(&serde_json::to_value(timing)?);
     }
     let memory = timing.peak_rss_mib.map_or_else(|| "unknown".into(), |mib| format!("{mib} MiB"));
     let heads =
@@ -166,24 +190,22 @@ pub(crate) fn timing(timing: &Timing, format: Format) -> Result<(), Error> {
         timing.params.to_string(),
         memory,
     ]);
-    Ok(writeln!(out, "{table}")?)
+    Ok(table.print(&mut stdout())?)
 }
 
 /// What one method took at one point of a sweep: its line of JSON. People wait for the table, and see
 /// on standard error, if it is a terminal, how far it is.
 pub(crate) fn sweep_point(timing: &SweepTiming, format: Format) -> Result<(), Error> {
     if format == Format::Json {
-        let mut out = io::stdout().lock();
-        serde_json::to_writer(&mut out, timing)?;
-        writeln!(out)?;
-        return Ok(out.flush()?);
+        return line(&serde_json::to_value(timing)?);
     }
-    let mut err = io::stderr().lock();
-    if err.is_terminal() {
+    if io::stderr().is_terminal() {
         let SweepTiming { method, candidates, length, ms_per_step, .. } = timing;
         // Progress that cannot be shown is no failure.
-        let _ =
-            writeln!(err, "{candidates} candidates, length {length}: {method} {ms_per_step:.2} ms per step");
+        let _ = writeln!(
+            stderr(),
+            "{candidates} candidates, length {length}: {method} {ms_per_step:.2} ms per step"
+        );
     }
     Ok(())
 }
@@ -205,15 +227,15 @@ pub(crate) fn sweeps(timings: &[SweepTiming], format: Format) -> Result<(), Erro
             seconds(Some(timing.seconds_per_epoch)),
         ]);
     }
-    let mut out = io::stdout().lock();
-    writeln!(out, "{table}")?;
+    let mut out = stdout();
+    table.print(&mut out)?;
     let SweepTiming { batch, threads, grouping, plan, .. } = first;
-    Ok(writeln!(
-        out,
+    let note = format!(
         "batch {batch}, threads {threads}; an epoch is 469 steps. All methods have the same grouping ({grouping}),\n\
          parameters and optimiser; fourier uses transforms in every mixture, the others in none, their\n\
-         algorithms being chosen by {plan}."
-    )?)
+         algorithms being chosen by {plan}.\n"
+    );
+    Ok(out.write_all(note.as_bytes())?)
 }
 
 fn step(p: &Planned) -> Value {
@@ -238,17 +260,70 @@ fn action(action: Action) -> &'static str {
     }
 }
 
+/// Why the program ends, on standard error: for people a line per problem and what to do, for programs one
+/// JSON object.
+pub(crate) fn error(error: &Error, format: Format) -> io::Result<()> {
+    let hint = error.hint();
+    let mut out = io::stderr().lock();
+    if format == Format::Json {
+        let value = json!({
+            "code": error.kind().exit_code(), "kind": error.kind(), "message": error.to_string(),
+            "where": error.place(), "hint": hint,
+        });
+        let mut text = Vec::new();
+        writeln!(Json(&mut text), "{value}")?;
+        return out.write_all(&text);
+    }
+    let (red, blue, plain) = match out.is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        true => ("\x1b[1;31m", "\x1b[1;34m", "\x1b[0m"),
+        false => ("", "", ""),
+    };
+    let mut text = String::new();
+    for line in error.to_string().lines() {
+        text += &format!("{red}error:{plain} {}\n", escape::line(line));
+    }
+    for line in hint.iter().flat_map(|hint| hint.lines()) {
+        text += &format!("{blue}hint:{plain} {}\n", escape::line(line));
+    }
+    out.write_all(text.as_bytes())
+}
+
+/// A table whose cells show what they hold, whatever it is.
+pub(crate) struct Table(comfy_table::Table);
+
 pub(crate) fn table(heads: &[&str]) -> Table {
-    let mut table = Table::new();
+    let mut table = comfy_table::Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(heads.to_vec());
-    table
+    table.set_header(heads.iter().map(|head| escape::line(head)));
+    Table(table)
+}
+
+impl Table {
+    pub(crate) fn add_row<T: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = T>) {
+        self.0.add_row(cells.into_iter().map(|cell| escape::line(cell.as_ref()).into_owned()));
+    }
+
+    pub(crate) fn column_mut(&mut self, number: usize) -> Option<&mut Column> {
+        self.0.column_mut(number)
+    }
+
+    pub(crate) fn print(&self, out: &mut impl Write) -> io::Result<()> {
+        out.write_all(format!("{}\n", self.0).as_bytes())
+    }
 }
 
 pub(crate) fn document(value: &Value) -> Result<(), Error> {
-    let mut out = io::stdout().lock();
+    let mut out = Json(io::stdout().lock());
     serde_json::to_writer_pretty(&mut out, value)?;
     Ok(writeln!(out)?)
+}
+
+/// A document of JSON on one line, so that many make a file of lines.
+fn line(value: &Value) -> Result<(), Error> {
+    let mut out = Json(io::stdout().lock());
+    serde_json::to_writer(&mut out, value)?;
+    writeln!(out)?;
+    Ok(out.flush()?)
 }
 
 /// Seconds as people say them.

@@ -1,17 +1,38 @@
 //! Events -> progress on standard error, and the file of `--events`.
 
-use crate::{args::Execution, error::Error, output::seconds, signals, tensorboard::TensorBoard};
+use crate::{
+    args::Execution,
+    error::Error,
+    escape::{self, Json, stderr},
+    log::{Failure, Log, Records},
+    output::seconds,
+    signals,
+    tensorboard::TensorBoard,
+};
 use dash_core::event::{Event, Listener};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
-    fs::File,
     io::{self, IsTerminal, Write},
-    sync::{Mutex, PoisonError},
+    path::PathBuf,
+    sync::{Mutex, PoisonError, mpsc},
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 /// Who hears the events of a run.
-pub(crate) fn listener(args: &Execution) -> Result<Box<dyn Listener>, Error> {
+pub(crate) struct Listeners {
+    shown: Box<dyn Listener>,
+    /// One JSON object per event.
+    log: Option<Mutex<Log>>,
+    board: Option<TensorBoard>,
+    start: Instant,
+}
+
+/// Makes the files that events are written to.
+///
+/// # Errors
+/// They cannot be written.
+pub(crate) fn listeners(args: &Execution) -> Result<Listeners, Error> {
     let shown: Box<dyn Listener> = if args.quiet {
         Box::new(Lines { quiet: true, ..Lines::default() })
     } else if io::stderr().is_terminal() {
@@ -19,14 +40,56 @@ pub(crate) fn listener(args: &Execution) -> Result<Box<dyn Listener>, Error> {
     } else {
         Box::new(Lines::default())
     };
-    let mut all = vec![shown];
-    if let Some(path) = &args.events {
-        all.push(Box::new(Log { file: Mutex::new(dash_store::append(path)?), start: Instant::now() }));
+    let open = |path: &PathBuf| -> Result<_, Error> {
+        Ok(Mutex::new(Log::new(path, dash_store::append(path)?, Records::Lines)))
+    };
+    Ok(Listeners {
+        shown,
+        log: args.events.as_ref().map(open).transpose()?,
+        board: args.tensorboard.as_deref().map(TensorBoard::new).transpose()?,
+        start: Instant::now(),
+    })
+}
+
+impl Listeners {
+    /// Ends the display and the files.
+    ///
+    /// # Errors
+    /// A file lacks events.
+    pub(crate) fn finish(self) -> Result<(), Error> {
+        drop(self.shown);
+        let log = self.log.map(|log| log.into_inner().unwrap_or_else(PoisonError::into_inner).finish());
+        let board = self.board.map(TensorBoard::finish);
+        Ok([log, board].into_iter().flatten().collect::<Result<(), _>>()?)
     }
-    if let Some(folder) = &args.tensorboard {
-        all.push(Box::new(TensorBoard::new(folder)?));
+
+    fn log(&self, event: &Event) -> Option<Failure> {
+        let log = self.log.as_ref()?;
+        let mut value = serde_json::to_value(event).ok()?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("elapsed".into(), self.start.elapsed().as_secs_f64().into());
+        }
+        let mut line = Vec::new();
+        serde_json::to_writer(Json(&mut line), &value).ok()?;
+        log.lock().unwrap_or_else(PoisonError::into_inner).append(line)
     }
-    Ok(Box::new(All(all)))
+}
+
+impl Listener for Listeners {
+    fn on(&self, event: &Event) {
+        signals::hear(event);
+        self.shown.on(event);
+        let failures = [self.log(event), self.board.as_ref().and_then(|board| board.hear(event))];
+        for failure in failures.into_iter().flatten() {
+            // A full disk must not end the run; the exit code tells it in the end.
+            let message = format!("{failure}; the run continues");
+            self.shown.on(&Event::Warning { message });
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        signals::stopping()
+    }
 }
 
 /// Who hears how many bytes of a file have come.
@@ -51,9 +114,9 @@ impl Listener for BytesBar {
     fn on(&self, event: &Event) {
         match event {
             Event::Progress { what, done, total } => {
-                if self.0.prefix() != *what {
+                if self.0.prefix() != escape::line(what) {
                     self.0.reset();
-                    self.0.set_prefix(what.clone());
+                    self.0.set_prefix(escape::line(what).into_owned());
                 }
                 self.0.set_length((*total).max(*done) as u64);
                 self.0.set_position(*done as u64);
@@ -92,41 +155,7 @@ impl Listener for BytesLines {
             other => describe(other),
         };
         // There is nowhere to tell that standard error is closed.
-        let _ = writeln!(io::stderr(), "{line}");
-    }
-}
-
-struct All(Vec<Box<dyn Listener>>);
-
-impl Listener for All {
-    fn on(&self, event: &Event) {
-        signals::hear(event);
-        self.0.iter().for_each(|listener| listener.on(event));
-    }
-
-    fn stopping(&self) -> bool {
-        signals::stopping()
-    }
-}
-
-/// One JSON object per event, with the seconds since the start of the program.
-struct Log {
-    file: Mutex<File>,
-    start: Instant,
-}
-
-impl Listener for Log {
-    fn on(&self, event: &Event) {
-        let Ok(mut value) = serde_json::to_value(event) else { return };
-        if let Some(fields) = value.as_object_mut() {
-            fields.insert("elapsed".into(), self.start.elapsed().as_secs_f64().into());
-        }
-        // One write per line: lines of a process never mix. A full disk must not end the run.
-        let _ = self
-            .file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write_all(format!("{value}\n").as_bytes());
+        let _ = stderr().write_all(format!("{line}\n").as_bytes());
     }
 }
 
@@ -149,7 +178,7 @@ impl Listener for Lines {
             || (matches!(event, Event::Epoch { .. }) && stage.ends_with("tune"));
         if important || !(self.quiet || minor) {
             // There is nowhere to tell that standard error is closed.
-            let _ = writeln!(io::stderr(), "{}", describe(event));
+            let _ = stderr().write_all(format!("{}\n", describe(event)).as_bytes());
         }
     }
 }
@@ -158,6 +187,35 @@ impl Listener for Lines {
 struct Bar {
     bar: ProgressBar,
     stage: Mutex<String>,
+    ticker: Option<Ticker>,
+}
+
+/// Redraws a bar twice per second, so that it shows the time; ends when it is dropped. Without a thread for
+/// it, events alone redraw the bar.
+struct Ticker {
+    end: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    fn start(bar: ProgressBar) -> Option<Ticker> {
+        let (end, ended) = mpsc::channel();
+        let tick = move || {
+            while ended.recv_timeout(Duration::from_millis(500)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                bar.tick();
+            }
+        };
+        let thread = thread::Builder::new().name("progress".into()).spawn(tick).ok()?;
+        Some(Ticker { end: Some(end), thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.end.take();
+        // A thread that panicked has nothing to tell.
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }
 
 impl Bar {
@@ -167,8 +225,8 @@ impl Bar {
         {
             bar.set_style(style);
         }
-        bar.enable_steady_tick(Duration::from_millis(500));
-        Bar { bar, stage: Mutex::default() }
+        let ticker = Ticker::start(bar.clone());
+        Bar { bar, stage: Mutex::default(), ticker }
     }
 }
 
@@ -182,7 +240,7 @@ impl Listener for Bar {
                 stage.clone_from(name);
                 bar.reset();
                 bar.set_length(1);
-                bar.set_prefix(format!("{run} {name}"));
+                bar.set_prefix(escape::line(&format!("{run} {name}")).into_owned());
                 bar.set_message("");
                 bar.println(describe(event));
             }
@@ -190,7 +248,7 @@ impl Listener for Bar {
             Event::Progress { what, done, total } => {
                 bar.set_length(*total as u64);
                 bar.set_position(*done as u64);
-                bar.set_message(what.clone());
+                bar.set_message(escape::line(what).into_owned());
             }
             Event::Epoch { .. } if tuning => {}
             Event::Epoch { epoch, epochs, .. } => {
@@ -210,11 +268,20 @@ impl Listener for Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
+        self.ticker.take();
         self.bar.finish_and_clear();
     }
 }
 
+/// An event in one line; of an error in several lines the others are set in, so that they cannot be taken
+/// for events.
 fn describe(event: &Event) -> String {
+    let text = text(event);
+    let lines: Vec<_> = text.lines().map(escape::line).collect();
+    lines.join("\n    ")
+}
+
+fn text(event: &Event) -> String {
     let score = |score: &Option<f64>| score.map_or(String::new(), |s| format!("  score {s:.5}"));
     match event {
         Event::StageStarted { run, stage, reason } => format!("{run} {stage}: started ({reason})"),

@@ -5,10 +5,12 @@
 //! fields needed here are written by hand: wall time 1, step 2, file version 3, summary 5, which holds values 1
 //! of tag 1 and number 2.
 
-use dash_core::event::{Event, Listener};
+use crate::{
+    error::Error,
+    log::{Failure, Log, Records},
+};
+use dash_core::event::Event;
 use std::{
-    fs::File,
-    io::Write,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
@@ -17,70 +19,106 @@ use std::{
 /// Writes the scalars of each stage into `<folder>/<run>/<stage>/`.
 pub(crate) struct TensorBoard {
     folder: PathBuf,
-    stage: Mutex<Option<Stage>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    stage: Option<Stage>,
+    /// What the file of a finished stage lacks.
+    failure: Option<Failure>,
 }
 
 /// The stage at work. Its file is made when it has something to tell.
 struct Stage {
     folder: PathBuf,
     tuning: bool,
-    file: Option<File>,
+    log: Option<Log>,
+    /// Why there is no file.
+    failure: Option<Failure>,
 }
 
 impl TensorBoard {
     /// Checks that `folder` can be written to.
-    pub(crate) fn new(folder: &Path) -> Result<TensorBoard, dash_store::Error> {
+    pub(crate) fn new(folder: &Path) -> Result<TensorBoard, Error> {
         // Told now rather than after hours of training.
         let probe = folder.join(".dash-nas");
         dash_store::publish_file(&probe, b"")?;
         dash_store::remove(&probe)?;
-        Ok(TensorBoard { folder: folder.to_owned(), stage: Mutex::default() })
+        Ok(TensorBoard { folder: folder.to_owned(), state: Mutex::default() })
     }
-}
 
-impl Listener for TensorBoard {
-    fn on(&self, event: &Event) {
-        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Writes what there is of an event. The first failure of a stage is given back, for being told at once.
+    pub(crate) fn hear(&self, event: &Event) -> Option<Failure> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (step, scalars) = match event {
             Event::StageStarted { run, stage: name, .. } => {
                 let folder = self.folder.join(run).join(name);
-                *stage = Some(Stage { folder, tuning: name.ends_with("tune"), file: None });
-                return;
+                state.end_stage();
+                state.stage =
+                    Some(Stage { folder, tuning: name.ends_with("tune"), log: None, failure: None });
+                return None;
             }
             // The epochs of tuning trials are told by the trials.
-            Event::Epoch { .. } if stage.as_ref().is_some_and(|stage| stage.tuning) => return,
+            Event::Epoch { .. } if state.stage.as_ref().is_some_and(|stage| stage.tuning) => return None,
             Event::Epoch { epoch, train_loss, score, learning_rate, .. } => {
                 let scalars =
                     [("loss", Some(*train_loss)), ("score", *score), ("learning rate", Some(*learning_rate))];
                 (epoch + 1, scalars.to_vec())
             }
             Event::Trial { trial, score, .. } => (trial + 1, vec![("score", *score)]),
-            _ => return,
+            _ => return None,
         };
-        let Some(stage) = stage.as_mut() else { return };
         let scalars: Vec<(&str, f64)> = scalars.into_iter().filter_map(|(tag, v)| Some((tag, v?))).collect();
-        if !scalars.is_empty() {
-            // A full disk must not end the run.
-            let _ = stage.write(step as u64, &scalars);
+        if scalars.is_empty() {
+            return None;
         }
+        state.stage.as_mut()?.write(step as u64, &scalars)
+    }
+
+    /// Ends the files.
+    ///
+    /// # Errors
+    /// One of them lacks scalars.
+    pub(crate) fn finish(self) -> Result<(), Failure> {
+        let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.end_stage();
+        state.failure.map_or(Ok(()), Err)
+    }
+}
+
+impl State {
+    fn end_stage(&mut self) {
+        let Some(stage) = self.stage.take() else { return };
+        let failure = stage.failure.or(stage.log.and_then(|log| log.finish().err()));
+        self.failure = self.failure.take().or(failure);
     }
 }
 
 impl Stage {
-    fn write(&mut self, step: u64, scalars: &[(&str, f64)]) -> Result<(), Box<dyn std::error::Error>> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        let file = match &mut self.file {
-            Some(file) => file,
-            None => {
-                let name = format!("events.out.tfevents.{}.{}", now.as_micros(), std::process::id());
-                let mut file = dash_store::append(&self.folder.join(name))?;
-                file.write_all(&record(&version(now.as_secs_f64())))?;
-                self.file.insert(file)
+    fn write(&mut self, step: u64, scalars: &[(&str, f64)]) -> Option<Failure> {
+        // A clock before 1970 shows all at one time.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let record_of = |now: f64| record(&summary(now, step, scalars));
+        if let Some(log) = &mut self.log {
+            return log.append(record_of(now.as_secs_f64()));
+        }
+        if let Some(failure) = &mut self.failure {
+            failure.missing += 1;
+            return None;
+        }
+        let name = format!("events.out.tfevents.{}.{}", now.as_micros(), std::process::id());
+        let path = self.folder.join(name);
+        let file = match dash_store::append(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                let failure = Failure { path, missing: 1, reason: error.to_string() };
+                return Some(self.failure.insert(failure).clone());
             }
         };
-        // One write per record: who reads meanwhile sees whole ones.
-        file.write_all(&record(&summary(now.as_secs_f64(), step, scalars)))?;
-        Ok(())
+        let log = self.log.insert(Log::new(&path, file, Records::Bytes));
+        let first = log.append(record(&version(now.as_secs_f64())));
+        first.or(log.append(record_of(now.as_secs_f64())))
     }
 }
 
@@ -197,7 +235,7 @@ mod tests {
             Event::Trial { trial: 0, trials: 2, score: None },
             Event::Trial { trial: 1, trials: 2, score: Some(0.5) },
         ] {
-            board.on(&event);
+            assert!(board.hear(&event).is_none());
         }
         let sizes = |stage: &str| -> Vec<u64> {
             let files = std::fs::read_dir(folder.path().join("p/0").join(stage)).unwrap();

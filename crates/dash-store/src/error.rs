@@ -93,6 +93,10 @@ impl Classify for Error {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                     Some("free some space and run the same command again; finished stages are kept".into())
                 }
+                io::ErrorKind::FileTooLarge => Some(
+                    "raise the limit of the size of files (`ulimit -f`, or that of the disk) and run again"
+                        .into(),
+                ),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("choose another folder with --runs-dir or --reports-dir".into())
                 }

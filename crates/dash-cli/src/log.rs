@@ -1,0 +1,231 @@
+//! Files that grow by records while a run goes on: events, and the scalars of TensorBoard.
+//!
+//! A record is handed to the system in one write, so that whoever reads meanwhile, and a process that
+//! appends to the same file, see whole ones. A full disk does not end the run: records wait until there is
+//! room, and what the system took of one is continued, not repeated.
+
+use std::{
+    collections::VecDeque,
+    fs::{File, Metadata},
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+/// Bytes that may wait; records beyond are given up.
+const MOST_WAITING: usize = 4 << 20;
+
+/// How records are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Records {
+    /// Each is a line; other processes may append lines too.
+    Lines,
+    /// They follow each other; nobody else writes to the file.
+    Bytes,
+}
+
+/// A file that is appended to.
+pub(crate) struct Log {
+    path: PathBuf,
+    file: File,
+    records: Records,
+    /// Records that the file does not hold yet, or of the first not all.
+    waiting: VecDeque<Vec<u8>>,
+    /// Bytes of the first one that the file holds.
+    begun: usize,
+    /// Length of the file after them.
+    end: u64,
+    /// Bytes of all that wait.
+    size: usize,
+    /// Records that were given up.
+    lost: usize,
+    /// Whether a failure was told.
+    told: bool,
+}
+
+/// Why records are missing in a file.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot write {path}: {reason}; {missing} records of it are missing", path = path.display())]
+pub(crate) struct Failure {
+    pub(crate) path: PathBuf,
+    pub(crate) missing: usize,
+    pub(crate) reason: String,
+}
+
+impl Log {
+    /// Records are appended to `file`, which was opened for that at `path`.
+    pub(crate) fn new(path: &Path, file: File, records: Records) -> Log {
+        let waiting = VecDeque::new();
+        Log { path: path.into(), file, records, waiting, begun: 0, end: 0, size: 0, lost: 0, told: false }
+    }
+
+    /// Appends a record and whatever waits; a line without its end. The first failure is given back, for
+    /// being told at once.
+    pub(crate) fn append(&mut self, mut record: Vec<u8>) -> Option<Failure> {
+        if self.records == Records::Lines {
+            record.push(b'\n');
+        }
+        match self.size + record.len() <= MOST_WAITING {
+            true => {
+                self.size += record.len();
+                self.waiting.push_back(record);
+            }
+            false => self.lost += 1,
+        }
+        let source = self.flush().err()?;
+        (!std::mem::replace(&mut self.told, true)).then(|| self.failure(source))
+    }
+
+    /// Tries once more.
+    ///
+    /// # Errors
+    /// Records are missing in the file.
+    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+        match self.flush() {
+            Err(source) => Err(self.failure(source)),
+            Ok(()) if self.lost > 0 => Err(self.failure(io::ErrorKind::StorageFull.into())),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn failure(&self, source: io::Error) -> Failure {
+        let missing = self.waiting.len() + self.lost;
+        Failure { path: self.path.clone(), missing, reason: source.to_string() }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        while let Some(record) = self.waiting.front() {
+            let metadata = self.file.metadata()?;
+            // Others may have appended to what was begun here: then it is a line of its own for ever.
+            if self.begun > 0 && metadata.is_file() && metadata.len() != self.end {
+                self.begun = 0;
+            }
+            let rest = record.get(self.begun..).unwrap_or_default();
+            let inside = self.begun == 0
+                && self.records == Records::Lines
+                && is_inside_line(&self.path, &metadata).unwrap_or(false);
+            let written = match inside {
+                true => self.file.write(&[b"\n", rest].concat()).map(|n| n.saturating_sub(1)),
+                false => self.file.write(rest),
+            };
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(written) if written >= rest.len() => {
+                    self.size -= record.len();
+                    self.begun = 0;
+                    self.waiting.pop_front();
+                }
+                Ok(0) if !inside => return Err(io::ErrorKind::WriteZero.into()),
+                // The next write says why.
+                Ok(written) => {
+                    self.begun += written;
+                    self.end = self.file.metadata()?.len();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the last line of a file has no end, as a process leaves it that is killed while it writes. False
+/// if the file cannot be read, or is no plain file.
+fn is_inside_line(path: &Path, written: &Metadata) -> io::Result<bool> {
+    if !written.is_file() || written.len() == 0 {
+        return Ok(false);
+    }
+    let mut file = File::open(path)?;
+    if !is_same(&file.metadata()?, written) {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
+}
+
+/// Whether two files are one: a path may name another by now.
+#[cfg(unix)]
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(not(unix))]
+fn is_same(a: &Metadata, b: &Metadata) -> bool {
+    a.is_file() && a.len() == b.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn log(path: &Path, records: Records) -> Log {
+        Log::new(path, File::options().append(true).create(true).open(path).unwrap(), records)
+    }
+
+    #[test]
+    fn a_line_that_a_killed_process_left_is_not_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        fs::write(&path, "{\"half").unwrap();
+        let mut lines = log(&path, Records::Lines);
+        assert!(lines.append(b"{}".to_vec()).is_none());
+        assert!(lines.append(b"[]".to_vec()).is_none());
+        lines.finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"half\n{}\n[]\n");
+    }
+
+    #[test]
+    fn lines_of_several_processes_are_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let mut lines = log(&path, Records::Lines);
+                scope.spawn(move || {
+                    for number in 0..200 {
+                        assert!(lines.append(format!("[{writer},{number}]").into_bytes()).is_none());
+                    }
+                });
+            }
+        });
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 800);
+        assert!(text.lines().all(|line| line.starts_with('[') && line.ends_with(']')), "{text}");
+    }
+
+    #[test]
+    fn what_was_begun_is_continued_or_made_a_line_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        for other in [false, true] {
+            let path = dir.path().join(format!("events-{other}"));
+            let mut lines = log(&path, Records::Lines);
+            // As after a write that the system cut: four bytes of the record are in the file.
+            lines.file.write_all(b"{\"a\"").unwrap();
+            lines.waiting.push_back(b"{\"a\":1}\n".to_vec());
+            (lines.begun, lines.end, lines.size) = (4, 4, 8);
+            if other {
+                fs::write(&path, "{\"a\"\n{\"b\":2}\n").unwrap();
+            }
+            assert!(lines.append(b"{\"c\":3}".to_vec()).is_none());
+            let expected = match other {
+                false => "{\"a\":1}\n{\"c\":3}\n",
+                true => "{\"a\"\n{\"b\":2}\n{\"a\":1}\n{\"c\":3}\n",
+            };
+            assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+            lines.finish().unwrap();
+        }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_told_once_and_at_the_end() {
+        let mut lines = log(Path::new("/dev/full"), Records::Lines);
+        let first = lines.append(b"1".to_vec()).unwrap();
+        assert!(first.to_string().starts_with("cannot write /dev/full: No space left"), "{first}");
+        assert!(lines.append(b"2".to_vec()).is_none());
+        assert!(lines.append(vec![b'3'; 2 * MOST_WAITING]).is_none());
+        assert_eq!(lines.finish().unwrap_err().missing, 3);
+    }
+}
