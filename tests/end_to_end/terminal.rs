@@ -1,5 +1,6 @@
 //! What the program and the system say to each other: limits, signals, files of events, and text that was made
 //! to deceive whoever reads it.
+#![allow(clippy::disallowed_methods, reason = "tests damage files on purpose")]
 
 use super::{bench, stages, tiny};
 use dash_tests::{Bench, Ran, TINY};
@@ -243,6 +244,14 @@ fn events_that_cannot_be_written_are_told_once_and_by_the_exit_code() {
     assert_eq!(lines.next().unwrap().len(), 9);
     assert!(lines.clone().count() > 0);
     assert!(lines.all(|line| serde_json::from_str::<Value>(line).is_ok()));
+}
+
+#[test]
+fn more_threads_than_any_machine_has_are_refused_at_once() {
+    let bench = tiny();
+    for number in ["0", "4097", "1000000", "99999999999999999999"] {
+        bench.run(&["run", "tiny.toml", "--threads", number]).failed(2, &["--threads"]);
+    }
 }
 
 #[test]

@@ -21,30 +21,11 @@ use std::{
 #[derive(Debug, Parser)]
 #[command(name = "dash-nas", version = program::short(), long_version = program::long())]
 #[command(propagate_version = true, arg_required_else_help = true)]
-#[command(after_long_help = EXIT_CODES)]
+#[command(after_long_help = program::CONVENTIONS)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
-
-const EXIT_CODES: &str = "\
-Exit codes:
-    0  done
-    1  internal error
-    2  wrong use of the command line
-    3  bad or missing pipeline file
-    4  bad or missing data
-    5  locked by another run
-    6  device, memory, disk, or a limit of the system (threads, size of files)
-    7  one or more stages failed
-   75  stopped at a checkpoint, run again
-  130  interrupted
-
-Signals:
-  The first SIGINT, SIGTERM or SIGHUP (unless it was ignored, as by nohup) lets a stage that trains take a
-  checkpoint and stop; a second one, or one at any other time, ends the program at once.
-
-With --format json an error is one JSON object on standard error: code, kind, message, where, hint.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -305,7 +286,7 @@ impl Planning {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Execution {
     /// Threads to compute with, in each pool of threads; by default one per core. Results do not depend on it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Device to compute on: cpu, auto or cuda:N
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
@@ -324,6 +305,17 @@ pub(crate) struct Execution {
     /// No progress on standard error, only warnings and errors
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+/// More threads than any machine has cores for only wait for each other.
+const MOST_THREADS: usize = 4096;
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let number = text.parse::<NonZeroUsize>().map_err(|e| e.to_string())?;
+    match number.get() <= MOST_THREADS {
+        true => Ok(number),
+        false => Err(format!("at most {MOST_THREADS} threads")),
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -415,7 +407,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     pub(crate) device: DeviceChoice,
     /// Threads to compute with; by default one per core
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Timed steps
     #[arg(long, value_name = "N", default_value = "5")]

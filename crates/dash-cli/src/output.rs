@@ -294,6 +294,10 @@ pub(crate) struct Table(comfy_table::Table);
 pub(crate) fn table(heads: &[&str]) -> Table {
     let mut table = comfy_table::Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    // Some terminals do not know their width and say 0.
+    if table.width().is_some_and(|width| width < 20) {
+        table.set_width(80);
+    }
     table.set_header(heads.iter().map(|head| escape::line(head)));
     Table(table)
 }

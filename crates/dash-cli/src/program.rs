@@ -1,7 +1,29 @@
-//! What this program was built from.
+//! What this program was built from, and how it ends.
 
 use dash_core::provenance::{Program, UNKNOWN};
 use std::sync::LazyLock;
+
+/// What the program answers with and listens to, at the end of its help.
+pub(crate) const CONVENTIONS: &str = "\
+Exit codes:
+    0  done
+    1  internal error
+    2  wrong use of the command line
+    3  bad or missing pipeline file
+    4  bad or missing data
+    5  locked by another run
+    6  device, memory, disk, or a limit of the system (threads, size of files)
+    7  one or more stages failed
+   75  stopped at a checkpoint, run again
+  130  interrupted
+
+Signals:
+  The first SIGINT, SIGTERM or SIGHUP (unless it was ignored, as by nohup)
+  lets a stage that trains take a checkpoint and stop; a second one, or one
+  at any other time, ends the program at once.
+
+With --format json an error is one JSON object on standard error: code,
+kind, message, where, hint.";
 
 /// The build of this program, for records of what it makes.
 pub(crate) fn program() -> Program {
