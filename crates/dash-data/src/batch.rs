@@ -2,10 +2,10 @@
 
 use crate::{
     Error,
+    cache::{Cached, Span},
     pairs::{PairRows, PairWindow},
 };
-use arrow::buffer::ScalarBuffer;
-use dash_core::card::{InputScaling, Target};
+use dash_core::card::{ElementType, InputScaling, Target};
 use half::{f16, slice::HalfFloatSliceExt};
 use std::ops::Range;
 
@@ -42,66 +42,18 @@ pub enum BatchTarget {
     },
 }
 
-/// Consecutive rows in the memory-mapped cache.
+/// Consecutive rows in the cache, and where their columns are.
 #[derive(Debug)]
 pub(crate) struct Block {
     /// Number of the first row.
     pub(crate) start: usize,
     /// Rows in the block.
     pub(crate) rows: usize,
-    pub(crate) input: BlockInput,
-    pub(crate) target: BlockTarget,
-    pub(crate) background: Option<ScalarBuffer<f32>>,
-}
-
-/// Inputs as they are stored.
-#[derive(Debug)]
-pub(crate) enum BlockInput {
-    Singles(ScalarBuffer<f32>),
-    Halves(ScalarBuffer<f16>),
-    Bytes(ScalarBuffer<u8>),
-}
-
-impl BlockInput {
-    /// Appends row `at` of rows of `length` elements as networks see it; `None` if there is none.
-    fn append(
-        &self,
-        at: usize,
-        length: usize,
-        scaling: Option<&InputScaling>,
-        out: &mut Vec<f32>,
-    ) -> Option<()> {
-        let bytes = match self {
-            BlockInput::Singles(values) => return append(values, at, length, out),
-            BlockInput::Halves(values) => {
-                let row = values.get(at * length..(at + 1) * length)?;
-                let start = out.len();
-                out.resize(start + length, 0.0);
-                row.convert_to_f32_slice(out.get_mut(start..)?);
-                return Some(());
-            }
-            BlockInput::Bytes(bytes) => bytes.get(at * length..(at + 1) * length)?,
-        };
-        match scaling {
-            None => out.extend(bytes.iter().map(|&byte| f32::from(byte))),
-            Some(InputScaling { scale, offset }) => {
-                let positions = (length / scale.len().max(1)).max(1);
-                let channels = bytes.chunks(positions).zip(scale).zip(offset);
-                for ((channel, scale), offset) in channels {
-                    out.extend(channel.iter().map(|&byte| (f64::from(byte) * scale + offset) as f32));
-                }
-            }
-        }
-        Some(())
-    }
-}
-
-#[derive(Debug)]
-pub(crate) enum BlockTarget {
-    Class(ScalarBuffer<i64>),
-    Labels(ScalarBuffer<u8>),
-    Field(ScalarBuffer<f32>),
-    Mask(ScalarBuffer<u8>, Option<ScalarBuffer<u8>>),
+    pub(crate) input: Span,
+    pub(crate) target: Span,
+    /// Of masks, where there is such a column.
+    pub(crate) ignore: Option<Span>,
+    pub(crate) background: Option<Span>,
 }
 
 /// What the targets of all blocks are.
@@ -140,10 +92,13 @@ impl TargetShape {
     }
 }
 
-/// The rows of one split, memory-mapped.
+/// The rows of one split, read from the cache as they are asked for.
 #[derive(Debug)]
 pub struct SplitData {
+    pub(crate) cached: Cached,
     pub(crate) rows: usize,
+    /// Of inputs as they are stored.
+    pub(crate) element: ElementType,
     /// What networks see of inputs of bytes.
     pub(crate) input_scaling: Option<InputScaling>,
     /// Shape of one input; of the longest, where they differ.
@@ -217,55 +172,117 @@ impl SplitData {
         if let Some(pairs) = &self.pairs {
             let side = rows.iter().filter_map(|&row| pairs.side(row)).max().unwrap_or(0);
             let whole = PairWindow { side, padding: 0, target_padding: 0.0, target_limit: f32::INFINITY };
-            return pairs.gather(rows, &whole, |_, _| [0, 0]);
+            return pairs.gather(&self.cached, rows, &whole, |_, _| [0, 0]);
         }
-        let input_len = self.shape.iter().product();
-        let mut input = Vec::with_capacity(rows.len() * input_len);
+        let length: usize = self.shape.iter().product();
+        let width = length * self.element_bytes();
+        let mut input = Vec::with_capacity(rows.len() * length);
         let mut target = self.target.batch(rows.len());
         let mut background = vec![];
-        for &row in rows {
-            let missing = Error::Row { row, rows: self.rows };
-            let index = self.blocks.partition_point(|block| block.start <= row);
-            let block = index.checked_sub(1).and_then(|index| self.blocks.get(index));
-            let Some(block) = block.filter(|block| row < block.start + block.rows) else {
-                return Err(missing);
-            };
+        let (mut bytes, mut rest) = (vec![], rows);
+        while let Some(&row) = rest.first() {
+            let (block, count) = self.run(rest, width)?;
             let at = row - block.start;
-            let scaling = self.input_scaling.as_ref();
-            let copied = block.input.append(at, input_len, scaling, &mut input).and_then(|()| {
-                match (&block.target, &mut target, self.target) {
-                    (BlockTarget::Class(values), BatchTarget::Class(out), TargetShape::Class) => {
-                        append(values, at, 1, out)
-                    }
-                    (BlockTarget::Labels(values), BatchTarget::Labels(out), TargetShape::Labels(length)) => {
-                        append(values, at, length, out)
-                    }
-                    (BlockTarget::Field(values), BatchTarget::Field(out), TargetShape::Field(length)) => {
-                        append(values, at, length, out)
-                    }
-                    (
-                        BlockTarget::Mask(masks, ignored),
-                        BatchTarget::Mask { values, ignore },
-                        TargetShape::Mask(length),
-                    ) => {
-                        match ignored {
-                            Some(ignored) => append(ignored, at, length, ignore)?,
-                            None => ignore.resize(ignore.len() + length, 0),
-                        }
-                        append(masks, at, length, values)
-                    }
-                    _ => None,
+            let mut read = |column: Span, width: usize, take: &mut dyn FnMut(&[u8])| -> Result<(), Error> {
+                self.cached.read(column, at, count, width, &mut bytes)?;
+                take(&bytes);
+                Ok(())
+            };
+            read(block.input, width, &mut |bytes| self.append_inputs(bytes, length, &mut input))?;
+            match (&mut target, self.target) {
+                (BatchTarget::Class(out), _) => read(block.target, 8, &mut |bytes| {
+                    out.extend(bytes.as_chunks::<8>().0.iter().map(|class| i64::from_le_bytes(*class)));
+                })?,
+                (BatchTarget::Field(out), TargetShape::Field(length)) => {
+                    read(block.target, 4 * length, &mut |bytes| append_singles(bytes, out))?;
                 }
-            });
-            let copied = copied.and_then(|()| match &block.background {
-                Some(levels) => append(levels, at, 1, &mut background),
-                None => Some(()),
-            });
-            if copied.is_none() {
-                return Err(missing);
+                (BatchTarget::Labels(out), TargetShape::Labels(length)) => {
+                    read(block.target, length, &mut |bytes| out.extend_from_slice(bytes))?;
+                }
+                (BatchTarget::Mask { values, ignore }, TargetShape::Mask(length)) => {
+                    read(block.target, length, &mut |bytes| values.extend_from_slice(bytes))?;
+                    match block.ignore {
+                        Some(column) => {
+                            read(column, length, &mut |bytes| ignore.extend_from_slice(bytes))?;
+                        }
+                        None => ignore.resize(values.len(), 0),
+                    }
+                }
+                _ => return Err(Error::Row { row, rows: self.rows }),
             }
+            if let Some(column) = block.background {
+                read(column, 4, &mut |bytes| append_singles(bytes, &mut background))?;
+            }
+            rest = rest.get(count..).unwrap_or_default();
         }
         Ok(Batch { rows: rows.len(), shape: self.shape.clone(), input, target, background })
+    }
+
+    fn element_bytes(&self) -> usize {
+        match self.element {
+            ElementType::U8 => 1,
+            ElementType::F16 => 2,
+            _ => 4,
+        }
+    }
+
+    /// The block of the first of `rows`, and how many of them follow each other in it from there: those are
+    /// read at once, up to about [`RUN`] bytes of rows of `width` bytes.
+    fn run(&self, rows: &[usize], width: usize) -> Result<(&Block, usize), Error> {
+        let row = rows.first().copied().unwrap_or(self.rows);
+        let index = self.blocks.partition_point(|block| block.start <= row);
+        let block = index.checked_sub(1).and_then(|index| self.blocks.get(index));
+        let block = block.filter(|block| row < block.start + block.rows);
+        let block = block.ok_or(Error::Row { row, rows: self.rows })?;
+        let most = (RUN / width.max(1)).clamp(1, block.start + block.rows - row);
+        let count = rows.iter().zip(row..).take(most).take_while(|&(&found, next)| found == next).count();
+        Ok((block, count))
+    }
+
+    /// Appends rows of `length` elements as networks see them.
+    fn append_inputs(&self, bytes: &[u8], length: usize, out: &mut Vec<f32>) {
+        match (self.element, &self.input_scaling) {
+            (ElementType::F16, _) => {
+                let halves: Vec<f16> =
+                    bytes.as_chunks::<2>().0.iter().map(|half| f16::from_le_bytes(*half)).collect();
+                let start = out.len();
+                out.resize(start + halves.len(), 0.0);
+                halves.convert_to_f32_slice(out.get_mut(start..).unwrap_or_default());
+            }
+            (ElementType::U8, None) => out.extend(bytes.iter().map(|&byte| f32::from(byte))),
+            (ElementType::U8, Some(InputScaling { scale, offset })) => {
+                let positions = (length / scale.len().max(1)).max(1);
+                for row in bytes.chunks(length.max(1)) {
+                    let channels = row.chunks(positions).zip(scale).zip(offset);
+                    for ((channel, scale), offset) in channels {
+                        out.extend(channel.iter().map(|&byte| (f64::from(byte) * scale + offset) as f32));
+                    }
+                }
+            }
+            _ => append_singles(bytes, out),
+        }
+    }
+
+    /// Looks for numbers that are not finite, which a cache never holds when it is made.
+    pub(crate) fn check_finite(&self) -> Result<(), Error> {
+        let together = if self.pairs.is_some() { 1 } else { 256 };
+        for first in (0..self.rows).step_by(together) {
+            let rows: Vec<usize> = (first..self.rows.min(first + together)).collect();
+            let batch = self.gather(&rows)?;
+            let targets: &[f32] = match &batch.target {
+                BatchTarget::Field(values) => values,
+                _ => &[],
+            };
+            let parts = [("input", &batch.input[..]), ("target", targets), ("background", &batch.background)];
+            for (what, values) in parts {
+                if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                    let row = first + at / (values.len() / batch.rows.max(1)).max(1);
+                    let problem = format!("row {row}: the {what} is not a finite number any more");
+                    return Err(Error::altered(self.cached.path(), problem));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Copies windows of the given rows into a batch. For a sample that is larger than the window,
@@ -281,13 +298,16 @@ impl SplitData {
         offset: impl FnMut(usize, usize) -> [usize; 2],
     ) -> Result<Batch, Error> {
         match &self.pairs {
-            Some(pairs) => pairs.gather(rows, window, offset),
+            Some(pairs) => pairs.gather(&self.cached, rows, window, offset),
             None => Err(Error::Row { row: rows.first().copied().unwrap_or(0), rows: 0 }),
         }
     }
 }
 
-/// Appends row `at` of rows of `length` elements; `None` if there is none.
-fn append<T: Copy>(values: &[T], at: usize, length: usize, out: &mut Vec<T>) -> Option<()> {
-    values.get(at * length..(at + 1) * length).map(|row| out.extend_from_slice(row))
+/// Bytes that are read at once.
+const RUN: usize = 1 << 20;
+
+/// Appends single-precision numbers as they are stored.
+pub(crate) fn append_singles(bytes: &[u8], out: &mut Vec<f32>) {
+    out.extend(bytes.as_chunks::<4>().0.iter().map(|single| f32::from_le_bytes(*single)));
 }

@@ -1,6 +1,8 @@
 //! Everything that can be wrong with data, and what to do about it.
 
+use arrow::error::ArrowError;
 use dash_core::error::{Classify, ErrorKind};
+use parquet::errors::ParquetError;
 use std::{
     io,
     path::{Path, PathBuf},
@@ -24,6 +26,16 @@ pub enum Error {
         path: PathBuf,
         /// The hash on record.
         recorded: String,
+        /// The hash that it has.
+        found: String,
+    },
+    /// A file is not the one that was published under its name.
+    #[error("{}: sha256 is {found}, that of the published file is {published}", path.display())]
+    Unpublished {
+        /// The file.
+        path: PathBuf,
+        /// The hash in the catalogue.
+        published: String,
         /// The hash that it has.
         found: String,
     },
@@ -176,13 +188,21 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A dataset, or the cache of one, is not any more what it was when it was opened.
+    #[error("{}: {problem}", path.display())]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// How that shows.
+        problem: String,
+    },
     /// Writing or reading Parquet failed.
     #[error("{}: {source}", path.display())]
     Parquet {
         /// The file.
         path: PathBuf,
         /// What the Parquet library said.
-        source: parquet::errors::ParquetError,
+        source: ParquetError,
     },
     /// Writing or reading Arrow data failed.
     #[error("{}: {source}", path.display())]
@@ -190,7 +210,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
         /// What the Arrow library said.
-        source: arrow::error::ArrowError,
+        source: ArrowError,
     },
     /// A caller asked for a row that does not exist.
     #[error("row {row} of {rows} rows is asked for")]
@@ -211,14 +231,34 @@ impl Error {
         |source| Error::Io { path, source }
     }
 
-    pub(crate) fn parquet(path: &Path) -> impl FnOnce(parquet::errors::ParquetError) -> Error + use<> {
+    /// Of the Parquet library, if it is not the system's.
+    pub(crate) fn parquet(path: &Path) -> impl FnOnce(ParquetError) -> Error + use<> {
         let path = path.to_owned();
-        |source| Error::Parquet { path, source }
+        |error| {
+            let source = match error {
+                ParquetError::External(source) => match source.downcast::<io::Error>() {
+                    Ok(source) => return Error::Io { path, source: *source },
+                    Err(source) => ParquetError::External(source),
+                },
+                source => source,
+            };
+            match system(&source.to_string()) {
+                Some(source) => Error::Io { path, source },
+                None => Error::Parquet { path, source },
+            }
+        }
     }
 
-    pub(crate) fn arrow(path: &Path) -> impl FnOnce(arrow::error::ArrowError) -> Error + use<> {
+    /// Of the Arrow library, if it is not the system's.
+    pub(crate) fn arrow(path: &Path) -> impl FnOnce(ArrowError) -> Error + use<> {
         let path = path.to_owned();
-        |source| Error::Arrow { path, source }
+        |error| match error {
+            ArrowError::IoError(_, source) => Error::Io { path, source },
+            source => match system(&source.to_string()) {
+                Some(source) => Error::Io { path, source },
+                None => Error::Arrow { path, source },
+            },
+        }
     }
 
     pub(crate) fn field(path: &Path, field: impl Into<String>, problem: impl Into<String>) -> Error {
@@ -229,19 +269,56 @@ impl Error {
         Error::Dataset { path: path.to_owned(), problem: problem.into() }
     }
 
+    pub(crate) fn altered(path: &Path, problem: impl Into<String>) -> Error {
+        Error::Altered { path: path.to_owned(), problem: problem.into() }
+    }
+
     pub(crate) fn configuration(key: impl Into<String>, problem: impl Into<String>) -> Error {
         Error::Configuration { key: key.into(), problem: problem.into() }
     }
+}
+
+fn io_hint(error: &io::Error) -> Option<String> {
+    // Numbers of Unix: too many open files in this process, or in all.
+    let descriptors = cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24));
+    let text = match error.kind() {
+        _ if descriptors => "allow more open files (ulimit -n), and run the same command again",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "free some space and run the same command again; finished stages are kept"
+        }
+        io::ErrorKind::OutOfMemory => "free some memory and run the same command again",
+        kind if is_about_data(kind) || kind == io::ErrorKind::PermissionDenied => {
+            "check that the file exists and may be read"
+        }
+        _ => "check the disk and the connection to it, and run the same command again",
+    };
+    Some(text.to_owned())
+}
+
+/// The error of the system that a text ends with. Where the Parquet library answers as Arrow's, and the other way
+/// round, errors become texts; those of the system keep their number: `... (os error 28)`.
+fn system(text: &str) -> Option<io::Error> {
+    let (_, end) = text.rsplit_once("(os error ")?;
+    let (number, _) = end.split_once(')')?;
+    Some(io::Error::from_raw_os_error(number.parse().ok()?))
+}
+
+/// Whether an answer of the system is about the file that was asked for, which is missing, of another kind or
+/// damaged; else the machine failed, whatever the file holds: no room, no descriptors, a broken disk.
+fn is_about_data(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{
+        InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, UnexpectedEof,
+    };
+    let kinds =
+        [NotFound, NotADirectory, IsADirectory, InvalidData, InvalidInput, InvalidFilename, UnexpectedEof];
+    kinds.contains(&kind)
 }
 
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Error::Configuration { .. } => ErrorKind::Configuration,
-            Error::Io { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::OutOfMemory => ErrorKind::Device,
-                _ => ErrorKind::Data,
-            },
+            Error::Io { source, .. } if !is_about_data(source.kind()) => ErrorKind::Device,
             Error::Row { .. } => ErrorKind::Internal,
             Error::Store(source) => source.kind(),
             _ => ErrorKind::Data,
@@ -258,11 +335,19 @@ impl Classify for Error {
                 "get the file again; if the new one is meant, remove its entry from sha256.json in the \
                  raw folder"
             }
+            Error::Unpublished { .. } => {
+                "the file is damaged or another one: get it from another address or person, or remove it and run \
+                 the same command, which fetches it"
+            }
             Error::Download { .. } => {
                 "run the same command again, which goes on where this one has stopped; or download the file by \
                  hand and use --from, or name another address with --mirrors"
             }
-            Error::Io { .. } => "check that the file exists and may be read",
+            Error::Io { source, .. } => return io_hint(source),
+            Error::Altered { .. } => {
+                "something else writes to the dataset while it is in use; nothing of this stage is kept: run the \
+                 same command again when that has ended"
+            }
             Error::Pickle { .. }
             | Error::Matlab { .. }
             | Error::Npy { .. }
@@ -294,5 +379,39 @@ impl Classify for Error {
             Error::Configuration { .. } | Error::Row { .. } => return None,
         };
         Some(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_are_told_from_damaged_data_whatever_they_came_through() {
+        let path = Path::new("train.parquet");
+        // No room, no descriptors, a broken disk, a limit on the size of files.
+        for number in [28, 24, 23, 5, 27, 122] {
+            let io = || io::Error::from_raw_os_error(number);
+            let through_parquet = ArrowError::from(ParquetError::from(io()));
+            let through_arrow = ParquetError::from(ArrowError::from(io()));
+            let errors = [
+                Error::io(path)(io()),
+                Error::parquet(path)(io().into()),
+                Error::arrow(path)(io().into()),
+                Error::arrow(path)(through_parquet),
+                Error::parquet(path)(through_arrow),
+            ];
+            for error in errors {
+                assert_eq!(error.kind(), ErrorKind::Device, "{error:?}");
+                assert!(error.to_string().starts_with("train.parquet: "), "{error}");
+                let hint = error.hint().unwrap();
+                assert!(!hint.contains("remove the dataset folder"), "{hint}");
+            }
+        }
+        let damaged = Error::parquet(path)(ParquetError::General("bad thrift (os error x)".into()));
+        assert_eq!(damaged.kind(), ErrorKind::Data);
+        assert!(damaged.hint().unwrap().contains("remove the dataset folder"));
+        let missing = Error::io(path)(io::ErrorKind::NotFound.into());
+        assert_eq!(missing.kind(), ErrorKind::Data);
     }
 }

@@ -3,15 +3,17 @@
 use crate::{
     Error,
     batch::SplitData,
-    cache,
+    cache::{self, Stamp, Unusable},
+    content::{content_of, dataset_content},
     noise::{self, Noise},
 };
-use dash_core::card::{
-    Card, ElementType, InputScaling, NoiseInfo, PairFeatures, Split, SplitInfo, Target, TensorField,
+use dash_core::{
+    card::{Card, ElementType, InputScaling, NoiseInfo, PairFeatures, Split, SplitInfo, Target, TensorField},
+    event::{Event, Listener},
 };
 use std::{
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 /// An opened dataset folder.
@@ -19,24 +21,105 @@ use std::{
 pub struct DatasetFolder {
     path: PathBuf,
     card: Card,
+    /// Of the card.
+    content: String,
+    /// The Parquet files, their recorded hashes, and their stamps when the folder was opened.
+    files: Vec<(PathBuf, String, Stamp)>,
     splits: [OnceLock<SplitData>; 3],
     noise: OnceLock<Noise>,
+    notices: Mutex<Vec<String>>,
 }
 
 impl DatasetFolder {
     /// Opens the folder and compares its card with the columns and row counts of its Parquet files.
     pub fn open(path: &Path) -> Result<DatasetFolder, Error> {
         let card = read_card(path)?;
-        let splits = [const { OnceLock::new() }; 3];
-        let folder = DatasetFolder { path: path.to_owned(), card, splits, noise: OnceLock::new() };
+        let mut files = vec![];
         for split in Split::ALL {
-            cache::check_parquet(&folder.parquet(split), &folder.card, folder.info(split)?)?;
+            let (parquet, info) = (path.join(split.file_name()), info(path, &card, split)?);
+            let stamp = Stamp::at(&parquet)?;
+            cache::check_parquet(&parquet, &card, info)?;
+            files.push((parquet, info.sha256.clone(), stamp));
         }
-        if let Some(found) = &folder.card.noise {
-            let (card, info) = noise::table(&folder.card, found);
-            cache::check_parquet(&path.join(NoiseInfo::FILE), &card, &info)?;
+        if let Some(found) = &card.noise {
+            let (card, info) = noise::table(&card, found);
+            let parquet = path.join(NoiseInfo::FILE);
+            let stamp = Stamp::at(&parquet)?;
+            cache::check_parquet(&parquet, &card, &info)?;
+            files.push((parquet, info.sha256, stamp));
         }
-        Ok(folder)
+        Ok(DatasetFolder {
+            path: path.to_owned(),
+            content: content_of(&card),
+            card,
+            files,
+            splits: [const { OnceLock::new() }; 3],
+            noise: OnceLock::new(),
+            notices: Mutex::default(),
+        })
+    }
+
+    /// What results depend on, in one hash: see [`dataset_content`](crate::dataset_content).
+    pub fn content(&self) -> &str {
+        &self.content
+    }
+
+    /// Opens everything, so that damage of caches is found and told before hours of training: what was found is
+    /// told to `listener` as warnings.
+    ///
+    /// # Errors
+    /// If a table cannot be read, or its cache cannot be made.
+    pub fn prepare(&self, listener: &dyn Listener) -> Result<(), Error> {
+        let opened = Split::ALL.into_iter().try_for_each(|split| self.split(split).map(|_| ()));
+        let opened = opened.and_then(|()| self.noise().map(|_| ()));
+        for message in self.take_notices() {
+            listener.on(&Event::Warning { message });
+        }
+        opened
+    }
+
+    /// What was found about caches since the last call, such as one that was damaged and made again: sentences
+    /// for warnings.
+    pub fn take_notices(&self) -> Vec<String> {
+        std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the dataset still is the one that was opened: its card, its Parquet files and the caches that are
+    /// in use. Files that nobody has written to, which the system tells, are not read again. To be asked when a
+    /// stage ends: results of one that saw two datasets are results of none.
+    ///
+    /// # Errors
+    /// [`Error::Altered`] if it is not; and if it cannot be read.
+    pub fn unchanged(&self) -> Result<(), Error> {
+        let card = self.path.join("dataset.json");
+        let found = dataset_content(&self.path).map_err(|error| match error {
+            Error::Io { .. } if !card.exists() => Error::altered(&card, "was removed while it was in use"),
+            other => other,
+        })?;
+        if found != self.content {
+            let problem = "describes another dataset than when this stage began: it was replaced under it";
+            return Err(Error::altered(&card, problem));
+        }
+        for (path, recorded, before) in &self.files {
+            if !before.holds(&Stamp::at(path)?) && dash_store::sha256_file(path)? != *recorded {
+                let problem = "is not any more the file that its card describes (sha256 differs)";
+                return Err(Error::altered(path, problem));
+            }
+        }
+        self.opened().try_for_each(|data| data.cached.unchanged())
+    }
+
+    /// Whether all numbers that training may have seen are those that were stored, and finite. To be asked where
+    /// a loss is not a finite number: if this returns an error the data is to blame. Reads all opened tables.
+    ///
+    /// # Errors
+    /// [`Error::Altered`] with the file, and the row where a number is not finite.
+    pub fn recheck(&self) -> Result<(), Error> {
+        self.opened().try_for_each(|data| data.check_finite().and_then(|()| data.cached.verify()))
+    }
+
+    fn opened(&self) -> impl Iterator<Item = &SplitData> {
+        self.splits.iter().filter_map(OnceLock::get).chain(self.noise.get().map(Noise::data))
     }
 
     /// The card.
@@ -44,7 +127,8 @@ impl DatasetFolder {
         &self.card
     }
 
-    /// The rows of a split. The first call makes the memory-mapped cache if there is none yet.
+    /// The rows of a split. The first call compares the cache with its hash, and makes it if there is none that
+    /// is whole.
     pub fn split(&self, split: Split) -> Result<&SplitData, Error> {
         let [train, validation, test] = &self.splits;
         let cell = match split {
@@ -73,14 +157,24 @@ impl DatasetFolder {
 
     /// The rows of a Parquet file, through its cache.
     fn rows(&self, card: &Card, info: &SplitInfo, name: &str, parquet: &Path) -> Result<SplitData, Error> {
-        let key = info.sha256.get(..16).unwrap_or(&info.sha256);
-        let arrow = self.path.join("cache").join(format!("{name}-{key}.arrow"));
-        if let Ok(data) = cache::open(&arrow, card, info) {
-            return Ok(data);
+        let arrow = cache_file(&self.path, name, info);
+        match cache::open(&arrow, card, info) {
+            Ok(data) => return Ok(data),
+            // What earlier versions left is not damaged.
+            Err(Unusable::Missing | Unusable::Unsealed) => {}
+            Err(Unusable::Damaged(problem)) => {
+                let message = format!("{} is damaged and made again: {problem}", arrow.display());
+                self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+            }
         }
-        // Missing, damaged or of another version: it is derived data, so it is made anew.
         cache::make(&arrow, parquet, card, info)?;
-        cache::open(&arrow, card, info)
+        cache::open(&arrow, card, info).map_err(|error| {
+            let problem = match error {
+                Unusable::Damaged(problem) => problem,
+                Unusable::Missing | Unusable::Unsealed => "is gone".to_owned(),
+            };
+            Error::altered(&arrow, format!("is not what was just written: {problem}"))
+        })
     }
 
     fn parquet(&self, split: Split) -> PathBuf {
@@ -88,11 +182,21 @@ impl DatasetFolder {
     }
 
     fn info(&self, split: Split) -> Result<&SplitInfo, Error> {
-        self.card.splits.get(&split).ok_or_else(|| {
-            let problem = format!("has no split `{}`", split.name());
-            Error::dataset(&self.path.join("dataset.json"), problem)
-        })
+        info(&self.path, &self.card, split)
     }
+}
+
+/// The cache of a table of a dataset folder.
+pub(crate) fn cache_file(dataset: &Path, name: &str, info: &SplitInfo) -> PathBuf {
+    let key = info.sha256.get(..16).unwrap_or(&info.sha256);
+    dataset.join("cache").join(format!("{name}-{key}.arrow"))
+}
+
+fn info<'a>(dataset: &Path, card: &'a Card, split: Split) -> Result<&'a SplitInfo, Error> {
+    card.splits.get(&split).ok_or_else(|| {
+        let problem = format!("has no split `{}`", split.name());
+        Error::dataset(&dataset.join("dataset.json"), problem)
+    })
 }
 
 /// Reads and checks the card of a dataset folder.

@@ -6,7 +6,7 @@ use dash_core::card::{Card, NoiseInfo, SplitInfo, Target, TensorField};
 /// Frames that are looked at together.
 const FRAMES: usize = 4096;
 
-/// The recordings of noise of a dataset, memory-mapped.
+/// The recordings of noise of a dataset, read from the cache as they are asked for.
 #[derive(Debug)]
 pub struct Noise {
     /// Samples are recordings, their parts frames.
@@ -27,6 +27,10 @@ impl Noise {
             least.push(low);
         }
         Ok(Noise { data, least })
+    }
+
+    pub(crate) fn data(&self) -> &SplitData {
+        &self.data
     }
 
     /// Number of recordings.

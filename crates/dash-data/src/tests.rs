@@ -15,6 +15,7 @@ use std::{
     sync::Mutex,
 };
 
+mod cache;
 mod deepsea;
 mod fsd50k;
 mod music;

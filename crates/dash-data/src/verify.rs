@@ -1,6 +1,11 @@
 //! Whether files still are what a card says.
 
-use crate::{Error, folder::read_card};
+use crate::{
+    Error,
+    cache::{self, Unusable},
+    folder::{cache_file, read_card},
+    noise,
+};
 use dash_core::card::{Card, NoiseInfo, Split};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -15,7 +20,8 @@ pub struct Checked {
 }
 
 /// Hashes the Parquet files of a dataset folder again and compares them with its card; the card itself
-/// with the record of the stage that made it, where there is one.
+/// with the record of the stage that made it, where there is one; and the caches that training reads with the
+/// hashes that they carry.
 ///
 /// # Errors
 /// If there is no readable card.
@@ -34,8 +40,22 @@ pub fn verify(dataset: &Path) -> Result<Vec<Checked>, Error> {
             None => Checked { path, problem: Some("the card does not know this split".to_owned()) },
         });
     }
-    if let Some(noise) = &card.noise {
-        checked.push(check(dataset.join(NoiseInfo::FILE), &noise.sha256, None));
+    let mut tables: Vec<_> = card.splits.iter().map(|(split, info)| (split.name(), info.clone())).collect();
+    if let Some(found) = &card.noise {
+        checked.push(check(dataset.join(NoiseInfo::FILE), &found.sha256, None));
+        tables.push(("noise", noise::table(&card, found).1));
+    }
+    for (name, info) in tables {
+        let path = cache_file(dataset, name, &info);
+        let problem = match cache::check(&path, &info) {
+            Err(Unusable::Missing) => continue,
+            Ok(()) => None,
+            Err(Unusable::Damaged(problem)) => Some(format!("{problem}; it will be made again")),
+            Err(Unusable::Unsealed) => {
+                Some("carries no hash of its content; it is not used and will be made again".to_owned())
+            }
+        };
+        checked.push(Checked { path, problem });
     }
     Ok(checked)
 }
@@ -50,6 +70,8 @@ pub fn verify_sources(card: &Card, raw: &Path) -> Vec<Checked> {
 fn check(path: PathBuf, sha256: &str, bytes: Option<u64>) -> Checked {
     let problem = match std::fs::metadata(&path) {
         Err(error) => Some(error.to_string()),
+        // Reading anything else may wait for ever.
+        Ok(meta) if !meta.is_file() => Some("is no plain file".to_owned()),
         // Sizes are cheap to compare and tell most.
         Ok(meta) if bytes.is_some_and(|bytes| bytes != meta.len()) => {
             Some(format!("has {} bytes, {} are recorded", meta.len(), bytes.unwrap_or_default()))

@@ -1,6 +1,5 @@
-//! Columns of lists: are they what the card says, and where is each sample in the memory-mapped cache?
+//! Columns of lists: are they what the card says, and do they hold what it says?
 
-use super::{PairBlock, PairSample};
 use crate::{Error, table::GROUP_BYTES};
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -102,7 +101,8 @@ impl Columns {
     }
 }
 
-fn target(card: &Card) -> &str {
+/// Name of the column of targets.
+pub(super) fn target(card: &Card) -> &str {
     match &card.target {
         dash_core::card::Target::Field { tensor } => &tensor.column,
         _ => "",
@@ -141,23 +141,4 @@ pub(crate) fn check_values(
         }
     }
     Ok(())
-}
-
-/// The lists of a batch of the cache, and where its samples are; `None` if they are not what the card says.
-pub(super) fn block(
-    batch: &RecordBatch,
-    card: &Card,
-    pairs: &PairFeatures,
-    number: usize,
-) -> Option<(PairBlock, Vec<PairSample>)> {
-    let Columns { lengths, lists: [positions, maps, target] } = Columns::of(batch, card, pairs).ok()?;
-    let (mut before, mut pairs_before) = (0, 0);
-    let samples = lengths.iter().map(|&length| {
-        let sample = PairSample { block: number, length, before, pairs_before };
-        before += length;
-        pairs_before += length * length;
-        sample
-    });
-    let samples = samples.collect();
-    Some((PairBlock { positions, maps, target }, samples))
 }

@@ -8,8 +8,11 @@ mod write;
 pub(crate) use cache::{check_values, columns, rows_per_block};
 pub(crate) use write::{PairRow, PairWriter};
 
-use crate::{Batch, BatchTarget, Error};
-use arrow::{array::RecordBatch, buffer::ScalarBuffer};
+use crate::{
+    Batch, BatchTarget, Error,
+    batch::append_singles,
+    cache::{Cached, Span},
+};
 use dash_core::card::{Card, PairFeatures};
 use std::ops::Range;
 
@@ -34,12 +37,12 @@ pub(crate) struct PairRows {
     samples: Vec<PairSample>,
 }
 
-/// Consecutive samples in the memory-mapped cache, their lists back to back.
+/// Consecutive samples in the cache, their lists back to back.
 #[derive(Debug)]
 struct PairBlock {
-    positions: ScalarBuffer<f32>,
-    maps: ScalarBuffer<f32>,
-    target: ScalarBuffer<f32>,
+    positions: Span,
+    maps: Span,
+    target: Span,
 }
 
 /// Where a sample is.
@@ -55,11 +58,11 @@ struct PairSample {
 }
 
 /// The numbers of a sample.
-struct Parts<'a> {
+struct Parts {
     length: usize,
-    positions: &'a [f32],
-    maps: &'a [f32],
-    target: &'a [f32],
+    positions: Vec<f32>,
+    maps: Vec<f32>,
+    target: Vec<f32>,
 }
 
 impl PairRows {
@@ -67,35 +70,68 @@ impl PairRows {
         PairRows { features, blocks: vec![], samples: vec![] }
     }
 
-    /// Adds the rows of a batch of the cache; `None` if they are not what the card says.
-    pub(crate) fn extend(&mut self, batch: &RecordBatch, card: &Card) -> Option<()> {
-        let (block, samples) = cache::block(batch, card, &self.features, self.blocks.len())?;
-        self.blocks.push(block);
-        self.samples.extend(samples);
-        Some(())
+    /// Column of the lengths of samples.
+    pub(crate) fn length_column(&self) -> &str {
+        &self.features.length
+    }
+
+    /// Columns of lists: features of positions, features of pairs, targets.
+    pub(crate) fn list_columns<'a>(&'a self, card: &'a Card) -> [&'a str; 3] {
+        [&self.features.positions, &self.features.maps, cache::target(card)]
+    }
+
+    /// Adds a block of the cache, with the places of its columns of lists; `None` if they are not what the card
+    /// says.
+    pub(crate) fn extend(&mut self, lengths: &[i64], lists: [Option<Span>; 3], card: &Card) -> Option<()> {
+        let [positions, maps, target] = lists;
+        let (positions, maps, target) = (positions?, maps?, target?);
+        let longest = card.input.shape.last().copied().unwrap_or(0);
+        let (mut before, mut pairs_before) = (0usize, 0usize);
+        for &length in lengths {
+            let length = usize::try_from(length).ok().filter(|length| (1..=longest).contains(length))?;
+            self.samples.push(PairSample { block: self.blocks.len(), length, before, pairs_before });
+            before = before.checked_add(length)?;
+            pairs_before = pairs_before.checked_add(length.checked_mul(length)?)?;
+        }
+        let fits = |span: Span, features: usize, numbers: usize| {
+            let needed = numbers.checked_mul(features).and_then(|numbers| numbers.checked_mul(4));
+            needed.is_some_and(|needed| needed as u64 <= span.length)
+        };
+        let fit = fits(positions, self.features.position_features, before)
+            && fits(maps, self.features.map_features, pairs_before)
+            && fits(target, 1, pairs_before);
+        self.blocks.push(PairBlock { positions, maps, target });
+        fit.then_some(())
     }
 
     pub(crate) fn side(&self, row: usize) -> Option<usize> {
         self.samples.get(row).map(|sample| sample.length)
     }
 
-    fn parts(&self, row: usize) -> Option<Parts<'_>> {
-        let sample = self.samples.get(row)?;
-        let block = self.blocks.get(sample.block)?;
+    fn parts(&self, cached: &Cached, row: usize) -> Result<Parts, Error> {
+        let missing = Error::Row { row, rows: self.samples.len() };
+        let sample = self.samples.get(row).and_then(|sample| Some((sample, self.blocks.get(sample.block)?)));
+        let Some((sample, block)) = sample else { return Err(missing) };
         let length = sample.length;
+        let mut bytes = vec![];
+        let mut list = |column: Span, features: usize, before: usize, each: usize| -> Result<_, Error> {
+            cached.read(column, features * before, features * each, 4, &mut bytes)?;
+            let mut numbers = Vec::with_capacity(features * each);
+            append_singles(&bytes, &mut numbers);
+            Ok(numbers)
+        };
         let (pairs, before) = (length * length, sample.pairs_before);
-        let list =
-            |features: usize, before: usize, each: usize| features * before..features * (before + each);
-        Some(Parts {
+        Ok(Parts {
             length,
-            positions: block.positions.get(list(self.features.position_features, sample.before, length))?,
-            maps: block.maps.get(list(self.features.map_features, before, pairs))?,
-            target: block.target.get(list(1, before, pairs))?,
+            positions: list(block.positions, self.features.position_features, sample.before, length)?,
+            maps: list(block.maps, self.features.map_features, before, pairs)?,
+            target: list(block.target, 1, before, pairs)?,
         })
     }
 
     pub(crate) fn gather(
         &self,
+        cached: &Cached,
         rows: &[usize],
         window: &PairWindow,
         mut offset: impl FnMut(usize, usize) -> [usize; 2],
@@ -109,7 +145,7 @@ impl PairRows {
         let places =
             input.chunks_exact_mut((channels * plane).max(1)).zip(target.chunks_exact_mut(plane.max(1)));
         for (&row, (input, target)) in rows.iter().zip(places) {
-            let parts = self.parts(row).ok_or(Error::Row { row, rows: self.samples.len() })?;
+            let parts = self.parts(cached, row)?;
             let larger = (parts.length + 2 * window.padding).saturating_sub(window.side);
             let offset = if larger > 0 { offset(row, larger).map(|at| at.min(larger)) } else { [0, 0] };
             parts.expand(window, offset, input, target);
@@ -140,7 +176,7 @@ impl Axis {
     }
 }
 
-impl Parts<'_> {
+impl Parts {
     /// Writes what the window shows; the rest of `input` and `target` is left as it is.
     fn expand(&self, window: &PairWindow, offset: [usize; 2], input: &mut [f32], target: &mut [f32]) {
         let rows = Axis::new(window, self.length, offset[0]);
@@ -178,6 +214,6 @@ impl Parts<'_> {
         for map in self.maps.chunks_exact(pairs) {
             copy(map, planes.next().unwrap_or_default(), f32::INFINITY);
         }
-        copy(self.target, target, window.target_limit);
+        copy(&self.target, target, window.target_limit);
     }
 }
