@@ -2,7 +2,10 @@
 
 use crate::Error;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use std::{
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+};
 
 /// Where the names and addresses are written down.
 const TEXT: &str = include_str!("catalogue.toml");
@@ -31,8 +34,11 @@ pub struct RawTask {
 pub struct RawFile {
     /// Its name.
     pub name: String,
-    /// Its size as published, rounded; 0 if that is not known.
+    /// Its size as published, rounded, where there is no hash; 0 if that is not known.
     pub bytes: u64,
+    /// Its SHA-256 in lower-case hexadecimal digits, where somebody has published it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
     /// What may be there in its place: unpacked, a name that ends with `/` is a folder.
     #[serde(rename = "or", default)]
     pub alternatives: Vec<String>,
@@ -65,6 +71,17 @@ pub fn catalogue() -> Result<Vec<RawTask>, Error> {
 }
 
 impl RawFile {
+    /// The sizes that it may have; `None` if any. A size beside a hash is exact. Others are as the benchmark states
+    /// them, rounded to two or three digits and counted now in powers of 1000 and now of 1024: between 1/16 less
+    /// and 1/8 more.
+    pub fn sizes(&self) -> Option<RangeInclusive<u64>> {
+        match (self.bytes, &self.sha256) {
+            (0, _) => None,
+            (bytes, Some(_)) => Some(bytes..=bytes),
+            (bytes, None) => Some(bytes - bytes / 16..=bytes + bytes / 8),
+        }
+    }
+
     /// Looks for the file in a raw folder and the folders in it, where recipes look too.
     pub fn find(&self, folder: &Path) -> Option<Present> {
         let names = std::iter::once(&self.name).chain(&self.alternatives);
@@ -105,6 +122,9 @@ mod tests {
             // Without the protection of https anybody on the way could put other data in place.
             let mirrors = task.files.iter().flat_map(|file| &file.mirrors);
             assert!(mirrors.clone().all(|address| address.starts_with("https://")), "{task:?}");
+            for hash in task.files.iter().filter_map(|file| file.sha256.as_ref()) {
+                assert!(hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+            }
             let names =
                 task.files.iter().flat_map(|file| std::iter::once(&file.name).chain(&file.alternatives));
             for path in names.map(Path::new).chain([task.folder.as_path()]) {
@@ -114,11 +134,25 @@ mod tests {
     }
 
     #[test]
+    fn sizes_are_exact_beside_a_hash_and_else_leave_room_for_rounding() {
+        let tasks = catalogue().unwrap();
+        let file =
+            |name: &str| tasks.iter().flat_map(|task| &task.files).find(|file| file.name == name).unwrap();
+        assert_eq!(file("cifar-100-python.tar.gz").sizes(), Some(169_001_437..=169_001_437));
+        assert_eq!(file("ninapro_train.npy").sizes(), None);
+        // 1.1 as GB rounded up and as GiB rounded down.
+        let sizes = file("protein.zip").sizes().unwrap();
+        assert!(sizes.contains(&1_050_000_000) && sizes.contains(&1_234_000_000));
+        assert!(!sizes.contains(&1_000_000_000) && !sizes.contains(&1_300_000_000));
+    }
+
+    #[test]
     fn files_are_found_at_the_root_and_one_level_below() {
         let place = tempfile::tempdir().unwrap();
         let file = |name: &str, or: &[&str]| RawFile {
             name: name.into(),
             bytes: 0,
+            sha256: None,
             alternatives: or.iter().map(|s| (*s).into()).collect(),
             mirrors: vec![],
         };

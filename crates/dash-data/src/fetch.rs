@@ -2,8 +2,8 @@
 //! record.
 
 use crate::{
-    Error, Present, RawTask,
-    http::{Client, Patience},
+    Error, Present, RawFile, RawTask,
+    http::{Client, Expected, Patience},
     recipe::in_words,
 };
 use dash_core::event::{Event, Listener};
@@ -35,6 +35,8 @@ pub struct Fetched {
     pub address: Option<String>,
     /// Whether this hash is the first on record for it.
     pub first: bool,
+    /// Whether the catalogue has this hash, as that of the published file.
+    pub published: bool,
 }
 
 /// What was known of a file when it was first seen.
@@ -65,8 +67,8 @@ pub fn import(
         let target = raw.join(&file.name);
         let named = |path: &&PathBuf| path.file_name().is_some_and(|name| name == file.name.as_str());
         match (target.is_file(), listing.iter().find(named)) {
-            (true, _) => plan.push((file.name.as_str(), target, None)),
-            (false, Some(source)) => plan.push((file.name.as_str(), target, Some(source))),
+            (true, _) => plan.push((file, target, None)),
+            (false, Some(source)) => plan.push((file, target, Some(source))),
             (false, None) => missing.push(file.name.as_str()),
         }
     }
@@ -77,24 +79,21 @@ pub fn import(
     let mut known = read(raw)?;
     let mut fetched = vec![];
     let total = plan.len();
-    for (name, target, source) in plan {
+    for (file, target, source) in plan {
         let path = source.map_or(target.as_path(), PathBuf::as_path);
-        let (bytes, sha256, first) = compare(&known, name, path)?;
+        let found = compare(&known, file, path)?;
         if let Some(source) = source {
-            let mut file = File::open(source).map_err(Error::io(source))?;
-            dash_store::publish_with(&target, |out| io::copy(&mut file, out).map(|_| ()))?;
-            let found = dash_store::sha256_file(&target)?;
-            if found != sha256 {
+            let mut original = File::open(source).map_err(Error::io(source))?;
+            dash_store::publish_with(&target, |out| io::copy(&mut original, out).map(|_| ()))?;
+            let copy = dash_store::sha256_file(&target)?;
+            if copy != found.sha256 {
                 // A copy that cannot be trusted is not left in the place of the data.
                 dash_store::remove(&target)?;
-                return Err(Error::Changed { path: target, recorded: sha256, found });
+                return Err(Error::Changed { path: target, recorded: found.sha256, found: copy });
             }
         }
-        if first {
-            known.insert(name.to_owned(), Known { bytes, sha256: sha256.clone() });
-            write(raw, &known)?;
-        }
-        fetched.push(Fetched { path: target, bytes, sha256, copied: source.is_some(), address: None, first });
+        found.record(&mut known, file, raw)?;
+        fetched.push(found.fetched(target, source.is_some(), None));
         listener.on(&Event::Progress { what: "files".to_owned(), done: fetched.len(), total });
     }
     Ok(fetched)
@@ -123,7 +122,8 @@ impl Mirrors {
     }
 }
 
-/// Fetches a task's raw files into `raw`, each from the first of its addresses that has it; those of
+/// Fetches a task's raw files into `raw`, each from the first of its addresses that has it: a file of a size and,
+/// where they are known, a hash as the catalogue and the record say. The addresses of
 /// `mirrors` are tried before those of the catalogue. A file that an earlier try has begun is continued.
 /// Files that are there stay, and hashes are recorded and compared as by [`import`].
 ///
@@ -151,7 +151,7 @@ fn download_with(
     for file in &task.files {
         let name = file.name.as_str();
         match file.find(raw) {
-            Some(Present { path, bytes: Some(_) }) if path.ends_with(name) => plan.push((name, path, None)),
+            Some(Present { path, bytes: Some(_) }) if path.ends_with(name) => plan.push((file, path, None)),
             Some(Present { path, .. }) => {
                 let message = format!("{} is there: {name} is not fetched", path.display());
                 listener.on(&Event::Warning { message });
@@ -162,7 +162,12 @@ fn download_with(
                 if addresses.is_empty() {
                     unknown.push(name);
                 }
-                plan.push((name, raw.join(name), Some(addresses)));
+                let path = raw.join(name);
+                if path.symlink_metadata().is_ok() {
+                    let problem = "is no plain file, nor a link to one; remove it".to_owned();
+                    return Err(Error::Raw { path, problem });
+                }
+                plan.push((file, path, Some(addresses)));
             }
         }
     }
@@ -177,20 +182,16 @@ fn download_with(
     let _lock = Lock::acquire(raw)?;
     let mut known = read(raw)?;
     let mut fetched = vec![];
-    for (name, path, addresses) in plan {
+    for (file, path, addresses) in plan {
         let (found, address) = match addresses {
-            None => (compare(&known, name, &path)?, None),
+            None => (compare(&known, file, &path)?, None),
             Some(addresses) => {
-                let (found, address) = bring(client, &known, name, &addresses, &path, listener)?;
+                let (found, address) = bring(client, &known, file, &addresses, &path, listener)?;
                 (found, Some(address))
             }
         };
-        let (bytes, sha256, first) = found;
-        if first {
-            known.insert(name.to_owned(), Known { bytes, sha256: sha256.clone() });
-            write(raw, &known)?;
-        }
-        fetched.push(Fetched { path, bytes, sha256, copied: false, address, first });
+        found.record(&mut known, file, raw)?;
+        fetched.push(found.fetched(path, false, address));
     }
     Ok(fetched)
 }
@@ -198,14 +199,37 @@ fn download_with(
 /// Progress is told about once per so many bytes.
 const STEP: u64 = 1 << 20;
 
-/// Size, hash, and whether the hash is the first on record.
-type Found = (u64, String, bool);
+/// A file whose hash was compared.
+struct Found {
+    bytes: u64,
+    sha256: String,
+    /// Whether it is the first on record, or replaces one that is not that of the published file.
+    first: bool,
+    published: bool,
+}
 
-/// Fetches one file, and puts it in its place if it is the one on record.
+impl Found {
+    /// Records the hash beside the files, if it is not there yet.
+    fn record(&self, known: &mut BTreeMap<String, Known>, file: &RawFile, raw: &Path) -> Result<(), Error> {
+        if self.first {
+            known.insert(file.name.clone(), Known { bytes: self.bytes, sha256: self.sha256.clone() });
+            write(raw, known)?;
+        }
+        Ok(())
+    }
+
+    fn fetched(self, path: PathBuf, copied: bool, address: Option<String>) -> Fetched {
+        let Found { bytes, sha256, first, published } = self;
+        Fetched { path, bytes, sha256, copied, address, first, published }
+    }
+}
+
+/// Fetches one file, and puts it in its place if it is the published one, or the one on record, as far as either
+/// is known.
 fn bring(
     client: &Client,
     known: &BTreeMap<String, Known>,
-    name: &str,
+    file: &RawFile,
     addresses: &[String],
     target: &Path,
     listener: &dyn Listener,
@@ -216,41 +240,61 @@ fn bring(
         if told.is_none_or(|told: u64| done.abs_diff(told) >= STEP) || (done == total && told != Some(done)) {
             told = Some(done);
             let [done, total] = [done, total].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-            listener.on(&Event::Progress { what: name.to_owned(), done, total });
+            listener.on(&Event::Progress { what: file.name.clone(), done, total });
         }
     };
-    let address = client.fetch(addresses, target, &mut partial, &mut progress)?;
-    let found = compare(known, name, partial.path()).map_err(|error| match error {
-        Error::Changed { recorded, found, .. } => Error::Changed { path: target.to_owned(), recorded, found },
-        other => other,
-    });
-    if matches!(found, Err(Error::Changed { .. })) {
-        // It would be taken for the beginning of the right file, or for all of it, ever again.
+    // Messages name the place of the file, not that of its parts.
+    let mut check = |part: &Path| {
+        compare(known, file, part).map_err(|error| match error {
+            Error::Changed { recorded, found, .. } => {
+                Error::Changed { path: target.to_owned(), recorded, found }
+            }
+            Error::Unpublished { published, found, .. } => {
+                Error::Unpublished { path: target.to_owned(), published, found }
+            }
+            other => other,
+        })
+    };
+    let expected = Expected { sizes: file.sizes() };
+    let came = client.fetch(addresses, target, &expected, &mut partial, &mut progress, &mut check);
+    if came.is_err() && partial.is_empty() {
         dash_store::remove(partial.path())?;
-        Client::forget(target)?;
     }
-    let found = found?;
+    let (found, address) = came?;
     partial.publish()?;
     Client::forget(target)?;
     Ok((found, address))
 }
 
-/// Compares a file with what is on record under its name.
-fn compare(known: &BTreeMap<String, Known>, name: &str, path: &Path) -> Result<Found, Error> {
+/// Compares a file with the published hash, or else with what is on record under its name: a record is made of
+/// whatever came first, and must not keep out the right file.
+fn compare(known: &BTreeMap<String, Known>, file: &RawFile, path: &Path) -> Result<Found, Error> {
     let bytes = std::fs::metadata(path).map_err(Error::io(path))?.len();
     let sha256 = dash_store::sha256_file(path)?;
-    match known.get(name) {
-        Some(known) if known.sha256 != sha256 => {
-            let (recorded, found) = (known.sha256.clone(), sha256);
+    let recorded = known.get(&file.name).map(|known| known.sha256.as_str());
+    if let Some(published) = &file.sha256 {
+        if *published != sha256 {
+            let (published, found) = (published.clone(), sha256);
+            return Err(Error::Unpublished { path: path.to_owned(), published, found });
+        }
+        let first = recorded != Some(published);
+        return Ok(Found { bytes, sha256, first, published: true });
+    }
+    match recorded {
+        Some(recorded) if recorded != sha256 => {
+            let (recorded, found) = (recorded.to_owned(), sha256);
             Err(Error::Changed { path: path.to_owned(), recorded, found })
         }
-        Some(_) => Ok((bytes, sha256, false)),
-        None => Ok((bytes, sha256, true)),
+        recorded => Ok(Found { bytes, first: recorded.is_none(), sha256, published: false }),
     }
 }
 
 fn read(raw: &Path) -> Result<BTreeMap<String, Known>, Error> {
     let path = raw.join(HASHES_FILE);
+    // Reading anything but a plain file may wait for ever.
+    if std::fs::metadata(&path).is_ok_and(|meta| !meta.is_file()) {
+        return Err(Error::Raw { path, problem: "is no plain file; remove it".to_owned() });
+    }
     match std::fs::read(&path) {
         Ok(text) => serde_json::from_slice(&text).map_err(|e| Error::Raw {
             path,
@@ -338,6 +382,8 @@ mod tests {
     fn small(mirrors: &[String]) -> RawTask {
         let mut task = task();
         task.files.truncate(1);
+        // The files of these tests have any size.
+        task.files[0].bytes = 0;
         task.files[0].mirrors = mirrors.to_vec();
         task
     }
@@ -407,15 +453,65 @@ mod tests {
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Locked);
     }
 
-    #[cfg(target_os = "linux")]
+    #[cfg(unix)]
     #[test]
-    fn a_full_disk_is_told_from_bad_data() {
+    fn nothing_is_fetched_through_links_or_over_special_files() {
         let place = tempfile::tempdir().unwrap();
+        let (raw, precious) = (place.path().join("raw"), place.path().join("precious"));
+        dash_store::publish_file(&precious, b"precious").unwrap();
+        dash_store::publish_file(&raw.join("other"), b"").unwrap();
         let server = Server::new(|_| answer(200, &[], b"data"));
-        std::os::unix::fs::symlink("/dev/full", place.path().join("satellite_train.npy.part")).unwrap();
-        let error = fetch(&small(&[server.address("/")]), &Mirrors::default(), place.path()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Device, "{error}");
-        assert!(error.to_string().contains("satellite_train.npy.part"), "{error}");
+        for (name, to) in [
+            ("satellite_train.npy.part", precious.as_path()),
+            ("satellite_train.npy.part", Path::new("/dev/full")),
+            ("satellite_train.npy", Path::new("/dev/null")),
+            ("satellite_train.npy", Path::new("nowhere")),
+            (HASHES_FILE, Path::new("/dev/zero")),
+        ] {
+            let link = raw.join(name);
+            std::os::unix::fs::symlink(to, &link).unwrap();
+            let error = fetch(&small(&[server.address("/")]), &Mirrors::default(), &raw).unwrap_err();
+            assert!(error.to_string().contains(name) && error.to_string().contains("remove it"), "{error}");
+            assert!(link.is_symlink());
+            dash_store::remove(&link).unwrap();
+        }
+        assert_eq!(std::fs::read(&precious).unwrap(), b"precious");
+        assert_eq!(server.seen().len(), 0);
+    }
+
+    #[test]
+    fn a_published_hash_decides_and_not_what_came_first() {
+        let place = tempfile::tempdir().unwrap();
+        let raw = place.path().join("raw");
+        let server = Server::new(|request| match request.path.as_str() {
+            "/bad" => answer(200, &[], b"dada"),
+            _ => answer(200, &[("ETag", "\"a\"")], b"data"),
+        });
+        let published = |mirrors: &[&str]| {
+            let mut task = small(&mirrors.iter().map(|path| server.address(path)).collect::<Vec<_>>());
+            task.files[0].sha256 = Some(dash_store::sha256(b"data"));
+            task.files[0].bytes = 4;
+            task
+        };
+        // Nothing wrong is recorded, and the second mirror is asked.
+        let error = fetch(&published(&["/bad"]), &Mirrors::default(), &raw).unwrap_err();
+        assert!(error.to_string().contains("satellite_train.npy: sha256 is"), "{error}");
+        assert!(matches!(error, Error::Unpublished { .. }) && !raw.join(HASHES_FILE).exists());
+        let fetched = fetch(&published(&["/bad", "/good"]), &Mirrors::default(), &raw).unwrap();
+        assert!(fetched[0].published && fetched[0].address.as_ref().unwrap().ends_with("/good"));
+
+        // A wrong hash on record gives way, and so does a part that somebody has changed.
+        dash_store::remove(&raw.join("satellite_train.npy")).unwrap();
+        let wrong = Known { bytes: 4, sha256: dash_store::sha256(b"dada") };
+        write(&raw, &[("satellite_train.npy".to_owned(), wrong)].into()).unwrap();
+        dash_store::publish_file(&raw.join("satellite_train.npy.part"), b"dax").unwrap();
+        fetch(&published(&["/good"]), &Mirrors::default(), &raw).unwrap();
+        assert_eq!(std::fs::read(raw.join("satellite_train.npy")).unwrap(), b"data");
+        assert_eq!(read(&raw).unwrap()["satellite_train.npy"].sha256, dash_store::sha256(b"data"));
+        // What is there is compared too.
+        dash_store::publish_file(&raw.join("satellite_train.npy"), b"dada").unwrap();
+        let error = fetch(&published(&["/good"]), &Mirrors::default(), &raw).unwrap_err();
+        assert!(error.hint().unwrap().contains("remove it and run"), "{error}");
     }
 
     #[test]

@@ -1,14 +1,23 @@
 //! One file over HTTP: from the first address that has it, beginning where an earlier try has stopped.
+//!
+//! An answer is taken for the file only if it is certain to be all of it: its length must be known, by what the
+//! server says, by the end mark of a chunked answer or from the catalogue, must fit the catalogue, and be there at
+//! the end. Time and bytes are bounded whatever a server does.
+
+mod answer;
 
 use crate::Error;
+use answer::{ask, header, is_page};
 use dash_store::Partial;
 use serde::{Deserialize, Serialize};
 use std::{
+    fs::File,
     io::{self, Read},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Bytes that are read at once.
@@ -22,12 +31,52 @@ const AHEAD: usize = 8;
 pub(crate) struct Patience {
     /// Until there is a connection, and from then until there is an answer.
     pub(crate) answer: Duration,
-    /// Until the next bytes of a file come.
+    /// In so much time bytes must come at the least rate, or a server is too slow.
     pub(crate) bytes: Duration,
+    /// Bytes per second, on average over that time, and over all tries of an address.
+    pub(crate) rate: u64,
     /// Before a server is asked again.
     pub(crate) pause: Duration,
     /// Tries in a row that bring nothing new.
     pub(crate) tries: usize,
+}
+
+/// The most that is taken of a file whose size nobody knows, neither the catalogue nor the server.
+const UNKNOWN_MOST: u64 = 4 << 30;
+
+impl Patience {
+    /// Bytes that must have come in a time.
+    fn least(&self, time: Duration) -> u64 {
+        (time.as_secs_f64() * self.rate as f64) as u64
+    }
+}
+
+/// What is known of a file before it comes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Expected {
+    /// Bytes that it may have; any number if not known.
+    pub(crate) sizes: Option<RangeInclusive<u64>>,
+}
+
+impl Expected {
+    /// Refuses a size that the file cannot have.
+    fn check(&self, size: u64) -> Result<(), Failure> {
+        let problem = match &self.sizes {
+            _ if size == 0 => "the file that it sends is empty".to_owned(),
+            Some(sizes) if !sizes.contains(&size) => {
+                let (least, most) = (sizes.start(), sizes.end());
+                let known = if least == most { format!("{least}") } else { format!("{least} to {most}") };
+                format!("the file that it sends has {size} bytes, the catalogue knows of {known}")
+            }
+            _ => return Ok(()),
+        };
+        Err(Failure::Final(problem))
+    }
+
+    /// The size, where it is known to the byte.
+    fn exact(&self) -> Option<u64> {
+        self.sizes.as_ref().filter(|sizes| sizes.start() == sizes.end()).map(|sizes| *sizes.end())
+    }
 }
 
 impl Default for Patience {
@@ -35,6 +84,7 @@ impl Default for Patience {
         Patience {
             answer: Duration::from_secs(60),
             bytes: Duration::from_secs(60),
+            rate: 1000,
             pause: Duration::from_secs(2),
             tries: 3,
         }
@@ -63,7 +113,13 @@ impl Version {
 
     /// What is on record; a record that cannot be read is none, and the file is begun anew.
     fn read(target: &Path) -> Option<Version> {
-        serde_json::from_slice(&std::fs::read(Version::path(target)).ok()?).ok()
+        let path = Version::path(target);
+        // Reading anything but a plain file may wait for ever.
+        let plain = std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() < 1 << 16);
+        if !plain {
+            return None;
+        }
+        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
     }
 
     fn write(&self, target: &Path) -> Result<(), Error> {
@@ -100,18 +156,27 @@ impl Version {
 
 type Response = ureq::http::Response<ureq::Body>;
 
-fn header(response: &Response, name: &str) -> Option<String> {
-    response.headers().get(name)?.to_str().ok().map(str::to_owned)
-}
-
 /// Why an address did not give the file.
 enum Failure {
     /// It may be asked again.
     Cut(String),
+    /// It may be asked again, but what came does not speak for it.
+    Slow(String),
     /// It does not have the file.
     Final(String),
+    /// It has another file.
+    Other(Error),
     /// The fault is on this side.
     Ours(Error),
+}
+
+impl Failure {
+    fn problem(&self) -> String {
+        match self {
+            Failure::Cut(problem) | Failure::Slow(problem) | Failure::Final(problem) => problem.clone(),
+            Failure::Other(error) | Failure::Ours(error) => error.to_string(),
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -139,6 +204,9 @@ impl Client {
     pub(crate) fn new(patience: Patience) -> Client {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .timeout_resolve(Some(patience.answer))
             .timeout_connect(Some(patience.answer))
             .timeout_recv_response(Some(patience.answer))
             .user_agent(concat!("dash-nas/", env!("CARGO_PKG_VERSION")))
@@ -147,28 +215,39 @@ impl Client {
     }
 
     /// Brings the whole of a file into the [`Partial`] of `target`, and says which address it came from.
-    /// What is there already is kept if it is the beginning of what an address has now.
-    pub(crate) fn fetch(
+    /// What is there already is kept if it is the beginning of what an address has now. `check` looks at the
+    /// whole file: if it answers that this is another one ([`Error::Changed`], [`Error::Unpublished`]), nothing
+    /// of it is kept and the next address is asked.
+    pub(crate) fn fetch<T>(
         &self,
         addresses: &[String],
         target: &Path,
+        expected: &Expected,
         partial: &mut Partial,
         progress: Progress<'_>,
-    ) -> Result<String, Error> {
+        check: &mut dyn FnMut(&Path) -> Result<T, Error>,
+    ) -> Result<(T, String), Error> {
         let begun = Version::read(target).filter(|_| !partial.is_empty()).map(|version| version.address);
         let (first, others): (Vec<&String>, Vec<&String>) =
             addresses.iter().partition(|address| begun.as_ref() == Some(*address));
         let mut failures = vec![];
         for address in first.into_iter().chain(others) {
-            match self.fetch_from(address, target, partial, progress) {
-                Ok(()) => return Ok(address.clone()),
+            let came = self.fetch_from(address, target, expected, partial, progress);
+            let taken = came.and_then(|()| take(target, expected, partial, check));
+            match taken {
+                Ok(found) => return Ok((found, address.clone())),
                 Err(Failure::Ours(error)) => return Err(error),
-                Err(Failure::Cut(problem) | Failure::Final(problem)) => {
-                    failures.push(format!("{address}: {problem}"));
-                }
+                Err(failure) => failures.push((address, failure)),
             }
         }
-        Err(Error::Download { path: target.to_owned(), problem: failures.join("; ") })
+        if failures.iter().all(|(_, failure)| matches!(failure, Failure::Other(_)))
+            && let Some((_, Failure::Other(error))) = failures.pop()
+        {
+            return Err(error);
+        }
+        let problems = failures.iter().map(|(address, failure)| format!("{address}: {}", failure.problem()));
+        let problem = problems.collect::<Vec<_>>().join("; ");
+        Err(Error::Download { path: target.to_owned(), problem })
     }
 
     /// Forgets which version a file is of that is whole.
@@ -180,25 +259,32 @@ impl Client {
         &self,
         address: &str,
         target: &Path,
+        expected: &Expected,
         partial: &mut Partial,
         progress: Progress<'_>,
     ) -> Result<(), Failure> {
         if !(address.starts_with("http://") || address.starts_with("https://")) {
             return Err(Failure::Final("this is no address that begins with http:// or https://".into()));
         }
-        let (mut most, mut idle) = (partial.len(), 0);
+        if expected.sizes.as_ref().is_some_and(|sizes| partial.len() > *sizes.end()) {
+            partial.clear()?;
+        }
+        let (began, before) = (Instant::now(), partial.len());
+        let (mut most, mut idle) = (before, 0);
         loop {
-            match self.request(address, target, partial, progress) {
-                Err(Failure::Cut(problem)) => {
-                    // Only what was never there before counts: a server that cannot send the rest of a file
-                    // might stop at the same place for ever.
-                    idle = if partial.len() > most { 0 } else { idle + 1 };
-                    most = most.max(partial.len());
-                    if idle >= self.patience.tries {
-                        return Err(Failure::Cut(problem));
-                    }
-                }
+            let failure = match self.request(address, target, expected, partial, progress) {
+                Err(failure @ (Failure::Cut(_) | Failure::Slow(_))) => failure,
                 other => return other,
+            };
+            // Only what was never there before counts: a server that cannot send the rest of a file might stop
+            // at the same place for ever.
+            let counts = partial.len() > most && matches!(failure, Failure::Cut(_));
+            idle = if counts { 0 } else { idle + 1 };
+            most = most.max(partial.len());
+            let (passed, came) = (began.elapsed(), most - before);
+            let too_slow = passed >= self.patience.bytes && came < self.patience.least(passed);
+            if idle >= self.patience.tries || too_slow {
+                return Err(failure);
             }
             thread::sleep(self.patience.pause);
         }
@@ -209,33 +295,48 @@ impl Client {
         &self,
         address: &str,
         target: &Path,
+        expected: &Expected,
         partial: &mut Partial,
         progress: Progress<'_>,
     ) -> Result<(), Failure> {
         let here = partial.len();
         let known = Version::read(target).filter(|known| known.address == address && here > 0);
         let known = known.filter(|known| known.validator().is_some());
-        // An address that is protected must not lead to one that is not.
-        let request = self.agent.get(address).config().https_only(address.starts_with("https:")).build();
+        let range = format!("bytes={here}-");
         // Bytes are counted: they must be those of the file, not of its compressed form.
-        let mut request = request.header("Accept-Encoding", "identity");
+        let mut headers = vec![("Accept-Encoding", "identity")];
         if let Some(validator) = known.as_ref().and_then(Version::validator) {
-            request = request.header("Range", format!("bytes={here}-")).header("If-Range", validator);
+            headers.extend([("Range", range.as_str()), ("If-Range", validator)]);
         }
-        let response = request.call().map_err(|error| match error {
-            ureq::Error::Io(_) | ureq::Error::Timeout(_) => Failure::Cut(error.to_string()),
-            other => Failure::Final(other.to_string()),
-        })?;
-        let length = response.body().content_length();
+        let response = ask(&self.agent, address, &headers, self.patience.answer)?;
+        if let Some(coding) = header(&response, "content-encoding")
+            && !coding.trim().is_empty()
+            && !coding.trim().eq_ignore_ascii_case("identity")
+        {
+            let problem = format!("it sends the file compressed ({coding:?}), which was not asked for");
+            return Err(Failure::Final(problem));
+        }
+        let length = announced(&response);
         match (response.status().as_u16(), known) {
             (200, _) => {
-                if header(&response, "content-type").is_some_and(|kind| kind.starts_with("text/html")) {
+                let kind = header(&response, "content-type").unwrap_or_default().to_ascii_lowercase();
+                if kind.starts_with("text/html") || kind.starts_with("application/xhtml") {
                     return Err(Failure::Final("this is a page, not the file".into()));
+                }
+                let total = length.or(expected.exact());
+                match total {
+                    Some(total) => expected.check(total)?,
+                    None if is_chunked(&response) => {}
+                    None => {
+                        let problem = "it does not say how long the file is, so that it cannot be known \
+                                       whether all of it came";
+                        return Err(Failure::Final(problem.into()));
+                    }
                 }
                 let version = Version { total: length, ..Version::of(address, &response) };
                 partial.clear()?;
                 version.write(target)?;
-                self.body(response, partial, length.unwrap_or(0), progress)
+                self.body(response, expected, partial, total, progress)
             }
             (206, Some(known)) => {
                 let range = header(&response, "content-range").and_then(|text| content_range(&text));
@@ -246,8 +347,14 @@ impl Client {
                     partial.clear()?;
                     return Err(Failure::Cut("it sends the rest of another version".into()));
                 }
-                let total = range.and_then(|(_, total)| total).or(length.map(|length| here + length));
-                self.body(response, partial, total.unwrap_or(0), progress)
+                let total = range.and_then(|(_, total)| total).or(known.total);
+                let total = total.or(length.map(|length| here.saturating_add(length))).or(expected.exact());
+                match total {
+                    Some(total) => expected.check(total)?,
+                    None if is_chunked(&response) => {}
+                    None => return Err(Failure::Final("it does not say how long the file is".into())),
+                }
+                self.body(response, expected, partial, total, progress)
             }
             // There is no rest: all of it is here, if it is still the same file.
             (416, Some(known)) => {
@@ -266,56 +373,140 @@ impl Client {
         }
     }
 
-    /// Appends the body of an answer; `total` is the size of the whole file, 0 if not known.
+    /// Appends the body of an answer; `total` is the size of the whole file.
     fn body(
         &self,
         response: Response,
+        expected: &Expected,
         partial: &mut Partial,
-        total: u64,
+        total: Option<u64>,
         progress: Progress<'_>,
     ) -> Result<(), Failure> {
-        let mut reader = response.into_body().into_reader();
-        let (send, receive) = mpsc::sync_channel::<io::Result<Vec<u8>>>(AHEAD);
-        // A thread of its own, since only a channel can be waited on for a limited time. One that hangs in
-        // a dead connection is left behind and ends with it, or with the program.
-        thread::spawn(move || {
-            loop {
-                let mut block = vec![0; BLOCK];
-                let read = match reader.read(&mut block) {
-                    Ok(0) => return,
-                    Ok(read) => Ok(read),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => Err(error),
-                };
-                let last = read.is_err();
-                let block = read.map(|read| {
-                    block.truncate(read);
-                    block
-                });
-                if send.send(block).is_err() || last {
-                    return;
-                }
+        let most = match (total, &expected.sizes) {
+            (Some(total), _) => total,
+            (None, Some(sizes)) => *sizes.end(),
+            (None, None) => UNKNOWN_MOST,
+        };
+        // Nothing that does not fit is begun, and of what nobody knows the size of half the disk is left free.
+        let most = match (total, partial.free()) {
+            (Some(total), _) => {
+                partial.require(total.saturating_sub(partial.len()))?;
+                most
             }
-        });
-        progress(partial.len(), total);
+            (None, Some(free)) => most.min(partial.len() + free / 2),
+            (None, None) => most,
+        };
+        let blocks = read_ahead(response);
+        let shown = total.unwrap_or(0);
+        progress(partial.len(), shown);
+        let (mut since, mut had) = (Instant::now(), partial.len());
         loop {
-            match receive.recv_timeout(self.patience.bytes) {
-                Ok(Ok(block)) => partial.write(&block)?,
+            match blocks.recv_timeout(self.patience.bytes.saturating_sub(since.elapsed())) {
+                Ok(Ok(block)) => {
+                    if partial.len() + block.len() as u64 > most {
+                        partial.clear()?;
+                        return Err(Failure::Final(format!("it sends more than {most} bytes")));
+                    }
+                    partial.write(&block)?;
+                }
                 Ok(Err(error)) => return Err(Failure::Cut(error.to_string())),
                 Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    let waited = self.patience.bytes.as_secs();
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if since.elapsed() >= self.patience.bytes {
+                let (waited, came) = (since.elapsed().as_secs(), partial.len() - had);
+                if came == 0 {
                     return Err(Failure::Cut(format!("nothing came for {waited} seconds")));
                 }
+                if came < self.patience.least(self.patience.bytes) {
+                    return Err(Failure::Slow(format!("only {came} bytes came in {waited} seconds")));
+                }
+                (since, had) = (Instant::now(), partial.len());
             }
-            progress(partial.len(), total);
+            progress(partial.len(), shown);
         }
         match total {
-            0 => Ok(()),
-            total if partial.len() == total => Ok(()),
-            total => Err(Failure::Cut(format!("the file ends after {} of {total} bytes", partial.len()))),
+            Some(total) if partial.len() != total => {
+                Err(Failure::Cut(format!("the file ends after {} of {total} bytes", partial.len())))
+            }
+            _ => Ok(()),
         }
     }
+}
+
+/// The length that an answer announces. (That of the HTTP library is none for empty files.)
+fn announced(response: &Response) -> Option<u64> {
+    header(response, "content-length")?.trim().parse().ok().filter(|_| !is_chunked(response))
+}
+
+/// Whether the end of an answer can be told from a cut although its length is not known.
+fn is_chunked(response: &Response) -> bool {
+    header(response, "transfer-encoding")
+        .is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked"))
+}
+
+/// The body of an answer in blocks, by a thread of its own, since only a channel can be waited on for a limited
+/// time. A thread that hangs in a dead connection is left behind and ends with it, or with the program.
+fn read_ahead(response: Response) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let mut reader = response.into_body().into_reader();
+    let (send, receive) = mpsc::sync_channel::<io::Result<Vec<u8>>>(AHEAD);
+    let reading = move || {
+        loop {
+            let mut block = vec![0; BLOCK];
+            let read = match reader.read(&mut block) {
+                Ok(0) => return,
+                Ok(read) => Ok(read),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let last = read.is_err();
+            let block = read.map(|read| {
+                block.truncate(read);
+                block
+            });
+            if send.send(block).is_err() || last {
+                return;
+            }
+        }
+    };
+    let spawned = thread::Builder::new().name("fetch".to_owned()).spawn(reading);
+    match spawned {
+        Ok(_) => receive,
+        Err(error) => {
+            // No more threads are allowed: the one block of this channel says so.
+            let (send, receive) = mpsc::sync_channel(1);
+            let _ = send.send(Err(error));
+            receive
+        }
+    }
+}
+
+/// Looks at a file that is whole. Of one that cannot be it nothing is kept: it would be taken for the beginning
+/// of the right one, or for all of it, ever again.
+fn take<T>(
+    target: &Path,
+    expected: &Expected,
+    partial: &mut Partial,
+    check: &mut dyn FnMut(&Path) -> Result<T, Error>,
+) -> Result<T, Failure> {
+    let looked = (|| {
+        expected.check(partial.len())?;
+        let mut head = [0; 1024];
+        let mut file = File::open(partial.path()).map_err(Error::io(partial.path()))?;
+        let read = file.read(&mut head).map_err(Error::io(partial.path()))?;
+        if is_page(head.get(..read).unwrap_or_default()) {
+            return Err(Failure::Final("this is a page, not the file".into()));
+        }
+        check(partial.path()).map_err(|error| match error {
+            other @ (Error::Changed { .. } | Error::Unpublished { .. }) => Failure::Other(other),
+            ours => Failure::Ours(ours),
+        })
+    })();
+    if matches!(looked, Err(Failure::Final(_) | Failure::Other(_))) {
+        partial.clear()?;
+        Client::forget(target)?;
+    }
+    looked
 }
 
 /// `bytes 5-9/10` or `bytes */10`: the first byte and the size of the whole.

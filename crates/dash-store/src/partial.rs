@@ -6,7 +6,7 @@ use crate::{
 };
 use std::{
     fs::File,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -21,13 +21,13 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// Opens what is there of `target`, or begins it, making its folder.
+    /// Opens what is there of `target`, or begins it, making its folder. Links are not followed, and only a plain
+    /// file without a second name is taken: writing to anything else would change what belongs to others.
     pub fn open(target: &Path) -> Result<Partial, Error> {
         let dir = parent(target);
         disk().create_dirs(dir).map_err(Error::io("make the folder", dir))?;
         let part = Partial::path_of(target);
-        let opened = File::options().create(true).append(true).open(&part);
-        let file = opened.map_err(Error::io("open", &part))?;
+        let file = open_plain(&part).map_err(Error::io("open", &part))?;
         let length = file.metadata().map_err(Error::io("read", &part))?.len();
         Ok(Partial { file, part, target: target.to_owned(), length })
     }
@@ -52,6 +52,22 @@ impl Partial {
     /// Whether nothing is there.
     pub fn is_empty(&self) -> bool {
         self.length == 0
+    }
+
+    /// Bytes that may still be written to its disk; `None` where the system does not tell.
+    pub fn free(&self) -> Option<u64> {
+        disk().free(parent(&self.part)).ok()
+    }
+
+    /// Checks that there is room for `bytes` more, before they are asked for.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    pub fn require(&self, bytes: u64) -> Result<(), Error> {
+        match self.free() {
+            Some(free) if free < bytes => Err(Error::Full { path: self.part.clone(), needed: bytes, free }),
+            _ => Ok(()),
+        }
     }
 
     /// Appends bytes.
@@ -79,9 +95,75 @@ impl Partial {
     }
 }
 
+/// Opens a file for appending, or makes it, if it is plain and has no other name.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        use std::os::unix::fs::OpenOptionsExt;
+        // A pipe without a reader is an error then, and not waited for.
+        options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32);
+    }
+    let refused = |problem: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+    let file = match options.open(path) {
+        Err(_) if path.is_symlink() => return refused("it is a link, which is not followed; remove it"),
+        opened => opened?,
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        return refused("it is no plain file; remove it");
+    }
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::nlink(&meta) > 1 {
+        return refused("it is another file's second name (a hard link); remove it");
+    }
+    Ok(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn only_plain_files_without_other_names_are_written_to() {
+        let place = tempfile::tempdir().unwrap();
+        let (target, other) = (place.path().join("data.bin"), place.path().join("precious"));
+        let part = Partial::path_of(&target);
+        let refused = |expected: &str| {
+            let message = Partial::open(&target).unwrap_err().to_string();
+            assert!(message.contains("data.bin.part") && message.contains(expected), "{message}");
+            crate::remove(&part).unwrap();
+        };
+        crate::publish_file(&other, b"precious").unwrap();
+        std::os::unix::fs::symlink(&other, &part).unwrap();
+        refused("it is a link");
+        std::os::unix::fs::symlink(place.path().join("nowhere"), &part).unwrap();
+        refused("it is a link");
+        assert!(!place.path().join("nowhere").exists());
+        std::fs::hard_link(&other, &part).unwrap();
+        refused("second name");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &part,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        refused("");
+        assert_eq!(std::fs::read(&other).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn more_than_the_disk_has_is_not_begun() {
+        let place = tempfile::tempdir().unwrap();
+        let partial = Partial::open(&place.path().join("data.bin")).unwrap();
+        partial.require(1).unwrap();
+        assert!(matches!(partial.require(u64::MAX), Err(Error::Full { .. })));
+    }
 
     #[test]
     fn parts_are_kept_until_the_file_is_whole() {
