@@ -169,6 +169,15 @@ impl SplitData {
     /// Copies the given rows, in the given order, into a batch. Where samples differ in size the others
     /// are surrounded by zeros to the size of the largest.
     pub fn gather(&self, rows: &[usize]) -> Result<Batch, Error> {
+        self.gather_parts(rows, true)
+    }
+
+    /// The targets of the given rows alone.
+    pub(crate) fn gather_targets(&self, rows: &[usize]) -> Result<BatchTarget, Error> {
+        Ok(self.gather_parts(rows, false)?.target)
+    }
+
+    fn gather_parts(&self, rows: &[usize], inputs: bool) -> Result<Batch, Error> {
         if let Some(pairs) = &self.pairs {
             let side = rows.iter().filter_map(|&row| pairs.side(row)).max().unwrap_or(0);
             let whole = PairWindow { side, padding: 0, target_padding: 0.0, target_limit: f32::INFINITY };
@@ -176,7 +185,7 @@ impl SplitData {
         }
         let length: usize = self.shape.iter().product();
         let width = length * self.element_bytes();
-        let mut input = Vec::with_capacity(rows.len() * length);
+        let mut input = Vec::with_capacity(if inputs { rows.len() * length } else { 0 });
         let mut target = self.target.batch(rows.len());
         let mut background = vec![];
         let (mut bytes, mut rest) = (vec![], rows);
@@ -188,7 +197,9 @@ impl SplitData {
                 take(&bytes);
                 Ok(())
             };
-            read(block.input, width, &mut |bytes| self.append_inputs(bytes, length, &mut input))?;
+            if inputs {
+                read(block.input, width, &mut |bytes| self.append_inputs(bytes, length, &mut input))?;
+            }
             match (&mut target, self.target) {
                 (BatchTarget::Class(out), _) => read(block.target, 8, &mut |bytes| {
                     out.extend(bytes.as_chunks::<8>().0.iter().map(|class| i64::from_le_bytes(*class)));

@@ -196,6 +196,14 @@ pub enum Error {
         /// How that shows.
         problem: String,
     },
+    /// A loss or a metric has no value on a dataset, whatever a network puts out.
+    #[error("{}: {problem}", path.display())]
+    Undefined {
+        /// The file of the split.
+        path: PathBuf,
+        /// What the data has not, and who needs it.
+        problem: String,
+    },
     /// Writing or reading Parquet failed.
     #[error("{}: {source}", path.display())]
     Parquet {
@@ -344,6 +352,10 @@ impl Classify for Error {
                  hand and use --from, or name another address with --mirrors"
             }
             Error::Io { source, .. } => return io_hint(source),
+            Error::Undefined { .. } => {
+                "choose another `task.loss` or `task.metric`, leave such samples out, or make splits that hold what \
+                 is missing"
+            }
             Error::Altered { .. } => {
                 "something else writes to the dataset while it is in use; nothing of this stage is kept: run the \
                  same command again when that has ended"

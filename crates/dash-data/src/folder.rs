@@ -59,6 +59,10 @@ impl DatasetFolder {
         })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What results depend on, in one hash: see [`dataset_content`](crate::dataset_content).
     pub fn content(&self) -> &str {
         &self.content

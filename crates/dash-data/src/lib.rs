@@ -59,7 +59,9 @@ mod points;
 mod psicov;
 mod recipe;
 mod satellite;
+mod sources;
 mod spherical;
+mod suits;
 mod table;
 mod verify;
 mod zipped;
@@ -73,7 +75,8 @@ pub use folder::DatasetFolder;
 pub use inspect::{Histogram, LabelCount, Moments, SplitSummary, TensorSummary};
 pub use noise::Noise;
 pub use pairs::PairWindow;
-pub use recipe::{ingest, sources};
+pub use recipe::ingest;
+pub use sources::{raw_folder, rename_inputs, source_hashes, sources};
 pub use verify::{Checked, verify, verify_sources};
 
 #[cfg(test)]

@@ -50,26 +50,6 @@ pub fn ingest(
     }
 }
 
-/// The raw files that [`ingest`] will read; none if the data is simulated.
-pub fn sources(dataset: &Dataset) -> Result<Vec<PathBuf>, Error> {
-    match dataset {
-        Dataset::Cosmic(config) => cosmic::sources(config),
-        Dataset::DarcyFlow(config) => darcy::sources(config),
-        Dataset::Deepsea(config) => deepsea::sources(config),
-        Dataset::Ecg(config) => ecg::sources(config),
-        Dataset::Satellite(config) => satellite::sources(config),
-        Dataset::Ninapro(config) => ninapro::sources(config),
-        Dataset::Fsd50k(config) => fsd50k::sources(config),
-        Dataset::Cifar100(config) => cifar::sources(&config.into()),
-        Dataset::Spherical(config) => spherical::sources(config),
-        Dataset::Cifar10(config) => cifar::sources(&config.into()),
-        Dataset::Mnist(config) => mnist::sources(config),
-        Dataset::Music(config) => music::source(config).map(|path| vec![path]),
-        Dataset::Psicov(config) => psicov::sources(config),
-        Dataset::Npz(config) | Dataset::Parquet(config) => own::sources(config),
-    }
-}
-
 /// Collects the splits of a dataset and then writes its card.
 pub(crate) struct Ingest<'a> {
     pub(crate) staging: &'a mut Staging,

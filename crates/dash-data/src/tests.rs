@@ -18,9 +18,11 @@ use std::{
 mod cache;
 mod deepsea;
 mod fsd50k;
+mod inputs;
 mod music;
 mod points;
 mod psicov;
+mod suits;
 
 /// A folder for one test.
 struct Place(tempfile::TempDir);

@@ -112,6 +112,10 @@ impl Content {
     }
 }
 
+fn is_recording(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".wav")
+}
+
 /// The last part of a path.
 fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
@@ -154,7 +158,7 @@ impl Files {
         let (mut recordings, mut noise) = (HashMap::new(), vec![]);
         for (number, path) in content.paths().enumerate() {
             let name = file_name(path);
-            if !name.to_ascii_lowercase().ends_with(".wav") {
+            if !is_recording(name) {
                 continue;
             }
             if !config.noise.is_empty() && path.rsplit('/').skip(1).any(|part| part == config.noise) {
@@ -181,6 +185,14 @@ impl Files {
     /// The recordings of noise.
     pub(super) fn noise(&self) -> &[FileId] {
         &self.noise
+    }
+
+    /// All recordings, those of noise too, by path below the root, sorted.
+    pub(super) fn recordings(&self) -> Vec<(String, PathBuf)> {
+        let is_recording = |path: &&str| is_recording(file_name(path));
+        let mut paths: Vec<&str> = self.content.paths().filter(is_recording).collect();
+        paths.sort_unstable();
+        paths.into_iter().map(|path| (path.to_owned(), self.root.join(path))).collect()
     }
 
     /// A file beside the tables.

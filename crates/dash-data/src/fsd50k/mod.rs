@@ -34,8 +34,7 @@ const LICENCE: &str = "CC BY 4.0, clips under their own Creative Commons licence
 const TABLES: [(Split, &str); 3] =
     [(Split::Train, "tr.csv"), (Split::Validation, "val.csv"), (Split::Test, "eval.csv")];
 
-/// The archive; or the tables, if the data is unpacked. The hundred thousands of recordings are not among
-/// them: the card has one hash for all.
+/// The archive; or the tables, if the data is unpacked.
 pub(crate) fn sources(config: &Fsd50k) -> Result<Vec<PathBuf>, Error> {
     match Root::find(config)? {
         Root::Archive(path) => Ok(vec![path]),
@@ -43,6 +42,15 @@ pub(crate) fn sources(config: &Fsd50k) -> Result<Vec<PathBuf>, Error> {
             let tables = TABLES.iter().map(|(_, table)| *table).chain([clips::LABELS]);
             Ok(tables.map(|table| folder.join(table)).collect())
         }
+    }
+}
+
+/// The unpacked recordings, those of noise too, sorted by their paths below the folder of the tables; none if the
+/// data is packed. Some hundred thousands are listed in less than a second: no recording is looked at.
+pub(crate) fn recordings(config: &Fsd50k) -> Result<Vec<(String, PathBuf)>, Error> {
+    match Root::find(config)? {
+        Root::Archive(_) => Ok(vec![]),
+        root @ Root::Folder(_) => Ok(Files::open(config, root)?.recordings()),
     }
 }
 

@@ -119,6 +119,13 @@ pub(crate) fn ingest(
                                 RowTarget::Field(&field)
                             }
                         };
+                        for (name, values) in [(&config.input, &input), (&config.target, &field)] {
+                            if values.iter().any(|value| !value.is_finite()) {
+                                let problem = "is too far from the training samples to be standardised: it becomes \
+                                               infinite";
+                                return Err(wrong(&path, name, sample.row, problem));
+                            }
+                        }
                         done += 1;
                         listener.on(&Event::Progress { what: "samples".to_owned(), done, total });
                         let ids = &[number as i64, sample.row as i64];

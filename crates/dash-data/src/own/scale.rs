@@ -51,7 +51,7 @@ impl Codes {
         if input.is_none() && target.is_none() {
             return Ok(Codes::default());
         }
-        for part in parts {
+        for part in parts.iter_mut() {
             part.visit(
                 forms,
                 |split| takes(protocol, Split::Train, split),
@@ -66,20 +66,33 @@ impl Codes {
             )?;
         }
         let code = |moments: Option<Moments>, name: &str| moments.map(|moments| moments.code(name, listener));
+        if let (Some(moments), Some(part)) = (&target, parts.first())
+            && (0..moments.ranges.len()).all(|channel| moments.constant(channel).is_some())
+        {
+            let problem = "is the same in all training samples: there is nothing to learn, and \
+                           `dataset.standardise_target` would divide by 0";
+            return Err(Error::field(part.table.path(), &config.target, problem));
+        }
         Ok(Codes { input: code(input, &config.input), target: code(target, &config.target) })
     }
 }
 
-/// Count, mean and sum of squared deviations of each channel, in double precision.
+/// Count, mean and sum of squared deviations of each channel, in double precision; and its range, since the
+/// deviations of a constant are not 0 where its mean is rounded.
 #[derive(Debug)]
 struct Moments {
     count: f64,
     channels: Vec<(f64, f64)>,
+    ranges: Vec<(f32, f32)>,
 }
 
 impl Moments {
     fn new(channels: usize) -> Moments {
-        Moments { count: 0.0, channels: vec![(0.0, 0.0); channels] }
+        Moments {
+            count: 0.0,
+            channels: vec![(0.0, 0.0); channels],
+            ranges: vec![(f32::INFINITY, f32::NEG_INFINITY); channels],
+        }
     }
 
     /// Adds one tensor: Chan's rule for two sets.
@@ -94,15 +107,26 @@ impl Moments {
             *square += deviations + delta * delta * self.count * n / (self.count + n);
         }
         self.count += n;
+        for ((low, high), values) in self.ranges.iter_mut().zip(tensor.chunks_exact(length.max(1))) {
+            *low = values.iter().copied().fold(*low, f32::min);
+            *high = values.iter().copied().fold(*high, f32::max);
+        }
+    }
+
+    /// The one value of a channel, if it has no other.
+    fn constant(&self, channel: usize) -> Option<f32> {
+        let (low, high) = self.ranges.get(channel)?;
+        (low == high).then_some(*low)
     }
 
     fn code(self, name: &str, listener: &dyn Listener) -> Code {
         let mut code = Code::default();
-        for (channel, (mean, square)) in self.channels.into_iter().enumerate() {
+        for (channel, (mean, square)) in self.channels.iter().enumerate() {
             // The card keeps single precision: what decodes must be what encoded.
-            let (mean, deviation) = (f64::from(mean as f32), f64::from((square / self.count).sqrt() as f32));
-            let scale = if deviation > 0.0 { deviation } else { 1.0 };
-            if deviation <= 0.0 {
+            let (mean, deviation) = (f64::from(*mean as f32), f64::from((square / self.count).sqrt() as f32));
+            let constant = self.constant(channel).map(f64::from).or((deviation <= 0.0).then_some(mean));
+            let (mean, scale) = constant.map_or((mean, deviation), |value| (value, 1.0));
+            if constant.is_some() {
                 let message = format!(
                     "channel {channel} of `{name}` is {mean} in all training samples: it is not divided by \
                      its standard deviation"
@@ -120,6 +144,17 @@ impl Moments {
 mod tests {
     use super::*;
     use dash_core::event::Silent;
+
+    #[test]
+    fn a_constant_whose_mean_is_rounded_is_a_constant() {
+        let mut moments = Moments::new(1);
+        for _ in 0..1000 {
+            moments.add(&[0.1, 0.1, 0.1]);
+        }
+        assert_eq!(moments.constant(0), Some(0.1));
+        let code = moments.code("x", &Silent);
+        assert_eq!((code.mean[0], code.scale[0]), (f64::from(0.1f32), 1.0));
+    }
 
     #[test]
     fn moments_of_channels_are_those_of_all_samples_together() {

@@ -156,9 +156,37 @@ fn the_archive_is_read_in_place() {
     assert_eq!(sources(&dataset(&packed, json!({}))).unwrap(), [packed.raw().join("audio.zip")]);
     assert_eq!(from_archive.sources[0].path, "audio.zip");
     assert_eq!(Card { sources: from_folder.sources.clone(), ..from_archive }, from_folder);
-    // Tables that are unpacked come first.
+    // Tables that are unpacked come first; every recording is a source.
     put(&packed, "", &files());
-    assert_eq!(sources(&dataset(&packed, json!({}))).unwrap().len(), 4);
+    assert_eq!(sources(&dataset(&packed, json!({}))).unwrap().len(), 12);
+}
+
+#[test]
+fn a_change_of_any_unpacked_recording_changes_one_input() {
+    let place = Place::new();
+    put(&place, "data/", &files());
+    let config = dataset(&place, json!({}));
+    let hashes =
+        || crate::source_hashes::<Error>(&config, |path| Ok(dash_store::sha256_file(path)?)).unwrap();
+    let before = hashes();
+    let names: Vec<&str> = before.keys().map(String::as_str).collect();
+    assert_eq!(names, ["eval.csv", "lbl_map.json", "recordings", "tr.csv", "val.csv"]);
+    for (name, bytes) in files().iter().filter(|(name, _)| name.ends_with(".wav")) {
+        let mut changed = bytes.clone();
+        *changed.last_mut().unwrap() ^= 1;
+        place.put(&format!("data/{name}"), &changed);
+        let after = hashes();
+        assert_ne!(after["recordings"], before["recordings"], "{name}");
+        assert_eq!(after["tr.csv"], before["tr.csv"]);
+        place.put(&format!("data/{name}"), bytes);
+    }
+    assert_eq!(hashes(), before);
+    // Moved as a whole it is the same.
+    let moved = Place::new();
+    put(&moved, "elsewhere/", &files());
+    let config = dataset(&moved, json!({}));
+    let again = crate::source_hashes::<Error>(&config, |path| Ok(dash_store::sha256_file(path)?));
+    assert_eq!(again.unwrap(), before);
 }
 
 #[test]

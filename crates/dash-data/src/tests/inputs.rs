@@ -1,0 +1,32 @@
+//! What raw files are called where their hashes are recorded.
+
+use super::*;
+use crate::{rename_inputs, source_hashes};
+
+#[test]
+fn inputs_are_named_without_the_place_of_the_raw_folder() {
+    let named = |place: &Place, raw: &Path| {
+        for (name, text) in [("a/x.npz", "1"), ("b/x.npz", "2"), ("x.npz", "3")] {
+            place.put(name, text.as_bytes());
+        }
+        let config: Dataset = serde_json::from_value(serde_json::json!({
+            "recipe": "npz", "raw": raw, "train_file": "a/x.npz", "validation_file": "b/x.npz",
+            "test_file": place.raw().join("x.npz"), "target_kind": "class"
+        }))
+        .unwrap();
+        let hash = |path: &Path| Ok::<_, Error>(std::fs::read_to_string(path).unwrap());
+        (source_hashes(&config, hash).unwrap(), serde_json::to_value(&config).unwrap())
+    };
+    let pairs = |list: [(&str, &str); 3]| list.map(|(name, hash)| (name.to_owned(), hash.to_owned())).into();
+    let place = Place::new();
+    let (first, settings) = named(&place, &place.raw());
+    assert_eq!(first, pairs([("x.npz", "1"), ("b/x.npz", "2"), ("x.npz (2)", "3")]));
+    let other = Place::new();
+    assert_eq!(named(&other, &other.raw().join(".")).0, first);
+
+    // As earlier versions recorded them.
+    let path = |name: &str| place.raw().join(name).display().to_string();
+    let old = pairs([("x.npz", "1"), (&path("b/x.npz"), "2"), ("/elsewhere/x.npz", "3")]);
+    let renamed = rename_inputs(&settings, old);
+    assert_eq!(renamed, pairs([("x.npz", "1"), ("b/x.npz", "2"), ("/elsewhere/x.npz", "3")]));
+}
