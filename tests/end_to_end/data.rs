@@ -227,6 +227,18 @@ fn serve(body: &'static [u8]) -> String {
     address
 }
 
+/// Mirrors of the six files of NinaPro, the only task whose sizes nobody has published.
+fn mirrors(bench: &Bench, addresses: &[String]) {
+    let names = ["ninapro_train", "ninapro_val", "ninapro_test", "label_train", "label_val", "label_test"];
+    let line = |name: &&str| format!("\"{name}.npy\" = {addresses:?}\n");
+    bench.write("mirrors.toml", names.iter().map(line).collect::<String>().as_bytes());
+}
+
+/// A numpy file of 372 zeros.
+fn zeros() -> Vec<u8> {
+    super::npy("<f4", "(372,)", vec![0; 1488])
+}
+
 #[test]
 fn files_that_a_server_has_are_fetched_into_the_raw_folder() {
     let bench = bench();
@@ -234,25 +246,72 @@ fn files_that_a_server_has_are_fetched_into_the_raw_folder() {
         4,
         &["no address is known of challenge2017.pkl", "https://nb360.ml.cmu.edu", "--from", "--mirrors"],
     );
-    let mirrors = |address: String| {
-        bench.write("mirrors.toml", format!("\"challenge2017.pkl\" = [\"{address}\"]\n").as_bytes());
-    };
-    let address = serve(&[7; 1500]);
-    mirrors(address.clone());
-    let fetch = ["data", "fetch", "ecg", "--mirrors", "mirrors.toml"];
+    let whole: &'static [u8] = zeros().leak();
+    let address = serve(whole);
+    mirrors(&bench, std::slice::from_ref(&address));
+    let fetch = ["data", "fetch", "ninapro", "--mirrors", "mirrors.toml"];
     let ran = bench.run(&fetch).well();
-    let line = format!("data/raw/ecg/challenge2017.pkl: fetched from {address}, 1.5 kB, hash recorded\n");
+    let line = format!("data/raw/ninapro/label_val.npy: fetched from {address}, 1.6 kB, hash recorded\n");
     assert!(ran.stdout.contains(&line), "{}", ran.stdout);
-    assert!(ran.stderr.contains("challenge2017.pkl: 1.5 kB of 1.5 kB"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("label_val.npy: 1.6 kB of 1.6 kB"), "{}", ran.stderr);
     let again = json(&bench, &fetch);
     assert_eq!((&again["files"][0]["address"], &again["files"][0]["first"]), (&Value::Null, &false.into()));
-    // Another file is not taken for the one on record.
-    mirrors(serve(&[8; 1500]));
-    bench.write("other/ecg/sha256.json", &bench.files("data/raw/ecg")["sha256.json"]);
+    // Another file is not taken for the one on record, but asked for at the next address.
+    let mut other = whole.to_vec();
+    *other.last_mut().unwrap() = 1;
+    let another = serve(other.leak());
+    mirrors(&bench, std::slice::from_ref(&another));
+    bench.write("other/ninapro/sha256.json", &bench.files("data/raw/ninapro")["sha256.json"]);
+    let elsewhere = [&fetch[..], &["--raw", "other"][..]].concat();
     bench
-        .run(&[&fetch[..], &["--raw", "other"][..]].concat())
-        .failed(4, &["other/ecg/challenge2017.pkl: sha256 is ", "hint: get the file again"]);
+        .run(&elsewhere)
+        .failed(4, &["other/ninapro/ninapro_train.npy: sha256 is ", "hint: get the file again"]);
+    mirrors(&bench, &[another, address]);
+    bench.run(&elsewhere).well();
     bench.run(&[&fetch[..], &["--from", "x"][..]].concat()).failed(2, &["--from"]);
     bench.write("mirrors.toml", b"\"moon.pkl\" = []");
     bench.run(&fetch).failed(3, &["mirrors.toml", "no task has a raw file called `moon.pkl`"]);
+}
+
+#[test]
+fn what_a_server_sends_must_have_the_size_of_the_catalogue() {
+    let bench = bench();
+    let address = serve(&[7; 1500]);
+    bench.write("mirrors.toml", format!("\"challenge2017.pkl\" = [\"{address}\"]\n").as_bytes());
+    bench.run(&["data", "fetch", "ecg", "--mirrors", "mirrors.toml"]).failed(
+        4,
+        &["cannot be fetched", "has 1500 bytes, the catalogue knows of 140625000 to 168750000", "hint: "],
+    );
+    let left = bench.files("data/raw/ecg");
+    assert!(!left.contains_key("challenge2017.pkl") && !left.contains_key("sha256.json"), "{left:?}");
+}
+
+#[test]
+fn a_damaged_cache_is_named_and_changes_no_result() {
+    let bench = tiny();
+    let run = ["run", "tiny.toml"];
+    bench.run(&run).well();
+    let model = bench.files("runs/tiny/0/retrain")["model.safetensors"].clone();
+    let caches = bench.files("runs/tiny/dataset/cache");
+    assert_eq!(caches.len(), 3, "{:?}", caches.keys());
+    let text = bench.run(&["data", "verify", "tiny.toml"]).well().stdout;
+    assert_eq!(text.matches(": fine\n").count(), 7, "{text}");
+    // Numbers that are changed in place, and a file that is cut.
+    for (number, (name, bytes)) in caches.iter().enumerate() {
+        let mut bad = bytes.clone();
+        let at = bad.len() / 2;
+        match number {
+            0 => bad.truncate(at),
+            1 => bad[at..at + 400].reverse(),
+            _ => bad[at / 4 * 4..][..4].copy_from_slice(&f32::NAN.to_le_bytes()),
+        }
+        bench.write(&format!("runs/tiny/dataset/cache/{name}"), &bad);
+    }
+    let failed = bench.run(&["data", "verify", "tiny.toml"]);
+    failed.failed(4, &["cache/train-", "cache/test-", "cache/validation-"]);
+    dash_store::remove(&bench.path("runs/tiny/0/retrain")).unwrap();
+    bench.run(&run).well();
+    assert_eq!(bench.files("runs/tiny/0/retrain")["model.safetensors"], model);
+    assert_eq!(bench.files("runs/tiny/dataset/cache"), caches);
+    bench.run(&["data", "verify", "tiny.toml"]).well();
 }

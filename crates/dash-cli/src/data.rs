@@ -11,8 +11,8 @@ use crate::{
 use comfy_table::CellAlignment;
 use dash_core::{
     card::{Card, Split, Target},
-    event::Silent,
-    pipeline::{Dataset, Pipeline},
+    event::{Event, Silent},
+    pipeline::Pipeline,
 };
 use dash_data::{BatchTarget, Checked, DatasetFolder, Histogram, Mirrors, SplitSummary, TensorSummary};
 use dash_report::{
@@ -37,7 +37,7 @@ pub(crate) fn list(args: &args::DataList) -> Result<(), Error> {
                 let found = file.find(&folder);
                 json!({
                     "name": file.name, "bytes": file.bytes, "or": file.alternatives, "present": found,
-                    "mirrors": file.mirrors,
+                    "mirrors": file.mirrors, "sha256": file.sha256,
                 })
             });
             json!({
@@ -103,7 +103,11 @@ pub(crate) fn fetch(args: &args::Fetch) -> Result<(), Error> {
             (None, true) => "copied".to_owned(),
             (None, false) => "was there".to_owned(),
         };
-        let seen = if file.first { "hash recorded" } else { "hash as recorded" };
+        let seen = match (file.published, file.first) {
+            (true, _) => "hash as published",
+            (false, true) => "hash recorded",
+            (false, false) => "hash as recorded",
+        };
         writeln!(out, "{}: {came}, {}, {seen}", file.path.display(), size(file.bytes))?;
     }
     Ok(writeln!(out, "terms: {}", args.task.licence)?)
@@ -144,6 +148,9 @@ pub(crate) fn inspect(args: &args::Inspect) -> Result<(), Error> {
     let mut summaries = vec![];
     for split in splits {
         summaries.push(folder.summary(split, args.bins.get().into())?);
+    }
+    for message in folder.take_notices() {
+        progress::bytes(false).on(&Event::Warning { message });
     }
     if let Some(file) = &args.samples {
         let split = args.split.map_or(Split::Train, Split::from);
@@ -313,9 +320,8 @@ fn figure(folder: &DatasetFolder, split: Split, count: usize, file: &Path) -> Re
 pub(crate) fn verify(args: &args::Verify) -> Result<(), Error> {
     let (path, pipeline) = find(&args.dataset, &args.changes, &args.folders.runs_dir)?;
     let mut checked = dash_data::verify(&path)?;
-    if let Some(raw) = pipeline.as_ref().and_then(|pipeline| raw(&pipeline.dataset)) {
-        let card = DatasetFolder::open(&path)?;
-        checked.extend(dash_data::verify_sources(card.card(), raw));
+    if let Some(raw) = pipeline.as_ref().and_then(|pipeline| dash_data::raw_folder(&pipeline.dataset)) {
+        checked.extend(dash_data::verify_sources(&dash_data::read_card(&path)?, raw));
     }
     match args.folders.format {
         Format::Json => document(&json!({ "files": checked }))?,
@@ -329,26 +335,6 @@ pub(crate) fn verify(args: &args::Verify) -> Result<(), Error> {
     }
     let damaged: Vec<Checked> = checked.into_iter().filter(|file| file.problem.is_some()).collect();
     if damaged.is_empty() { Ok(()) } else { Err(Error::Damaged { files: damaged }) }
-}
-
-/// The raw folder of a dataset.
-fn raw(dataset: &Dataset) -> Option<&Path> {
-    match dataset {
-        Dataset::DarcyFlow(config) => config.raw.as_deref(),
-        Dataset::Deepsea(config) => Some(&config.raw),
-        Dataset::Ecg(config) => Some(&config.raw),
-        Dataset::Cosmic(config) => Some(&config.raw),
-        Dataset::Satellite(config) => Some(&config.raw),
-        Dataset::Ninapro(config) => Some(&config.raw),
-        Dataset::Fsd50k(config) => Some(&config.raw),
-        Dataset::Cifar100(config) => Some(&config.raw),
-        Dataset::Spherical(config) => Some(&config.raw),
-        Dataset::Cifar10(config) => Some(&config.raw),
-        Dataset::Mnist(config) => Some(&config.raw),
-        Dataset::Music(config) => Some(&config.raw),
-        Dataset::Psicov(config) => Some(&config.raw),
-        Dataset::Npz(config) | Dataset::Parquet(config) => Some(&config.raw),
-    }
 }
 
 /// Bytes as people say them.

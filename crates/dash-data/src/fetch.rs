@@ -4,6 +4,7 @@
 use crate::{
     Error, Present, RawFile, RawTask,
     http::{Client, Expected, Patience},
+    npy,
     recipe::in_words,
 };
 use dash_core::event::{Event, Listener};
@@ -245,7 +246,9 @@ fn bring(
     };
     // Messages name the place of the file, not that of its parts.
     let mut check = |part: &Path| {
-        compare(known, file, part).map_err(|error| match error {
+        let whole = if file.bytes == 0 { check_form(file, part) } else { Ok(()) };
+        whole.and_then(|()| compare(known, file, part)).map_err(|error| match error {
+            Error::Npy { problem, .. } => Error::Npy { path: target.to_owned(), problem },
             Error::Changed { recorded, found, .. } => {
                 Error::Changed { path: target.to_owned(), recorded, found }
             }
@@ -264,6 +267,14 @@ fn bring(
     partial.publish()?;
     Client::forget(target)?;
     Ok((found, address))
+}
+
+/// Whether a file whose size nobody knows is whole, where its form says it.
+fn check_form(file: &RawFile, path: &Path) -> Result<(), Error> {
+    match Path::new(&file.name).extension() {
+        Some(end) if end == "npy" => npy::Array::open(path).map(|_| ()),
+        _ => Ok(()),
+    }
 }
 
 /// Compares a file with the published hash, or else with what is on record under its name: a record is made of
@@ -382,7 +393,8 @@ mod tests {
     fn small(mirrors: &[String]) -> RawTask {
         let mut task = task();
         task.files.truncate(1);
-        // The files of these tests have any size.
+        // The files of these tests have any size and kind.
+        task.files[0].name = "small.bin".to_owned();
         task.files[0].bytes = 0;
         task.files[0].mirrors = mirrors.to_vec();
         task
@@ -409,24 +421,24 @@ mod tests {
         assert_eq!((file.bytes, file.copied, file.first), (4, false, true));
         assert_eq!(file.address.as_deref(), Some(old.as_str()));
         assert_eq!(file.sha256, dash_store::sha256(b"data"));
-        assert_eq!(std::fs::read(raw.join("satellite_train.npy")).unwrap(), b"data");
-        assert!(!raw.join("satellite_train.npy.part").exists());
-        assert!(!raw.join("satellite_train.npy.part.json").exists());
+        assert_eq!(std::fs::read(raw.join("small.bin")).unwrap(), b"data");
+        assert!(!raw.join("small.bin.part").exists());
+        assert!(!raw.join("small.bin.part.json").exists());
 
         // What is there stays, and is compared.
         let again = fetch(&small(std::slice::from_ref(&new)), &Mirrors::default(), &raw).unwrap();
         assert_eq!((again[0].address.as_deref(), again[0].first), (None, false));
 
         // Another file is not taken for the one on record, and leaves nothing to be continued.
-        dash_store::remove(&raw.join("satellite_train.npy")).unwrap();
+        dash_store::remove(&raw.join("small.bin")).unwrap();
         let error = fetch(&small(std::slice::from_ref(&new)), &Mirrors::default(), &raw).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Data);
-        assert!(error.to_string().contains("satellite_train.npy: sha256 is"), "{error}");
+        assert!(error.to_string().contains("small.bin: sha256 is"), "{error}");
         let left: Vec<_> = std::fs::read_dir(&raw).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(left.iter().all(|name| name == HASHES_FILE || name == ".lock"), "{left:?}");
 
         // Mirrors that the user names go first.
-        let mirrors = Mirrors([("satellite_train.npy".to_owned(), vec![old.clone()])].into());
+        let mirrors = Mirrors([("small.bin".to_owned(), vec![old.clone()])].into());
         let fetched = fetch(&small(&[new]), &mirrors, &raw).unwrap();
         assert_eq!((fetched[0].address.as_deref(), fetched[0].first), (Some(old.as_str()), false));
     }
@@ -437,7 +449,7 @@ mod tests {
         let raw = place.path().join("raw");
         let error = fetch(&small(&[]), &Mirrors::default(), &raw).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Data);
-        assert!(error.to_string().contains("no address is known of satellite_train.npy"), "{error}");
+        assert!(error.to_string().contains("no address is known of small.bin"), "{error}");
         assert!(!raw.exists());
         let mut unpacked = small(&[]);
         unpacked.files[0].alternatives = vec!["unpacked/".to_owned()];
@@ -453,6 +465,31 @@ mod tests {
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Locked);
     }
 
+    #[test]
+    fn a_numpy_file_of_unknown_size_must_be_whole() {
+        let place = tempfile::tempdir().unwrap();
+        let whole = crate::testing::npy_f32(&[3, 2], &[0.0; 6]);
+        let cut = whole[..whole.len() - 4].to_vec();
+        let server = Server::new(move |request| match request.path.as_str() {
+            "/text" => answer(200, &[], b"not found!"),
+            "/cut" => answer(200, &[], &cut),
+            _ => answer(200, &[], &whole),
+        });
+        let task = |paths: &[&str]| {
+            let mut task = small(&paths.iter().map(|path| server.address(path)).collect::<Vec<_>>());
+            task.files[0].name = "small.npy".to_owned();
+            task
+        };
+        for path in ["/text", "/cut"] {
+            let error = fetch(&task(&[path]), &Mirrors::default(), place.path()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Data);
+            assert!(error.to_string().contains("small.npy: "), "{error}");
+            assert!(!place.path().join(HASHES_FILE).exists());
+        }
+        let fetched = fetch(&task(&["/text", "/cut", "/whole"]), &Mirrors::default(), place.path()).unwrap();
+        assert!(fetched[0].address.as_ref().unwrap().ends_with("/whole"));
+    }
+
     #[cfg(unix)]
     #[test]
     fn nothing_is_fetched_through_links_or_over_special_files() {
@@ -462,10 +499,10 @@ mod tests {
         dash_store::publish_file(&raw.join("other"), b"").unwrap();
         let server = Server::new(|_| answer(200, &[], b"data"));
         for (name, to) in [
-            ("satellite_train.npy.part", precious.as_path()),
-            ("satellite_train.npy.part", Path::new("/dev/full")),
-            ("satellite_train.npy", Path::new("/dev/null")),
-            ("satellite_train.npy", Path::new("nowhere")),
+            ("small.bin.part", precious.as_path()),
+            ("small.bin.part", Path::new("/dev/full")),
+            ("small.bin", Path::new("/dev/null")),
+            ("small.bin", Path::new("nowhere")),
             (HASHES_FILE, Path::new("/dev/zero")),
         ] {
             let link = raw.join(name);
@@ -495,21 +532,21 @@ mod tests {
         };
         // Nothing wrong is recorded, and the second mirror is asked.
         let error = fetch(&published(&["/bad"]), &Mirrors::default(), &raw).unwrap_err();
-        assert!(error.to_string().contains("satellite_train.npy: sha256 is"), "{error}");
+        assert!(error.to_string().contains("small.bin: sha256 is"), "{error}");
         assert!(matches!(error, Error::Unpublished { .. }) && !raw.join(HASHES_FILE).exists());
         let fetched = fetch(&published(&["/bad", "/good"]), &Mirrors::default(), &raw).unwrap();
         assert!(fetched[0].published && fetched[0].address.as_ref().unwrap().ends_with("/good"));
 
         // A wrong hash on record gives way, and so does a part that somebody has changed.
-        dash_store::remove(&raw.join("satellite_train.npy")).unwrap();
+        dash_store::remove(&raw.join("small.bin")).unwrap();
         let wrong = Known { bytes: 4, sha256: dash_store::sha256(b"dada") };
-        write(&raw, &[("satellite_train.npy".to_owned(), wrong)].into()).unwrap();
-        dash_store::publish_file(&raw.join("satellite_train.npy.part"), b"dax").unwrap();
+        write(&raw, &[("small.bin".to_owned(), wrong)].into()).unwrap();
+        dash_store::publish_file(&raw.join("small.bin.part"), b"dax").unwrap();
         fetch(&published(&["/good"]), &Mirrors::default(), &raw).unwrap();
-        assert_eq!(std::fs::read(raw.join("satellite_train.npy")).unwrap(), b"data");
-        assert_eq!(read(&raw).unwrap()["satellite_train.npy"].sha256, dash_store::sha256(b"data"));
+        assert_eq!(std::fs::read(raw.join("small.bin")).unwrap(), b"data");
+        assert_eq!(read(&raw).unwrap()["small.bin"].sha256, dash_store::sha256(b"data"));
         // What is there is compared too.
-        dash_store::publish_file(&raw.join("satellite_train.npy"), b"dada").unwrap();
+        dash_store::publish_file(&raw.join("small.bin"), b"dada").unwrap();
         let error = fetch(&published(&["/good"]), &Mirrors::default(), &raw).unwrap_err();
         assert!(error.hint().unwrap().contains("remove it and run"), "{error}");
     }

@@ -204,7 +204,10 @@ fn info<'a>(dataset: &Path, card: &'a Card, split: Split) -> Result<&'a SplitInf
 }
 
 /// Reads and checks the card of a dataset folder.
-pub(crate) fn read_card(path: &Path) -> Result<Card, Error> {
+///
+/// # Errors
+/// If there is none, or it is not one that this version reads.
+pub fn read_card(path: &Path) -> Result<Card, Error> {
     let card_path = path.join("dataset.json");
     let text = std::fs::read(&card_path).map_err(Error::io(&card_path))?;
     let value: serde_json::Value =

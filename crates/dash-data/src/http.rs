@@ -8,6 +8,7 @@ mod answer;
 
 use crate::Error;
 use answer::{ask, header, is_page};
+use dash_core::error::{Classify, ErrorKind};
 use dash_store::Partial;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -216,7 +217,7 @@ impl Client {
 
     /// Brings the whole of a file into the [`Partial`] of `target`, and says which address it came from.
     /// What is there already is kept if it is the beginning of what an address has now. `check` looks at the
-    /// whole file: if it answers that this is another one ([`Error::Changed`], [`Error::Unpublished`]), nothing
+    /// whole file: if it answers that this is another one (an error of the kind data), nothing
     /// of it is kept and the next address is asked.
     pub(crate) fn fetch<T>(
         &self,
@@ -497,9 +498,9 @@ fn take<T>(
         if is_page(head.get(..read).unwrap_or_default()) {
             return Err(Failure::Final("this is a page, not the file".into()));
         }
-        check(partial.path()).map_err(|error| match error {
-            other @ (Error::Changed { .. } | Error::Unpublished { .. }) => Failure::Other(other),
-            ours => Failure::Ours(ours),
+        check(partial.path()).map_err(|error| match error.kind() {
+            ErrorKind::Data => Failure::Other(error),
+            _ => Failure::Ours(error),
         })
     })();
     if matches!(looked, Err(Failure::Final(_) | Failure::Other(_))) {

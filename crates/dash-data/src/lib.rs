@@ -71,7 +71,7 @@ pub use catalogue::{Present, RawFile, RawTask, catalogue};
 pub use content::{dataset_content, reduce_settings, settings_content};
 pub use error::Error;
 pub use fetch::{Fetched, HASHES_FILE, Mirrors, download, import};
-pub use folder::DatasetFolder;
+pub use folder::{DatasetFolder, read_card};
 pub use inspect::{Histogram, LabelCount, Moments, SplitSummary, TensorSummary};
 pub use noise::Noise;
 pub use pairs::PairWindow;

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::testing::server::{Answer, Request, Server, answer, cut};
-use dash_core::error::{Classify, ErrorKind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const FILE: &[u8] = b"0123456789abcdefghij";
