@@ -5,20 +5,21 @@
 //! the end. Time and bytes are bounded whatever a server does.
 
 mod answer;
+mod known;
 
 use crate::Error;
 use answer::{ask, header, is_page};
 use dash_core::error::{Classify, ErrorKind};
 use dash_store::Partial;
-use serde::{Deserialize, Serialize};
+pub(crate) use known::{Expected, Patience};
+use known::{UNKNOWN_MOST, Version};
 use std::{
     fs::File,
     io::{self, Read},
-    ops::RangeInclusive,
-    path::{Path, PathBuf},
+    path::Path,
     sync::mpsc::{self, RecvTimeoutError},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 /// Bytes that are read at once.
@@ -26,134 +27,6 @@ const BLOCK: usize = 1 << 17;
 
 /// Blocks that may wait to be written.
 const AHEAD: usize = 8;
-
-/// How long a server may keep us waiting, and how often it may fail.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
-    /// Until there is a connection, and from then until there is an answer.
-    pub(crate) answer: Duration,
-    /// In so much time bytes must come at the least rate, or a server is too slow.
-    pub(crate) bytes: Duration,
-    /// Bytes per second, on average over that time, and over all tries of an address.
-    pub(crate) rate: u64,
-    /// Before a server is asked again.
-    pub(crate) pause: Duration,
-    /// Tries in a row that bring nothing new.
-    pub(crate) tries: usize,
-}
-
-/// The most that is taken of a file whose size nobody knows, neither the catalogue nor the server.
-const UNKNOWN_MOST: u64 = 4 << 30;
-
-impl Patience {
-    /// Bytes that must have come in a time.
-    fn least(&self, time: Duration) -> u64 {
-        (time.as_secs_f64() * self.rate as f64) as u64
-    }
-}
-
-/// What is known of a file before it comes.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Expected {
-    /// Bytes that it may have; any number if not known.
-    pub(crate) sizes: Option<RangeInclusive<u64>>,
-}
-
-impl Expected {
-    /// Refuses a size that the file cannot have.
-    fn check(&self, size: u64) -> Result<(), Failure> {
-        let problem = match &self.sizes {
-            _ if size == 0 => "the file that it sends is empty".to_owned(),
-            Some(sizes) if !sizes.contains(&size) => {
-                let (least, most) = (sizes.start(), sizes.end());
-                let known = if least == most { format!("{least}") } else { format!("{least} to {most}") };
-                format!("the file that it sends has {size} bytes, the catalogue knows of {known}")
-            }
-            _ => return Ok(()),
-        };
-        Err(Failure::Final(problem))
-    }
-
-    /// The size, where it is known to the byte.
-    fn exact(&self) -> Option<u64> {
-        self.sizes.as_ref().filter(|sizes| sizes.start() == sizes.end()).map(|sizes| *sizes.end())
-    }
-}
-
-impl Default for Patience {
-    fn default() -> Self {
-        Patience {
-            answer: Duration::from_secs(60),
-            bytes: Duration::from_secs(60),
-            rate: 1000,
-            pause: Duration::from_secs(2),
-            tries: 3,
-        }
-    }
-}
-
-/// Which version of a file the bytes of a [`Partial`] belong to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Version {
-    address: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    etag: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    modified: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    total: Option<u64>,
-}
-
-impl Version {
-    fn path(target: &Path) -> PathBuf {
-        let mut path = Partial::path_of(target).into_os_string();
-        path.push(".json");
-        path.into()
-    }
-
-    /// What is on record; a record that cannot be read is none, and the file is begun anew.
-    fn read(target: &Path) -> Option<Version> {
-        let path = Version::path(target);
-        // Reading anything but a plain file may wait for ever.
-        let plain = std::fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file() && meta.len() < 1 << 16);
-        if !plain {
-            return None;
-        }
-        serde_json::from_slice(&std::fs::read(path).ok()?).ok()
-    }
-
-    fn write(&self, target: &Path) -> Result<(), Error> {
-        let path = Version::path(target);
-        let text = serde_json::to_vec(self).map_err(|e| Error::Download {
-            path: path.clone(),
-            problem: format!("the record of what comes cannot be written: {e}"),
-        })?;
-        Ok(dash_store::publish_file(&path, &text)?)
-    }
-
-    fn of(address: &str, response: &Response) -> Version {
-        Version {
-            address: address.to_owned(),
-            etag: header(response, "etag"),
-            modified: header(response, "last-modified"),
-            total: None,
-        }
-    }
-
-    /// What the rest may be asked for with: a server that has another version then sends all of it. Weak
-    /// entity tags do not promise equal bytes.
-    fn validator(&self) -> Option<&str> {
-        let strong = self.etag.as_deref().filter(|etag| !etag.starts_with("W/"));
-        strong.or(self.modified.as_deref())
-    }
-
-    /// Whether a server that has sent the rest means another version after all.
-    fn differs(&self, other: &Version) -> bool {
-        let differ = |a: &Option<String>, b: &Option<String>| a.is_some() && b.is_some() && a != b;
-        differ(&self.etag, &other.etag) || differ(&self.modified, &other.modified)
-    }
-}
 
 type Response = ureq::http::Response<ureq::Body>;
 
@@ -334,7 +207,7 @@ impl Client {
                         return Err(Failure::Final(problem.into()));
                     }
                 }
-                let version = Version { total: length, ..Version::of(address, &response) };
+                let version = Version::of(address, &response, length);
                 partial.clear()?;
                 version.write(target)?;
                 self.body(response, expected, partial, total, progress)
@@ -344,7 +217,7 @@ impl Client {
                 let fits = range.is_some_and(|(first, total)| {
                     first == Some(here) && (known.total.is_none() || total.is_none() || known.total == total)
                 });
-                if !fits || known.differs(&Version::of(address, &response)) {
+                if !fits || known.differs(&Version::of(address, &response, None)) {
                     partial.clear()?;
                     return Err(Failure::Cut("it sends the rest of another version".into()));
                 }
@@ -361,7 +234,7 @@ impl Client {
             (416, Some(known)) => {
                 let range = header(&response, "content-range").and_then(|text| content_range(&text));
                 let total = range.and_then(|(_, total)| total).or(known.total);
-                if total == Some(here) && !known.differs(&Version::of(address, &response)) {
+                if total == Some(here) && !known.differs(&Version::of(address, &response, None)) {
                     return Ok(());
                 }
                 partial.clear()?;

@@ -2,7 +2,12 @@
 
 use super::*;
 use crate::testing::server::{Answer, Request, Server, answer, cut};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    ops::RangeInclusive,
+    path::PathBuf,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 const FILE: &[u8] = b"0123456789abcdefghij";
 

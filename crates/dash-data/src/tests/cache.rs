@@ -42,7 +42,8 @@ fn a_changed_number_in_a_cache_is_named_and_the_cache_is_made_again() {
     let whole = std::fs::read(&cache).unwrap();
     assert_eq!(problems(&place), []);
     let nan = f32::NAN.to_le_bytes();
-    let changes: [&dyn Fn(&mut Vec<u8>); 4] = [
+    type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+    let changes: [Change<'_>; 4] = [
         &|bytes| bytes[1000] ^= 1,
         &|bytes| {
             let at = middle(bytes) / 4 * 4;
