@@ -151,7 +151,8 @@ fn datasets_are_described_and_checked() {
     assert!(text.contains("test") && !text.contains("validation"), "{text}");
 
     let checked = bench.run(&["data", "verify", "tiny.toml"]).well().stdout;
-    assert_eq!(checked.matches(": fine\n").count(), 4, "{checked}");
+    // The card, the tables, and their caches, which `inspect` has made.
+    assert_eq!(checked.matches(": fine\n").count(), 7, "{checked}");
     let whole = std::fs::read(bench.path("runs/tiny/dataset/val.parquet")).unwrap();
     let mut bad = whole.clone();
     bad[60] ^= 1;
@@ -227,16 +228,22 @@ fn serve(body: &'static [u8]) -> String {
     address
 }
 
-/// Mirrors of the six files of NinaPro, the only task whose sizes nobody has published.
-fn mirrors(bench: &Bench, addresses: &[String]) {
-    let names = ["ninapro_train", "ninapro_val", "ninapro_test", "label_train", "label_val", "label_test"];
-    let line = |name: &&str| format!("\"{name}.npy\" = {addresses:?}\n");
-    bench.write("mirrors.toml", names.iter().map(line).collect::<String>().as_bytes());
+/// The sizes that the catalogue has of the two files of the task `music`, which have no addresses in it: no test asks
+/// for files from elsewhere.
+const MUSIC: [(&str, usize); 2] = [("JSB_Chorales.mat", 96_000), ("Nottingham.mat", 372_000)];
+
+/// Servers for both files, filled with `byte`.
+fn music(byte: u8) -> [String; 2] {
+    MUSIC.map(|(_, length)| serve(vec![byte; length].leak()))
 }
 
-/// A numpy file of 372 zeros.
-fn zeros() -> Vec<u8> {
-    super::npy("<f4", "(372,)", vec![0; 1488])
+/// Writes the addresses of both files.
+fn mirrors(bench: &Bench, addresses: &[[String; 2]]) {
+    let line = |number: usize| {
+        let of_one: Vec<&String> = addresses.iter().map(|pair| &pair[number]).collect();
+        format!("{:?} = {of_one:?}\n", MUSIC[number].0)
+    };
+    bench.write("mirrors.toml", (line(0) + &line(1)).as_bytes());
 }
 
 #[test]
@@ -246,27 +253,24 @@ fn files_that_a_server_has_are_fetched_into_the_raw_folder() {
         4,
         &["no address is known of challenge2017.pkl", "https://nb360.ml.cmu.edu", "--from", "--mirrors"],
     );
-    let whole: &'static [u8] = zeros().leak();
-    let address = serve(whole);
-    mirrors(&bench, std::slice::from_ref(&address));
-    let fetch = ["data", "fetch", "ninapro", "--mirrors", "mirrors.toml"];
+    let good = music(7);
+    mirrors(&bench, std::slice::from_ref(&good));
+    let fetch = ["data", "fetch", "music", "--mirrors", "mirrors.toml"];
     let ran = bench.run(&fetch).well();
-    let line = format!("data/raw/ninapro/label_val.npy: fetched from {address}, 1.6 kB, hash recorded\n");
+    let line = format!("data/raw/music/Nottingham.mat: fetched from {}, 372 kB, hash recorded\n", good[1]);
     assert!(ran.stdout.contains(&line), "{}", ran.stdout);
-    assert!(ran.stderr.contains("label_val.npy: 1.6 kB of 1.6 kB"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("Nottingham.mat: 372 kB of 372 kB"), "{}", ran.stderr);
     let again = json(&bench, &fetch);
     assert_eq!((&again["files"][0]["address"], &again["files"][0]["first"]), (&Value::Null, &false.into()));
     // Another file is not taken for the one on record, but asked for at the next address.
-    let mut other = whole.to_vec();
-    *other.last_mut().unwrap() = 1;
-    let another = serve(other.leak());
-    mirrors(&bench, std::slice::from_ref(&another));
-    bench.write("other/ninapro/sha256.json", &bench.files("data/raw/ninapro")["sha256.json"]);
+    let other = music(8);
+    mirrors(&bench, std::slice::from_ref(&other));
+    bench.write("other/music/sha256.json", &bench.files("data/raw/music")["sha256.json"]);
     let elsewhere = [&fetch[..], &["--raw", "other"][..]].concat();
     bench
         .run(&elsewhere)
-        .failed(4, &["other/ninapro/ninapro_train.npy: sha256 is ", "hint: get the file again"]);
-    mirrors(&bench, &[another, address]);
+        .failed(4, &["other/music/JSB_Chorales.mat: sha256 is ", "hint: get the file again"]);
+    mirrors(&bench, &[other, good]);
     bench.run(&elsewhere).well();
     bench.run(&[&fetch[..], &["--from", "x"][..]].concat()).failed(2, &["--from"]);
     bench.write("mirrors.toml", b"\"moon.pkl\" = []");
