@@ -15,8 +15,11 @@ use dash_core::{
     pipeline::Pipeline,
     results::ResultRow,
 };
-use dash_store::{Lock, StageRecord, publish_file, recover, recover_shared};
-use std::path::{Path, PathBuf};
+use dash_store::{Holder, Lock, Patience, StageRecord, publish_file, recover, recover_shared};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// What a run ended with.
 #[derive(Debug, Default)]
@@ -133,6 +136,7 @@ pub fn ingest(
 /// ([`refuse_replacing`]); whoever runs holds those and looks at the lock of the pipeline here: so no
 /// dataset is replaced under a run that uses it.
 fn take_locks(batch: &Batch, folders: &Folders, listener: &dyn Listener) -> Result<Vec<Lock>, Error> {
+    dash_store::require_descriptors(batch.pipelines.iter().map(|pipeline| pipeline.seeds.len()).sum())?;
     let mut locks = Vec::new();
     for pipeline in &batch.pipelines {
         for &seed in &pipeline.seeds {
@@ -145,31 +149,27 @@ fn take_locks(batch: &Batch, folders: &Folders, listener: &dyn Listener) -> Resu
     Ok(locks)
 }
 
-/// The lock of the dataset of a pipeline; waits while another process makes it.
+/// The lock of the dataset of a pipeline; waits while another process makes it, as long as that shows any sign of work.
 fn dataset_lock(pipeline: &Pipeline, folders: &Folders, listener: &dyn Listener) -> Result<Lock, Error> {
     let dir = folders.runs.pipeline(&pipeline.name);
-    let mut told = false;
-    loop {
-        match Lock::acquire(&dir) {
-            Ok(lock) => return Ok(lock),
-            Err(dash_store::Error::Locked { holder, .. }) if holder.pid != std::process::id() => {
-                if !told {
-                    let message = format!(
-                        "waiting for process {} on {}, which makes the dataset of {}",
-                        holder.pid, holder.host, pipeline.name
-                    );
-                    listener.on(&Event::Warning { message });
-                    told = true;
-                }
-                std::thread::sleep(WAIT);
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let tell = |holder: &Holder, waited: Duration| {
+        let name = &pipeline.name;
+        let message = match waited.as_secs() / 60 {
+            0 => format!("waiting for {holder}, which makes the dataset of {name}"),
+            minutes => format!("waiting for {minutes} min for {holder}, which makes the dataset of {name}"),
+        };
+        listener.on(&Event::Warning { message });
+    };
+    let sign = || dash_store::last_change(&dir);
+    let patience = Patience { limit: PATIENCE, sign: &sign, tell: &tell, tell_every: TELL_EVERY };
+    Ok(Lock::wait(&dir, &patience)?)
 }
 
-/// How long to wait before looking at a lock again.
-const WAIT: std::time::Duration = std::time::Duration::from_millis(200);
+/// How long to wait for a process that makes a dataset and changes nothing: the longest silence of an ingestion is
+/// that of reading its largest raw file.
+const PATIENCE: Duration = Duration::from_secs(2 * 3600);
+/// Time between two warnings that another process is waited for.
+const TELL_EVERY: Duration = Duration::from_secs(300);
 
 /// Refuses to replace a dataset that a run of another process uses.
 fn refuse_replacing(pipeline: &Pipeline, dataset: &Path, folders: &Folders) -> Result<(), Error> {
@@ -178,7 +178,7 @@ fn refuse_replacing(pipeline: &Pipeline, dataset: &Path, folders: &Folders) -> R
     }
     for seed in folders.runs.seeds(&pipeline.name)? {
         let path = folders.runs.run(&pipeline.name, seed);
-        if let Some(holder) = Lock::holder(&path).filter(|holder| holder.pid != std::process::id()) {
+        if let Some(holder) = Lock::holder(&path)?.filter(|holder| !holder.own) {
             return Err(dash_store::Error::Locked { path, holder }.into());
         }
     }

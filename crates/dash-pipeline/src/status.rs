@@ -37,7 +37,7 @@ pub fn status(folders: &Folders) -> Result<Vec<RunStatus>, Error> {
     let mut found = Vec::new();
     for pipeline in runs.pipelines()? {
         let folder = runs.pipeline(&pipeline);
-        let holder = Lock::holder(&folder);
+        let holder = Lock::holder(&folder).ok().flatten();
         found.push(RunStatus {
             progress: holder.as_ref().and_then(|_| Progress::read(&folder)),
             holder,
@@ -50,7 +50,7 @@ pub fn status(folders: &Folders) -> Result<Vec<RunStatus>, Error> {
                 names.iter().filter_map(|name| stage(name, &runs.stage(&pipeline, seed, name))).collect();
             stages.sort_by_key(|s| order(&s.stage));
             let folder = runs.run(&pipeline, seed);
-            let holder = Lock::holder(&folder);
+            let holder = Lock::holder(&folder).ok().flatten();
             let progress = holder.as_ref().and_then(|_| Progress::read(&folder));
             found.push(RunStatus { run: format!("{pipeline}/{seed}"), holder, progress, stages });
         }

@@ -1,8 +1,13 @@
 //! The one place that changes the file system. Tests put a failing twin behind the same trait.
 #![allow(clippy::disallowed_methods, reason = "this is the module that the lint sends others to")]
 
+use rustix::{
+    fs::{FlockOperation, OFlags, flock},
+    io::Errno,
+};
 use std::{
     fmt, fs, io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     sync::{Arc, PoisonError, RwLock},
 };
@@ -11,7 +16,10 @@ use std::{
 pub trait Disk: Send + Sync + fmt::Debug {
     /// Makes a folder and its missing parents.
     fn create_dirs(&self, path: &Path) -> io::Result<()>;
-    /// Makes a new empty file; an existing one is an error.
+    /// Makes a new folder; an existing one is an error. As long as the file that is returned is open, if there is
+    /// one, it is marked as in use.
+    fn create_dir(&self, path: &Path) -> io::Result<Option<fs::File>>;
+    /// Makes a new empty file; an existing one is an error. It is marked as in use as long as it is open.
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// Moves a file or folder within its file system, in one step.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -52,8 +60,21 @@ impl Disk for Local {
         fs::create_dir_all(path)
     }
 
+    fn create_dir(&self, path: &Path) -> io::Result<Option<fs::File>> {
+        fs::create_dir(path)?;
+        let dir = fs::File::open(path).map_err(|error| match error.kind() {
+            // Whoever tidies was quicker than the mark.
+            io::ErrorKind::NotFound => io::ErrorKind::AlreadyExists.into(),
+            _ => error,
+        })?;
+        mark(&dir, path)?;
+        Ok(Some(dir))
+    }
+
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(fs::File::create_new(path)?))
+        let file = fs::File::create_new(path)?;
+        mark(&file, path)?;
+        Ok(Box::new(file))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -87,6 +108,62 @@ impl DiskFile for fs::File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
     }
+}
+
+/// Marks what was just made at `path` as in use, by a lock that ends with this process; nothing is marked where
+/// the file system has no locks.
+///
+/// # Errors
+/// `AlreadyExists` if somebody who tidies has taken it meanwhile.
+pub(crate) fn mark(file: &fs::File, path: &Path) -> io::Result<()> {
+    let taken = || Err(io::ErrorKind::AlreadyExists.into());
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => taken(),
+        Err(_) => Ok(()),
+        Ok(()) => {
+            let (made, now) = (file.metadata()?, fs::symlink_metadata(path));
+            let same = now.is_ok_and(|now| (now.dev(), now.ino()) == (made.dev(), made.ino()));
+            if same { Ok(()) } else { taken() }
+        }
+    }
+}
+
+/// Marks a folder as in use as long as the file is open; `None` if that cannot be done, or there is none.
+pub(crate) fn mark_existing(dir: &Path) -> Option<fs::File> {
+    let file = open_nofollow(dir).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| file)
+}
+
+/// Whether somebody makes a file or folder.
+pub(crate) enum Look {
+    /// Nobody does, nor can begin to as long as this is open.
+    Free(fs::File),
+    /// Somebody does, or it cannot be looked at.
+    Busy,
+    /// It has no lock that could tell.
+    NoLock,
+}
+
+/// Whether the file or folder at `path` is marked as in use.
+pub(crate) fn look(path: &Path) -> Look {
+    match open_nofollow(path) {
+        Ok(file) => match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Look::Free(file),
+            Err(Errno::WOULDBLOCK) => Look::Busy,
+            Err(_) => Look::NoLock,
+        },
+        // Of others, or gone.
+        Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => {
+            Look::Busy
+        }
+        // A link, a socket: nothing that this program makes.
+        Err(_) => Look::NoLock,
+    }
+}
+
+fn open_nofollow(path: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    fs::File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 /// The folder that holds `path`.

@@ -123,6 +123,11 @@ impl Disk for FailingDisk {
         Local.create_dirs(path)
     }
 
+    fn create_dir(&self, path: &Path) -> io::Result<Option<fs::File>> {
+        self.step()?;
+        Local.create_dir(path)
+    }
+
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.step()?;
         let file = Local.create_file(path)?;

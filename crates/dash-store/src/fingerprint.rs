@@ -1,6 +1,6 @@
 //! SHA-256 of files and of values.
 
-use crate::Error;
+use crate::{Error, plain::open_plain};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{fmt::Write, fs::File, io::Read, path::Path};
@@ -10,9 +10,14 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// SHA-256 of a file's content in lower-case hexadecimal digits; the file is streamed.
+/// SHA-256 of a file's content in lower-case hexadecimal digits; the file is streamed. Links are followed,
+/// and what they lead to must be a plain file.
 pub fn sha256_file(path: &Path) -> Result<String, Error> {
-    let mut file = File::open(path).map_err(Error::io("open", path))?;
+    sha256_open(&mut open_plain(path)?, path)
+}
+
+/// SHA-256 of the rest of an open file.
+pub(crate) fn sha256_open(file: &mut File, path: &Path) -> Result<String, Error> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0u8; 1 << 16];
     loop {
@@ -52,7 +57,7 @@ fn sorted(value: &Value) -> Value {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         let _ = write!(text, "{byte:02x}"); // writing to a String cannot fail
         text

@@ -15,29 +15,34 @@
 //! # }
 //! ```
 //!
-//! Limits: durability is that of `fsync` and `rename` on the file system below; locks rely on
-//! `flock` and, where that has no effect, on the process number and the host written in the file.
+//! Limits: durability is that of `fsync` and `rename` on the file system below, and who holds a lock is what
+//! `flock` says there. A file system without `flock` is refused; one on which it has no effect beyond a
+//! machine, such as Lustre mounted with `localflock`, does not keep processes of other machines apart.
 
 mod clock;
+mod descriptors;
 mod disk;
 mod error;
 mod failing;
 mod fingerprint;
 mod lock;
 mod partial;
+mod plain;
 mod publish;
 mod record;
 mod runs;
 mod staging;
 
 pub use clock::now_utc;
+pub use descriptors::{raise_descriptor_limit, require_descriptors};
 pub use disk::{Disk, DiskFile, Local, write_through};
 pub use error::Error;
 pub use failing::{FailingDisk, Fault};
 pub use fingerprint::{canonical, fingerprint, sha256, sha256_file};
-pub use lock::{Holder, Lock};
+pub use lock::{Holder, Lock, Patience};
 pub use partial::Partial;
+pub use plain::{open_plain, read_small};
 pub use publish::{append, publish_file, publish_with, remove};
 pub use record::{ConvolutionPlan, RECORD_FILE, StageRecord};
 pub use runs::RunsRoot;
-pub use staging::{StagedFile, Staging, recover, recover_shared};
+pub use staging::{StagedFile, Staging, last_change, recover, recover_shared};

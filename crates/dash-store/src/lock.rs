@@ -1,88 +1,199 @@
 //! One process at a time on a run.
+//!
+//! Whether a folder is in use is what `flock` says about its lock file. What stands in the file is for people: a
+//! process that is gone, another host name, another PID namespace or an equal process number mean nothing.
 
-use crate::{Error, disk::disk, now_utc};
+use crate::{
+    Error,
+    clock::now_utc,
+    disk::disk,
+    plain::{open_own, read_at_most},
+};
 use rustix::{
     fs::{FlockOperation, flock},
-    process::{Pid, test_kill_process},
+    io::Errno,
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::File,
-    io::{Read, Seek, Write},
+    collections::BTreeSet,
+    fmt,
+    fs::{self, File, Metadata},
+    io::{Seek, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 /// Name of the lock file in a locked folder.
 pub(crate) const LOCK_FILE: &str = ".lock";
 
-/// Who holds a lock.
+/// Whoever looks at a lock holds it for a moment ([`Lock::holder`]): the lock is in use if it is so this long.
+const GLANCES: u32 = 20;
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// More than a holder's text has.
+const TEXT: u64 = 4096;
+
+/// Device and inode of the lock files that this process holds.
+static HELD: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
+
+/// Who holds a lock, as far as its file says: for people, not for decisions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// Process number.
+    /// Process number in the holder's PID namespace; 0 if the file does not say.
     pub pid: u32,
     /// Host name.
     pub host: String,
     /// UTC date and time at which it was taken.
     pub since: String,
-    /// When the process started, in ticks after boot, where the system tells: numbers of
-    /// processes are used again.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started: Option<u64>,
+    /// Whether it is this process.
+    #[serde(skip)]
+    pub own: bool,
 }
 
 /// The right to write into a folder, released on drop. Readers need none.
 ///
-/// The lock file is never deleted, only emptied: a file that disappears under another process's
-/// hands would give two holders.
+/// The lock file is never deleted, only emptied. Should somebody else delete it, with the folder or alone, the next
+/// process makes another one and holds that: [`Lock::still_mine`].
 #[derive(Debug)]
 pub struct Lock {
     file: File,
     path: PathBuf,
+    id: (u64, u64),
+}
+
+/// What became of a try to take a lock.
+enum Try {
+    Taken(Lock),
+    Busy(Holder),
+    /// The path named another file meanwhile.
+    Moved,
+}
+
+/// How long [`Lock::wait`] waits.
+pub struct Patience<'a> {
+    /// Time without a sign of work by the holder after which it gives up.
+    pub limit: Duration,
+    /// Anything that changes while the holder works, such as [`last_change`](crate::last_change) of a folder.
+    pub sign: &'a dyn Fn() -> Option<std::time::SystemTime>,
+    /// Is told at the beginning, and every `tell_every`, for whom it waits and how long it has.
+    pub tell: &'a dyn Fn(&Holder, Duration),
+    /// Time between two tellings.
+    pub tell_every: Duration,
 }
 
 impl Lock {
-    /// Takes the lock of `dir`, making the folder if it is missing. A lock whose process is gone
-    /// is taken over.
+    /// Takes the lock of `dir`, making the folder if it is missing.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] if another process holds it, [`Error::HeldHere`] if this one does, under this path or
+    /// another; [`Error::NotPlain`] if the lock file is a link or no plain file, [`Error::NoLocks`] if the file system
+    /// has no locks.
     pub fn acquire(dir: &Path) -> Result<Lock, Error> {
+        let mut holder = Holder::unknown();
+        for glance in 0..GLANCES {
+            if glance > 0 {
+                sleep(GLANCE);
+            }
+            match Lock::attempt(dir)? {
+                Try::Taken(lock) => return Ok(lock),
+                Try::Busy(found) => holder = found,
+                Try::Moved => {}
+            }
+        }
+        Err(Error::Locked { path: dir.to_owned(), holder })
+    }
+
+    /// Takes the lock of `dir` as soon as nobody else holds it, or gives up when the holder shows no sign of work.
+    ///
+    /// # Errors
+    /// Those of [`Lock::acquire`].
+    pub fn wait(dir: &Path, patience: &Patience<'_>) -> Result<Lock, Error> {
+        let begun = Instant::now();
+        let (mut sign, mut seen, mut told) = ((patience.sign)(), begun, None::<Instant>);
+        loop {
+            let holder = match Lock::acquire(dir) {
+                Err(Error::Locked { holder, .. }) => holder,
+                other => return other,
+            };
+            let now = (patience.sign)();
+            if now != sign {
+                (sign, seen) = (now, Instant::now());
+            }
+            if seen.elapsed() >= patience.limit {
+                return Err(Error::Locked { path: dir.to_owned(), holder });
+            }
+            if told.is_none_or(|told| told.elapsed() >= patience.tell_every) {
+                (patience.tell)(&holder, begun.elapsed());
+                told = Some(Instant::now());
+            }
+            sleep(GLANCE * GLANCES);
+        }
+    }
+
+    fn attempt(dir: &Path) -> Result<Try, Error> {
         disk().create_dirs(dir).map_err(Error::io("make the folder", dir))?;
         let path = dir.join(LOCK_FILE);
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&path)
-            .map_err(Error::io("open", &path))?;
-        let free = flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-        let mut text = String::new();
-        // A torn holder is that of a process which died while writing it.
-        let _ = file.read_to_string(&mut text);
-        let holder: Option<Holder> = serde_json::from_str(&text).ok();
-        match holder {
-            Some(holder) if !free || holder.may_live() => {
-                return Err(Error::Locked { path: dir.to_owned(), holder });
-            }
-            None if !free => {
-                let holder =
-                    Holder { pid: 0, host: "an unknown host".into(), since: "now".into(), started: None };
-                return Err(Error::Locked { path: dir.to_owned(), holder });
-            }
-            _ => {}
+        let mut file = open_own(File::options().create(true).truncate(false).read(true).write(true), &path)?;
+        let found = file.metadata().map_err(Error::io("inspect", &path))?;
+        if found.nlink() > 1 {
+            // Its text would be written into whatever else the file is.
+            return Err(Error::NotPlain { path, what: "a file that has other names (hard links)" });
         }
-        let me = serde_json::to_string(&Holder::this_process())
-            .map_err(|e| Error::Damaged { path: path.clone(), reason: e.to_string() })?;
-        file.set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(me.as_bytes()))
-            .and_then(|()| file.sync_all())
-            .map_err(Error::io("write", &path))?;
-        Ok(Lock { file, path })
+        let id = id(&found);
+        // Not between the lock and its entry here: other threads would take this process for another.
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.contains(&id) {
+            return Err(Error::HeldHere { path: dir.to_owned() });
+        }
+        if !try_lock(&file, FlockOperation::NonBlockingLockExclusive, &path)? {
+            return Ok(Try::Busy(Holder::of(&file, &path)));
+        }
+        if fs::symlink_metadata(&path).map(|now| self::id(&now)).ok() != Some(id) {
+            return Ok(Try::Moved);
+        }
+        held.insert(id);
+        drop(held);
+        // If this fails, others are not told who holds it.
+        if let Ok(me) = serde_json::to_vec(&Holder::this_process()) {
+            let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&me));
+        }
+        Ok(Try::Taken(Lock { file, path, id }))
     }
 
     /// Who holds the lock of `dir` now, if anybody does.
-    pub fn holder(dir: &Path) -> Option<Holder> {
-        let text = std::fs::read_to_string(dir.join(LOCK_FILE)).ok()?;
-        serde_json::from_str::<Holder>(&text).ok().filter(Holder::is_live)
+    ///
+    /// # Errors
+    /// If that cannot be found out: the lock file is no plain file, cannot be opened, or is on a file system without
+    /// locks.
+    pub fn holder(dir: &Path) -> Result<Option<Holder>, Error> {
+        let path = dir.join(LOCK_FILE);
+        let file = match open_own(File::options().read(true), &path) {
+            Ok(file) => file,
+            Err(error) if error.is_missing() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let id = id(&file.metadata().map_err(Error::io("inspect", &path))?);
+        let own = HELD.lock().unwrap_or_else(PoisonError::into_inner).contains(&id);
+        // A shared lock: two who look do not see each other, and an exclusive one needs a writable file on NFS.
+        if !own && try_lock(&file, FlockOperation::NonBlockingLockShared, &path)? {
+            return Ok(None);
+        }
+        Ok(Some(Holder { own, ..Holder::of(&file, &path) }))
+    }
+
+    /// Whether nobody else can hold the lock meanwhile: its file, and so the folder, is the one that was locked. To be
+    /// asked before results are published.
+    ///
+    /// # Errors
+    /// [`Error::LockLost`].
+    pub fn still_mine(&self) -> Result<(), Error> {
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) if id(&found) == self.id => Ok(()),
+            _ => Err(Error::LockLost { path: self.path.clone() }),
+        }
     }
 
     /// The lock file.
@@ -93,105 +204,256 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // If this fails the next process finds our number and sees that we are gone.
+        // What cannot be emptied is a text that nobody believes.
         let _ = self.file.set_len(0);
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
         let _ = flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+fn id(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+/// Whether the lock was free and is held now.
+fn try_lock(file: &File, operation: FlockOperation, path: &Path) -> Result<bool, Error> {
+    match flock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            Err(Error::NoLocks { path: path.to_owned() })
+        }
+        Err(source) => Err(Error::Io { action: "lock", path: path.to_owned(), source: source.into() }),
     }
 }
 
 impl Holder {
     fn this_process() -> Holder {
-        let pid = std::process::id();
-        Holder { pid, host: this_host(), since: now_utc(), started: start_ticks(pid) }
+        Holder { pid: std::process::id(), host: this_host(), since: now_utc(), own: true }
     }
 
-    fn is_live(&self) -> bool {
-        if self.host != this_host() {
-            return true; // cannot be asked: believe the file
-        }
-        process_exists(self.pid) && (self.started.is_none() || self.started == start_ticks(self.pid))
+    fn unknown() -> Holder {
+        Holder { pid: 0, host: "an unknown host".into(), since: "an unknown time".into(), own: false }
     }
 
-    /// Whether somebody else may still hold the lock although `flock` gave it to us: on file
-    /// systems where `flock` has no effect beyond this host, or none at all.
-    fn may_live(&self) -> bool {
-        self.is_live() && (self.pid != std::process::id() || self.host != this_host())
+    /// What a lock file says, which may be anything.
+    fn of(file: &File, path: &Path) -> Holder {
+        let text = file.try_clone().map_err(Error::io("read", path)).and_then(|mut file| {
+            file.rewind().map_err(Error::io("read", path))?;
+            read_at_most(file, path, TEXT)
+        });
+        let holder: Option<Holder> = text.ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let Some(holder) = holder else { return Holder::unknown() };
+        Holder { host: printable(&holder.host), since: printable(&holder.since), ..holder }
     }
 }
 
-/// Whether this host has a process of this number, anybody's.
-pub(crate) fn process_exists(pid: u32) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| test_kill_process(pid) != Err(rustix::io::Errno::SRCH))
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder { own: true, .. } => write!(f, "this process"),
+            Holder { pid: 0, .. } => write!(f, "another process"),
+            Holder { pid, host, since, .. } => write!(f, "process {pid} on {host} since {since}"),
+        }
+    }
+}
+
+/// A name from a file as it may be shown on a terminal.
+fn printable(text: &str) -> String {
+    text.chars().take(100).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 pub(crate) fn this_host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Field 22 of `/proc/PID/stat`; it follows the command name, which may contain anything but is
-/// the last thing in parentheses. A zombie counts as gone.
-fn start_ticks(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") { None } else { fields.nth(18)?.parse().ok() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{cell::Cell, os::unix::fs::symlink, time::SystemTime};
+
+    fn holder(pid: u32, host: &str) -> Holder {
+        Holder { pid, host: host.into(), since: "then".into(), own: false }
+    }
 
     fn write_holder(dir: &Path, holder: &Holder) {
         crate::publish_file(&dir.join(LOCK_FILE), &serde_json::to_vec(holder).unwrap()).unwrap();
+    }
+
+    /// What another process does: it holds the lock and nothing of it is known here.
+    fn locked_elsewhere(dir: &Path) -> File {
+        let file = File::open(dir.join(LOCK_FILE)).unwrap();
+        flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        file
     }
 
     #[test]
     fn the_second_is_told_who_and_may_come_in_later() {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("runs/x/0");
+        assert_eq!(Lock::holder(&run).unwrap(), None);
         let lock = Lock::acquire(&run).unwrap();
-        let Err(Error::Locked { holder, .. }) = Lock::acquire(&run) else { panic!("two holders") };
-        assert_eq!(holder.pid, std::process::id());
-        assert_eq!(Lock::holder(&run), Some(holder));
+        assert!(matches!(Lock::acquire(&run), Err(Error::HeldHere { path }) if path == run));
+        let own = Lock::holder(&run).unwrap().unwrap();
+        assert_eq!((own.pid, own.own), (std::process::id(), true));
         drop(lock);
-        assert_eq!(Lock::holder(&run), None);
+        assert_eq!(Lock::holder(&run).unwrap(), None);
+        write_holder(&run, &holder(7, "elsewhere"));
+        let theirs = locked_elsewhere(&run);
+        let told = holder(7, "elsewhere");
+        assert!(matches!(Lock::acquire(&run), Err(Error::Locked { holder, .. }) if holder == told));
+        assert_eq!(Lock::holder(&run).unwrap(), Some(told));
+        drop(theirs);
         Lock::acquire(&run).unwrap();
     }
 
     #[test]
-    fn a_dead_process_loses_its_lock() {
+    fn what_a_lock_file_says_blocks_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        let me = Holder::this_process();
-        // Our parent's number with another start: the number was used again.
-        let parent = std::os::unix::process::parent_id();
-        if me.started.is_some() {
-            write_holder(dir.path(), &Holder { pid: parent, started: Some(u64::MAX), ..me.clone() });
-            drop(Lock::acquire(dir.path()).unwrap());
+        // Another host, the parent (which lives), this process, a torn text, and rubbish.
+        for (pid, host) in
+            [(1, "elsewhere"), (std::os::unix::process::parent_id(), &this_host()), (std::process::id(), "x")]
+        {
+            write_holder(dir.path(), &holder(pid, host));
+            assert_eq!(Lock::holder(dir.path()).unwrap(), None);
+            Lock::acquire(dir.path()).unwrap();
         }
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        child.wait().unwrap();
-        write_holder(dir.path(), &Holder { pid, started: Some(1), ..me });
-        Lock::acquire(dir.path()).unwrap();
-    }
-
-    #[test]
-    fn a_live_process_and_another_host_are_believed_without_flock() {
-        let dir = tempfile::tempdir().unwrap();
-        let me = Holder::this_process();
-        let elsewhere = Holder { host: "elsewhere".into(), ..me.clone() };
-        let parent = std::os::unix::process::parent_id();
-        let neighbour = Holder { pid: parent, started: start_ticks(parent), ..me };
-        for holder in [elsewhere, neighbour] {
-            write_holder(dir.path(), &holder);
-            assert!(matches!(Lock::acquire(dir.path()), Err(Error::Locked { holder: h, .. }) if h == holder));
+        for text in [&b"{\"pid\": 12"[..], b"\xff\xfe", &[b' '; 10_000]] {
+            crate::publish_file(&dir.path().join(LOCK_FILE), text).unwrap();
+            let lock = Lock::acquire(dir.path()).unwrap();
+            assert_eq!(Lock::holder(dir.path()).unwrap().unwrap().pid, std::process::id());
+            drop(lock);
         }
     }
 
     #[test]
-    fn a_torn_lock_file_is_taken_over() {
+    fn an_equal_process_number_is_not_taken_for_this_process() {
         let dir = tempfile::tempdir().unwrap();
-        crate::publish_file(&dir.path().join(LOCK_FILE), b"{\"pid\": 12").unwrap();
-        Lock::acquire(dir.path()).unwrap();
+        write_holder(dir.path(), &Holder::this_process());
+        let _theirs = locked_elsewhere(dir.path());
+        let found = Lock::holder(dir.path()).unwrap().unwrap();
+        assert_eq!((found.pid, found.own), (std::process::id(), false));
+        assert!(matches!(Lock::acquire(dir.path()), Err(Error::Locked { holder, .. }) if !holder.own));
+    }
+
+    #[test]
+    fn a_holder_without_a_text_is_unknown_and_its_text_cannot_move_the_cursor() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, message) in [
+            (&b""[..], "is in use by another process"),
+            (
+                br#"{"pid": 3, "host": "\u001b[2Jx", "since": "\n"}"#,
+                "is in use by process 3 on \u{fffd}[2Jx since \u{fffd}",
+            ),
+        ] {
+            crate::publish_file(&dir.path().join(LOCK_FILE), text).unwrap();
+            let _theirs = locked_elsewhere(dir.path());
+            let error = Lock::acquire(dir.path()).unwrap_err().to_string();
+            assert!(error.ends_with(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn lock_files_that_lead_elsewhere_or_are_special_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        crate::publish_file(&at("mine"), b"precious").unwrap();
+        let make: [&dyn Fn(&Path); 6] = [
+            &|lock| symlink(at("mine"), lock).unwrap(),
+            &|lock| symlink(at("made"), lock).unwrap(),
+            &|lock| symlink("/dev/null", lock).unwrap(),
+            &|lock| fs::hard_link(at("mine"), lock).unwrap(),
+            &|lock| crate::plain::tests::fifo(lock),
+            &|lock| fs::create_dir(lock).unwrap(),
+        ];
+        for (i, make) in make.into_iter().enumerate() {
+            let run = at(&i.to_string());
+            fs::create_dir(&run).unwrap();
+            make(&run.join(LOCK_FILE));
+            let error = Lock::acquire(&run).unwrap_err();
+            assert!(matches!(error, Error::NotPlain { .. }), "{i}: {error}");
+            assert!(i == 3 || matches!(Lock::holder(&run), Err(Error::NotPlain { .. })), "{i}");
+        }
+        assert_eq!(fs::read(at("mine")).unwrap(), b"precious");
+        assert!(!at("made").exists());
+    }
+
+    #[test]
+    fn one_folder_under_two_names_is_locked_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, link) = (dir.path().join("scratch"), dir.path().join("0"));
+        fs::create_dir(&run).unwrap();
+        symlink(&run, &link).unwrap();
+        let lock = Lock::acquire(&run).unwrap();
+        assert!(matches!(Lock::acquire(&link), Err(Error::HeldHere { path }) if path == link));
+        assert!(Lock::holder(&link).unwrap().is_some_and(|holder| holder.own));
+        drop(lock);
+        Lock::acquire(&link).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_is_deleted_and_made_again_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        let first = Lock::acquire(&run).unwrap();
+        first.still_mine().unwrap();
+        crate::remove(&run).unwrap();
+        assert!(matches!(first.still_mine(), Err(Error::LockLost { .. })));
+        let second = Lock::acquire(&run).unwrap();
+        second.still_mine().unwrap();
+        assert!(matches!(first.still_mine(), Err(Error::LockLost { .. })));
+        // Whoever ends first does not take the lock of the other.
+        drop(first);
+        second.still_mine().unwrap();
+        assert!(Lock::holder(&run).unwrap().is_some_and(|holder| holder.own));
+    }
+
+    #[test]
+    fn those_who_look_do_not_make_others_fail() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Lock::acquire(dir.path()).unwrap());
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        Lock::holder(dir.path()).unwrap();
+                        sleep(Duration::from_micros(50));
+                    }
+                });
+            }
+            for _ in 0..200 {
+                drop(Lock::acquire(dir.path()).unwrap());
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    fn waiting_says_for_whom_and_ends_when_the_holder_does_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        write_holder(dir.path(), &holder(9, "pod"));
+        let theirs = Cell::new(Some(locked_elsewhere(dir.path())));
+        let told = Cell::new(0);
+        let tell = |holder: &Holder, _: Duration| {
+            assert_eq!(holder.to_string(), "process 9 on pod since then");
+            told.set(told.get() + 1);
+        };
+        let still = || None;
+        let patience = |limit, sign| Patience { limit, sign, tell: &tell, tell_every: Duration::ZERO };
+        let given_up = Lock::wait(dir.path(), &patience(Duration::ZERO, &still));
+        assert!(matches!(given_up, Err(Error::Locked { holder, .. }) if holder.pid == 9));
+        assert_eq!(told.get(), 0);
+        // As long as there are signs of work it waits, whatever the limit: here until the third.
+        let signs = Cell::new(0);
+        let working = || {
+            signs.set(signs.get() + 1);
+            if signs.get() == 3 {
+                theirs.take();
+            }
+            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(signs.get()))
+        };
+        Lock::wait(dir.path(), &patience(Duration::from_secs(3600), &working)).unwrap();
+        assert!(told.get() >= 1);
     }
 }

@@ -3,7 +3,8 @@
 use crate::{
     Error,
     disk::{Disk, disk, parent},
-    staging::sibling,
+    plain::open_own,
+    staging::make_sibling,
 };
 use std::{
     fs::File,
@@ -28,13 +29,15 @@ pub(crate) fn publish_on(
 ) -> Result<(), Error> {
     let dir = parent(path);
     disk.create_dirs(dir).map_err(Error::io("make the folder", dir))?;
-    let temporary = sibling(path, "new")?;
-    let written = (|| {
-        let mut out = BufWriter::new(disk.create_file(&temporary)?);
+    let (temporary, file) = make_sibling(path, |temporary| disk.create_file(temporary))?;
+    let published = (|| {
+        let mut out = BufWriter::new(file);
         write(&mut out)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync()
+        let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync()?;
+        // Open until it has its name: nobody takes it for one that was left behind.
+        disk.rename(&temporary, path)
     })();
-    let published = written.and_then(|()| disk.rename(&temporary, path));
     if let Err(source) = published {
         // The first failure is the one to report.
         let _ = disk.remove(&temporary);
@@ -50,10 +53,13 @@ pub fn remove(path: &Path) -> Result<(), Error> {
 
 /// Opens a log that grows line by line, such as the events of a run, making its folder. This is
 /// the one kind of file that is not published whole: readers must expect a torn last line.
+///
+/// # Errors
+/// [`Error::NotPlain`] for links and special files: what is appended would go elsewhere, or nowhere.
 pub fn append(path: &Path) -> Result<File, Error> {
     let dir = parent(path);
     disk().create_dirs(dir).map_err(Error::io("make the folder", dir))?;
-    File::options().create(true).append(true).open(path).map_err(Error::io("open", path))
+    open_own(File::options().create(true).append(true), path)
 }
 
 #[cfg(test)]

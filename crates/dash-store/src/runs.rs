@@ -63,7 +63,7 @@ impl RunsRoot {
     }
 }
 
-/// Visible sub-folders, sorted; none if `dir` is missing.
+/// Visible sub-folders, links to folders among them, sorted; none if `dir` is missing.
 fn folders(dir: &Path) -> Result<Vec<String>, Error> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -73,9 +73,15 @@ fn folders(dir: &Path) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(Error::io("list", dir))?;
-        let is_dir = entry.file_type().map_err(Error::io("inspect", &entry.path()))?.is_dir();
-        if let (true, Ok(name)) = (is_dir, entry.file_name().into_string()) {
-            names.extend((!name.starts_with('.')).then_some(name));
+        let Some(name) = entry.file_name().into_string().ok().filter(|name| !name.starts_with('.')) else {
+            continue;
+        };
+        let kind = entry.file_type().map_err(Error::io("inspect", &entry.path()))?;
+        // A link that leads nowhere is no folder.
+        if kind.is_dir()
+            || (kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|found| found.is_dir()))
+        {
+            names.push(name);
         }
     }
     names.sort();
@@ -100,6 +106,15 @@ mod tests {
         assert_eq!(runs.pipelines().unwrap(), ["ecg"]);
         assert_eq!(runs.seeds("ecg").unwrap(), [2, 10]);
         assert_eq!(runs.stages("ecg", 2).unwrap(), ["tune"]);
+        // Runs and pipelines may be links.
+        let link = |to: &str, path: &str| std::os::unix::fs::symlink(to, dir.path().join(path)).unwrap();
+        link("10", "ecg/3");
+        link("nowhere", "ecg/4");
+        link("5", "ecg/5");
+        link("ecg", "music");
+        assert_eq!(runs.seeds("ecg").unwrap(), [2, 3, 10]);
+        assert_eq!(runs.stages("ecg", 3).unwrap(), ["search"]);
+        assert_eq!(runs.pipelines().unwrap(), ["ecg", "music"]);
         assert!(RunsRoot::new(dir.path().join("none")).seeds("x").unwrap().is_empty());
     }
 }
