@@ -14,7 +14,7 @@ use dash_core::{
 use dash_store::StageRecord;
 use dash_train::Metrics;
 use serde::de::DeserializeOwned;
-use std::{fs, path::Path};
+use std::path::Path;
 
 /// The result rows and the details of one finished (run, method).
 pub(crate) fn run(
@@ -81,9 +81,12 @@ pub(crate) fn run(
     Ok((rows.collect(), detail))
 }
 
+/// More bytes than any JSON file of a stage has.
+const LARGEST: u64 = 256 << 20;
+
 /// A JSON file of an earlier stage.
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, BadInput> {
     let bad = |reason: String| BadInput { path: path.to_owned(), reason };
-    let bytes = fs::read(path).map_err(|e| bad(e.to_string()))?;
+    let bytes = dash_store::read_small(path, LARGEST).map_err(|e| bad(e.reason()))?;
     serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))
 }

@@ -17,6 +17,9 @@ use std::{
 
 const FILE: &str = ".progress.json";
 
+/// More bytes than it has.
+const LARGEST: u64 = 1 << 16;
+
 /// Time between two tellings.
 const EVERY: Duration = Duration::from_secs(5);
 
@@ -39,7 +42,7 @@ pub struct Progress {
 impl Progress {
     /// What the process at work on the run in `dir` told last.
     pub(crate) fn read(dir: &Path) -> Option<Progress> {
-        serde_json::from_slice(&std::fs::read(dir.join(FILE)).ok()?).ok()
+        serde_json::from_slice(&dash_store::read_small(&dir.join(FILE), LARGEST).ok()?).ok()
     }
 }
 

@@ -113,6 +113,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// What is wrong, for messages that name the file themselves.
+    pub fn reason(&self) -> String {
+        match self {
+            Error::Io { source, .. } => source.to_string(),
+            Error::NotPlain { what, .. } => format!("is {what}, not a plain file"),
+            Error::TooLarge { limit, .. } => format!("has more than {limit} bytes"),
+            Error::Damaged { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        }
+    }
+
     pub(crate) fn io(action: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Error {
         let path = path.to_owned();
         move |source| Error::Io { action, path, source }

@@ -32,7 +32,9 @@ mod plain;
 mod publish;
 mod record;
 mod runs;
+mod seal;
 mod staging;
+mod tidy;
 
 pub use clock::now_utc;
 pub use descriptors::{raise_descriptor_limit, require_descriptors};
@@ -47,4 +49,6 @@ pub use plain::{open_plain, read_small};
 pub use publish::{append, publish_file, publish_with, remove};
 pub use record::{ConvolutionPlan, RECORD_FILE, StageRecord};
 pub use runs::RunsRoot;
-pub use staging::{StagedFile, Staging, last_change, recover, recover_shared};
+pub use seal::{Unsealed, seal, unseal};
+pub use staging::{StagedFile, Staging};
+pub use tidy::{last_change, recover, recover_shared};

@@ -4,7 +4,7 @@ use crate::{
     Error,
     disk::{Disk, disk, parent},
     plain::open_own,
-    staging::make_sibling,
+    tidy::make_sibling,
 };
 use std::{
     fs::File,
