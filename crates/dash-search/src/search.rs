@@ -11,7 +11,8 @@ use dash_core::{
 use dash_nn::{Gradients, Rates, Sgd, rate};
 use dash_store::Staging;
 use dash_train::{
-    Position, Progress, Stage, StageContext, Trainer, write_checkpoint, write_history, write_json,
+    Limits, Position, Progress, Stage, StageContext, Trainer, steps_per_epoch, write_checkpoint,
+    write_history, write_json,
 };
 use std::time::Instant;
 
@@ -43,7 +44,8 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
     let mut alphas: Vec<(String, Vec<Vec<f32>>)> =
         supernet.layers().iter().map(|l| (format!("alpha.{}", l.name), Vec::new())).collect();
     let mut position = Position::default();
-    if let Some(saved) = ctx.saved()? {
+    let steps = steps_per_epoch(samples.len().div_ceil(settings.batch_size.max(1)), settings.fraction);
+    if let Some(saved) = ctx.saved(&Limits { epochs: settings.epochs, steps, trials: None })? {
         trainer.resume(&saved)?;
         Progress { position, history, series: alphas, .. } = saved.progress;
     }

@@ -7,7 +7,10 @@ use dash_store::Staging;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Serialize;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 /// Version of the checkpoint folder.
 const FORMAT: u32 = 1;
@@ -47,7 +50,9 @@ pub fn write_tensors(out: &mut Staging, name: &str, tensors: &[(String, Tensor)]
 pub(crate) fn read_tensors(path: &Path) -> Result<Vec<(String, Tensor)>, Error> {
     let wrong = |reason: String| Error::Format { path: path.to_owned(), reason };
     // One buffer of the file's size; safetensors checks that the tensors lie inside it.
-    let bytes = std::fs::read(path).map_err(|e| wrong(e.to_string()))?;
+    let mut bytes = Vec::new();
+    let mut file = dash_store::open_plain(path).map_err(|e| wrong(e.reason()))?;
+    file.read_to_end(&mut bytes).map_err(|e| wrong(e.to_string()))?;
     let tensors =
         candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|e| wrong(e.to_string()))?;
     if let Some((name, other)) = tensors.iter().find(|(_, t)| t.dtype() != DType::F32) {

@@ -84,7 +84,7 @@ pub fn write_table(out: &mut Staging, name: &str, columns: Vec<(Field, ArrayRef)
 /// If the file cannot be read or lacks a column.
 pub fn read_history(path: &Path) -> Result<Vec<Epoch>, Error> {
     let fail = |e: &dyn std::fmt::Display| wrong(path)(e.to_string());
-    let file = std::fs::File::open(path).map_err(|e| fail(&e))?;
+    let file = dash_store::open_plain(path).map_err(|e| fail(&e.reason()))?;
     let reader =
         ParquetRecordBatchReaderBuilder::try_new(file).and_then(|b| b.build()).map_err(|e| fail(&e))?;
     let mut epochs = Vec::new();
@@ -116,7 +116,7 @@ pub fn read_history(path: &Path) -> Result<Vec<Epoch>, Error> {
 /// If the file cannot be read, or a list is not one of f32 numbers.
 pub(crate) fn read_series(path: &Path) -> Result<Vec<Series>, Error> {
     let fail = |e: &dyn std::fmt::Display| wrong(path)(e.to_string());
-    let file = std::fs::File::open(path).map_err(|e| fail(&e))?;
+    let file = dash_store::open_plain(path).map_err(|e| fail(&e.reason()))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| fail(&e))?;
     let names = builder.schema().fields().iter().filter(|f| matches!(f.data_type(), DataType::List(_)));
     let mut series: Vec<Series> = names.map(|f| (f.name().clone(), Vec::new())).collect();

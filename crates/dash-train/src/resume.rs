@@ -5,33 +5,23 @@
 
 use crate::{
     Error, Now, Recovery, Series, StageContext,
-    checkpoint::{read_tensors, write_json, write_tensors},
+    checkpoint::{read_tensors, write_tensors},
     history::{read_history, read_series, write_history},
+    manifest::{BEST, FORMAT, HISTORY, MANIFEST, MOMENTA, Manifest, Refusal, START, START_MOMENTA, STATE},
 };
 use candle_core::Tensor;
-use dash_core::{event::Event, results::Epoch};
+use dash_core::{
+    event::{Event, Listener},
+    results::Epoch,
+};
 use dash_nn::{Params, Sgd};
 use dash_store::Staging;
-use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    fs, io,
     path::PathBuf,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
-
-/// Version of the folder of a checkpoint inside a stage.
-const FORMAT: u32 = 2;
-
-const STATE: &str = "state.safetensors";
-const MOMENTA: &str = "momenta.safetensors";
-const BEST: &str = "best.safetensors";
-const START: &str = "start.safetensors";
-const START_MOMENTA: &str = "start-momenta.safetensors";
-const TENSORS: [&str; 5] = [STATE, MOMENTA, BEST, START, START_MOMENTA];
-const HISTORY: &str = "history.parquet";
-const MANIFEST: &str = "manifest.json";
 
 /// Unless told otherwise, time between two checkpoints: at least this long, and at least so many times
 /// as long as the last one took, which keeps their share of the time below two per cent.
@@ -89,22 +79,15 @@ pub struct Progress {
     pub recovery: Option<Recovery>,
 }
 
-/// Numbers are kept as their bits: JSON has no infinity.
-#[derive(Serialize, Deserialize)]
-struct Manifest {
-    format: u32,
-    /// Of the stage that was at work.
-    fingerprint: String,
-    epoch: usize,
-    step: usize,
-    loss_bits: u64,
-    best: Option<(usize, u64)>,
-    scores: Vec<Option<f64>>,
-    /// Whether training went back, if it may; since format 2.
-    #[serde(default)]
-    went_back: Option<bool>,
-    /// Name and SHA-256 of each file.
-    files: BTreeMap<String, String>,
+/// What a checkpoint of a stage can say, by its settings and data.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Epochs of a training.
+    pub epochs: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Trials, if the stage has several trainings; else its history has a row per finished epoch.
+    pub trials: Option<usize>,
 }
 
 /// Where a stage keeps its checkpoint while it runs, and when it takes one.
@@ -112,6 +95,7 @@ struct Manifest {
 pub struct Checkpoints {
     dir: PathBuf,
     fingerprint: String,
+    instruction_set: Option<String>,
     every: Option<Duration>,
     clock: Mutex<Clock>,
 }
@@ -137,7 +121,13 @@ impl Checkpoints {
     /// costs little.
     pub fn new(dir: PathBuf, fingerprint: &str, every: Option<Duration>) -> Checkpoints {
         let clock = Mutex::new(Clock { last: Instant::now(), cost: Duration::ZERO, total: Total::default() });
-        Checkpoints { dir, fingerprint: fingerprint.to_owned(), every, clock }
+        Checkpoints { dir, fingerprint: fingerprint.to_owned(), instruction_set: None, every, clock }
+    }
+
+    /// The same, on a processor whose instruction set, by which results may differ, has this name: it is written
+    /// down, and another one is told when the stage is resumed.
+    pub fn with_instruction_set(self, name: &str) -> Checkpoints {
+        Checkpoints { instruction_set: Some(name.to_owned()), ..self }
     }
 
     /// What checkpoints have cost so far, in this process.
@@ -175,6 +165,7 @@ impl Checkpoints {
         let manifest = Manifest {
             format: FORMAT,
             fingerprint: self.fingerprint.clone(),
+            instruction_set: self.instruction_set.clone(),
             epoch,
             step,
             loss_bits: loss.to_bits(),
@@ -183,7 +174,7 @@ impl Checkpoints {
             went_back: progress.recovery.as_ref().map(|recovery| recovery.used),
             files,
         };
-        write_json(&mut out, MANIFEST, &manifest)?;
+        out.write(MANIFEST, &dash_store::seal(&manifest, &self.dir.join(MANIFEST))?)?;
         out.publish()?;
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         let cost = started.elapsed();
@@ -192,39 +183,49 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// The last checkpoint of this very stage, or what is wrong with it; `None` if there is none.
-    fn open(&self) -> Result<Option<Saved>, Refusal> {
-        let damaged = |reason: String| Refusal::Damaged { path: self.dir.clone(), reason };
-        let text = match fs::read(self.dir.join(MANIFEST)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(damaged(error.to_string())),
+    /// The last checkpoint of this very stage; what is wrong with it is told.
+    fn saved(&self, limits: &Limits, listener: &dyn Listener) -> Result<Option<Saved>, Error> {
+        let place = self.dir.display();
+        let warn = |message: String| listener.on(&Event::Warning { message });
+        let saved = match self.open(limits) {
+            Ok(Some(saved)) => saved,
+            Ok(None) => return Ok(None),
+            Err(Refusal::Damaged(reason)) => {
+                warn(format!("the checkpoint {place} is damaged and not used: {reason}"));
+                return Ok(None);
+            }
+            Err(Refusal::Newer(format)) => {
+                let reason =
+                    format!("is a checkpoint of format {format}; this version reads format {FORMAT}");
+                return Err(Error::Format { path: self.dir.clone(), reason });
+            }
         };
-        let format = serde_json::from_slice::<serde_json::Value>(&text)
-            .ok()
-            .and_then(|manifest| manifest.get("format")?.as_u64());
-        if let Some(format) = format.filter(|&format| format > FORMAT.into()) {
-            return Err(Refusal::Newer { path: self.dir.clone(), format });
+        if !saved.sealed {
+            warn(format!(
+                "{place} was written by an earlier version, whose checkpoints do not show all damage"
+            ));
         }
-        let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        if let (Some(then), Some(now)) = (&saved.instruction_set, &self.instruction_set)
+            && then != now
+        {
+            warn(format!(
+                "{place} was taken with the instruction set {then}, and is resumed with {now}: the results may not be \
+                 those of an uninterrupted run"
+            ));
+        }
+        let Progress { position: Position { epoch, step, .. }, scores, .. } = &saved.progress;
+        listener.on(&Event::Resumed { trial: scores.len(), epoch: *epoch, step: *step });
+        Ok(Some(saved))
+    }
+
+    /// The last checkpoint of this very stage, or what is wrong with it; `None` if there is none.
+    fn open(&self, limits: &Limits) -> Result<Option<Saved>, Refusal> {
+        let damaged = Refusal::Damaged;
+        let Some((manifest, sealed)) = Manifest::read(&self.dir)? else { return Ok(None) };
         if manifest.fingerprint != self.fingerprint {
             return Ok(None);
         }
-        for name in [STATE, MOMENTA, HISTORY] {
-            if !manifest.files.contains_key(name) {
-                return Err(damaged(format!("its manifest does not name {name}")));
-            }
-        }
-        for (name, hash) in &manifest.files {
-            if name != HISTORY && !TENSORS.contains(&name.as_str()) {
-                return Err(damaged(format!("its manifest names {name:?}")));
-            }
-            match dash_store::sha256_file(&self.dir.join(name)) {
-                Ok(found) if found == *hash => {}
-                Ok(_) => return Err(damaged(format!("{name} has changed"))),
-                Err(error) => return Err(damaged(error.to_string())),
-            }
-        }
+        manifest.compare_files(&self.dir)?;
         let history = self.dir.join(HISTORY);
         let unreadable = |e: Error| damaged(e.to_string());
         let best = match manifest.best {
@@ -258,7 +259,9 @@ impl Checkpoints {
             scores: manifest.scores,
             recovery,
         };
-        Ok(Some(Saved { dir: self.dir.clone(), progress }))
+        limits.check(&progress).map_err(damaged)?;
+        let instruction_set = manifest.instruction_set;
+        Ok(Some(Saved { dir: self.dir.clone(), progress, instruction_set, sealed }))
     }
 }
 
@@ -273,18 +276,16 @@ pub(crate) fn load_momenta(
     Ok(sgd.load(&ordered)?)
 }
 
-/// Why a checkpoint is not gone on from.
-enum Refusal {
-    Damaged { path: PathBuf, reason: String },
-    Newer { path: PathBuf, format: u64 },
-}
-
 /// A checkpoint that was found intact.
 #[derive(Debug)]
 pub struct Saved {
     dir: PathBuf,
     /// What the stage knew.
     pub progress: Progress,
+    /// That of the processor it was taken on, if it says.
+    instruction_set: Option<String>,
+    /// Whether its manifest has a hash of itself.
+    sealed: bool,
 }
 
 impl Saved {
@@ -300,32 +301,13 @@ impl Saved {
 }
 
 impl StageContext<'_> {
-    /// The checkpoint to go on from, if an earlier attempt at this stage left one. A damaged one is told
-    /// and not used.
+    /// The checkpoint to resume from, if an earlier attempt at this stage left one. A damaged one, and one that says
+    /// what this stage cannot have come to, is told and not used.
     ///
     /// # Errors
     /// If it was written by a newer version.
-    pub fn saved(&self) -> Result<Option<Saved>, Error> {
-        let Some(checkpoints) = self.checkpoints else { return Ok(None) };
-        match checkpoints.open() {
-            Ok(saved) => {
-                if let Some(Saved { progress: Progress { position, scores, .. }, .. }) = &saved {
-                    let Position { epoch, step, .. } = *position;
-                    self.listener.on(&Event::Resumed { trial: scores.len(), epoch, step });
-                }
-                Ok(saved)
-            }
-            Err(Refusal::Damaged { path, reason }) => {
-                let message = format!("the checkpoint {} is damaged and not used: {reason}", path.display());
-                self.listener.on(&Event::Warning { message });
-                Ok(None)
-            }
-            Err(Refusal::Newer { path, format }) => {
-                let reason =
-                    format!("is a checkpoint of format {format}; this version reads format {FORMAT}");
-                Err(Error::Format { path, reason })
-            }
-        }
+    pub fn saved(&self, limits: &Limits) -> Result<Option<Saved>, Error> {
+        self.checkpoints.map_or(Ok(None), |checkpoints| checkpoints.saved(limits, self.listener))
     }
 
     /// Whether the stage is asked to stop, and can be gone on with later.
@@ -355,108 +337,4 @@ impl StageContext<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use candle_core::Device;
-    use dash_nn::{Init, ParamBuilder};
-
-    fn network() -> (Params, Sgd) {
-        let mut params = ParamBuilder::new(7, 0, &Device::Cpu);
-        params.weight("a", 3, Init::Constant(1.5)).unwrap();
-        params.weight("b", (2, 2), Init::Constant(-2.0)).unwrap();
-        let params = params.finish();
-        let sgd = Sgd::new(&params, 0.9, 0.0).unwrap();
-        (params, sgd)
-    }
-
-    fn values(tensors: &[(String, Tensor)]) -> Vec<(String, Vec<f32>)> {
-        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1().unwrap();
-        tensors.iter().map(|(name, t)| (name.clone(), flat(t))).collect()
-    }
-
-    #[test]
-    fn everything_comes_back_bit_by_bit() {
-        let dir = tempfile::tempdir().unwrap();
-        let checkpoints = Checkpoints::new(dir.path().join(".search.checkpoint"), "print", None);
-        assert!(matches!(checkpoints.open(), Ok(None)));
-        let (params, sgd) = network();
-        let epoch = |epoch, score| Epoch { epoch, learning_rate: 0.1, train_loss: 1.0 / 3.0, score };
-        let progress = Progress {
-            position: Position { epoch: 2, step: 5, loss: 0.1 + 0.2 },
-            history: vec![epoch(0, None), epoch(1, Some(f64::INFINITY))],
-            series: vec![("alpha.stem".to_owned(), vec![vec![0.1, f32::NAN], vec![0.2, 0.3]])],
-            best: Some(Best { epoch: 1, score: f64::INFINITY, state: params.state().unwrap() }),
-            scores: vec![Some(0.1), None],
-            recovery: Some(Recovery {
-                start: Some([params.state().unwrap(), sgd.state().unwrap()]),
-                used: false,
-            }),
-        };
-        checkpoints.save(&progress, &params, &sgd).unwrap();
-        let (before, momenta) = (values(&params.state().unwrap()), values(&sgd.state().unwrap()));
-        params.iter().for_each(|p| p.var().set(&p.var().zeros_like().unwrap()).unwrap());
-
-        let Ok(Some(saved)) = checkpoints.open() else { panic!("not found") };
-        let (other, mut other_sgd) = network();
-        saved.restore(&other, &mut other_sgd).unwrap();
-        assert_eq!(values(&other.state().unwrap()), before);
-        assert_eq!(values(&other_sgd.state().unwrap()), momenta);
-        let found = &saved.progress;
-        assert_eq!(found.position, progress.position);
-        assert_eq!(found.history, progress.history);
-        assert_eq!(format!("{:?}", found.series), format!("{:?}", progress.series));
-        assert_eq!(found.scores, progress.scores);
-        let recovery = found.recovery.as_ref().unwrap();
-        assert_eq!(values(&recovery.start.as_ref().unwrap()[0]), before);
-        assert!(!recovery.used);
-        let best = found.best.as_ref().unwrap();
-        assert_eq!((best.epoch, best.score), (1, f64::INFINITY));
-        let mut state = values(&best.state);
-        state.sort_by(|a, b| a.0.cmp(&b.0));
-        assert_eq!(state, before);
-    }
-
-    #[test]
-    fn another_stage_a_newer_format_and_damage_are_not_gone_on_from() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("c");
-        let (params, sgd) = network();
-        let save = || Checkpoints::new(folder.clone(), "one", None).save(&Progress::default(), &params, &sgd);
-        save().unwrap();
-        assert!(matches!(Checkpoints::new(folder.clone(), "two", None).open(), Ok(None)));
-        let open = || Checkpoints::new(folder.clone(), "one", None).open();
-        assert!(matches!(open(), Ok(Some(_))));
-        for name in [STATE, MOMENTA, HISTORY] {
-            save().unwrap();
-            let bytes = fs::read(folder.join(name)).unwrap();
-            dash_store::publish_file(&folder.join(name), &bytes[..bytes.len() - 1]).unwrap();
-            assert!(matches!(open(), Err(Refusal::Damaged { .. })), "{name}");
-        }
-        save().unwrap();
-        let manifest = fs::read_to_string(folder.join(MANIFEST)).unwrap();
-        let change = |from: &str, to: &str| {
-            assert!(manifest.contains(from));
-            dash_store::publish_file(&folder.join(MANIFEST), manifest.replace(from, to).as_bytes()).unwrap();
-        };
-        change("\"format\": 2", "\"format\": 3");
-        assert!(matches!(open(), Err(Refusal::Newer { format: 3, .. })));
-        change("\"format\": 2", "\"format\": 1");
-        assert!(matches!(open(), Ok(Some(_))));
-        change(HISTORY, "../history.parquet");
-        assert!(matches!(open(), Err(Refusal::Damaged { .. })));
-    }
-
-    #[test]
-    fn checkpoints_cost_a_small_share_of_the_time() {
-        let checkpoints = Checkpoints::new(PathBuf::from("nowhere"), "", None);
-        assert!(!checkpoints.due());
-        let at = |last: u64, cost| {
-            let last = Instant::now().checked_sub(Duration::from_secs(last)).unwrap();
-            *checkpoints.clock.lock().unwrap() =
-                Clock { last, cost: Duration::from_secs(cost), total: Total::default() };
-            checkpoints.due()
-        };
-        assert!(at(61, 1) && !at(59, 1) && !at(90, 2) && at(101, 2));
-        assert!(Checkpoints::new(PathBuf::new(), "", Some(Duration::ZERO)).due());
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! Training and test of the final network (DASH, sections 9 and 10).
 
 use crate::{
-    Best, Error, Model, Progress, Stage, StageContext, Trainer, evaluate,
+    Best, Error, Limits, Model, Progress, Stage, StageContext, Trainer, evaluate,
     evaluate::{batch_average, watch},
     write_checkpoint, write_history, write_json, write_tensors,
 };
@@ -85,7 +85,8 @@ pub fn retrain(
     let lower = lower_is_better(ctx.pipeline.task.metric);
     let samples: Vec<usize> = (0..train.samples()).collect();
     let mut progress = Progress::default();
-    if let Some(saved) = ctx.saved()? {
+    let steps = samples.len().div_ceil(settings.batch_size.max(1));
+    if let Some(saved) = ctx.saved(&Limits { epochs: settings.epochs, steps, trials: None })? {
         trainer.resume(&saved)?;
         progress = saved.progress;
     }

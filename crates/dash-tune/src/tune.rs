@@ -8,7 +8,9 @@ use dash_core::{
 };
 use dash_nn::{Rates, Sgd, lower_is_better, metric_name, rate};
 use dash_store::Staging;
-use dash_train::{Position, Progress, Saved, Stage, StageContext, Trainer, watch, write_json};
+use dash_train::{
+    Limits, Position, Progress, Saved, Stage, StageContext, Trainer, steps_per_epoch, watch, write_json,
+};
 use serde::{Deserialize, Serialize};
 
 /// What tuning selected: `hyperparameters.json`.
@@ -47,7 +49,7 @@ pub fn tune(
 ) -> Result<Hyperparameters, Error> {
     let metric = ctx.pipeline.task.metric;
     let all = grid(&ctx.pipeline.tune);
-    let mut saved = ctx.saved()?;
+    let mut saved = ctx.saved(&limits(ctx, all.len())?)?;
     let mut scores = saved.as_ref().map(|saved| saved.progress.scores.clone()).unwrap_or_default();
     let (outcomes, best) = search(&all, lower_is_better(metric), |index, hyperparameters| {
         if let Some(score) = scores.get(index) {
@@ -76,6 +78,20 @@ pub fn tune(
     Ok(selection.hyperparameters)
 }
 
+/// The samples that trials are trained on.
+fn samples(ctx: &StageContext<'_>) -> Result<Vec<usize>, Error> {
+    let train = ctx.split(Split::Train)?;
+    Ok(train.tuning_samples().unwrap_or_else(|| (0..train.samples()).collect()))
+}
+
+/// What a checkpoint of a tuning with so many trials can say.
+fn limits(ctx: &StageContext<'_>, trials: usize) -> Result<Limits, Error> {
+    let settings = &ctx.pipeline.tune;
+    let batches = samples(ctx)?.len().div_ceil(settings.batch_size.max(1));
+    let steps = steps_per_epoch(batches, settings.fraction);
+    Ok(Limits { epochs: settings.epochs, steps, trials: Some(trials) })
+}
+
 /// One short training, of which a part may be done, after trials with the given scores; `None` if it
 /// diverged.
 fn trial(
@@ -93,7 +109,7 @@ fn trial(
     let sizes = (settings.batch_size, settings.fraction);
     let mut trainer = Trainer::new(ctx, Stage::Tune, network.as_ref(), &params, &objective, sgd, sizes)?;
     let train = ctx.split(Split::Train)?;
-    let samples: Vec<usize> = train.tuning_samples().unwrap_or_else(|| (0..train.samples()).collect());
+    let samples = samples(ctx)?;
     let mut position = Position::default();
     if let Some(saved) = saved {
         trainer.resume(&saved)?;

@@ -13,7 +13,7 @@ use dash_data::DatasetFolder;
 use dash_nn::{Rates, Sgd};
 use dash_store::Staging;
 use dash_train::{
-    Checkpoints, Metrics, Model, Position, Progress, Stage, StageContext, Trainer, evaluate, read_history,
+    Checkpoints, Limits, Metrics, Model, Position, Progress, Stage, StageContext, Trainer, evaluate, read_history,
     retrain,
 };
 use dash_tune::{Selection, tune};
@@ -186,7 +186,8 @@ fn spoilt(
     let data = place.data.split(Split::Train)?;
     let samples: Vec<usize> = (0..data.samples()).collect();
     let mut position = Position::default();
-    if let Some(saved) = ctx.saved()? {
+    // Its progress has no history, as that of a trial.
+    if let Some(saved) = ctx.saved(&Limits { epochs: 2, steps: 3, trials: Some(1) })? {
         trainer.resume(&saved)?;
         position = saved.progress.position;
     }
