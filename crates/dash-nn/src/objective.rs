@@ -38,6 +38,21 @@ impl Targets {
         }
     }
 
+    /// Number of values of all samples.
+    pub fn len(&self) -> usize {
+        match self {
+            Targets::Class(classes) => classes.len(),
+            Targets::Labels(labels) => labels.len(),
+            Targets::Field(field) => field.len(),
+            Targets::Mask { values, .. } => values.len(),
+        }
+    }
+
+    /// Whether there are no samples.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Those of the samples at `places`, of `rows` in all.
     pub fn select(&self, places: &[usize], rows: usize) -> Targets {
         fn pick<T: Clone>(values: &[T], places: &[usize], rows: usize) -> Vec<T> {

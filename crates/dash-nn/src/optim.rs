@@ -126,6 +126,11 @@ impl Sgd {
         Ok(Sgd { momentum, weight_decay, buffers })
     }
 
+    /// Weight decay.
+    pub fn weight_decay(&self) -> f64 {
+        self.weight_decay
+    }
+
     /// Updates all parameters in place.
     pub fn step(&mut self, params: &Params, gradients: &Gradients, rates: Rates) -> Result<(), Error> {
         if let Some(card) = gradients.tensors.first().and_then(|tensor| Card::of(tensor.device())) {

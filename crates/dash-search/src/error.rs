@@ -1,6 +1,7 @@
 //! What can go wrong in a search.
 
 use dash_core::error::{Classify, ErrorKind};
+use dash_train::{Cause, Stage};
 
 /// Failures of the architecture search.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +48,9 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Train(error) => error.hint(),
-            Error::NotFinite { .. } => Some("lower `search.arch_learning_rate`".to_owned()),
+            Error::NotFinite { layer, .. } => {
+                Some(Cause::Architecture { name: layer.clone() }.hint(Stage::Search))
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong while a network is trained.
 
+use crate::{Cause, Stage};
 use dash_core::error::{Classify, ErrorKind};
 use dash_nn::{CARD_HINT, is_of_card};
 use std::path::PathBuf;
@@ -19,12 +20,14 @@ pub enum Error {
     /// A tensor operation failed.
     #[error("tensor operation: {0}")]
     Tensor(#[from] candle_core::Error),
-    /// The training loss is not finite any more.
+    /// The training loss is not finite.
     #[error(
         "the training loss is {loss} in epoch {}, step {step} \
-         (learning rate {learning_rate}, gradient norm {gradient_norm})", .epoch + 1
+         (learning rate {learning_rate}, gradient norm {gradient_norm}): {cause}", .epoch + 1
     )]
     Diverged {
+        /// What is trained.
+        stage: Stage,
         /// Zero-based epoch.
         epoch: usize,
         /// One-based step in the epoch.
@@ -35,16 +38,61 @@ pub enum Error {
         loss: f64,
         /// Norm of all gradients of the step, before clipping.
         gradient_norm: f64,
+        /// Why, as far as can be told.
+        cause: Cause,
     },
     /// The trained network has no score.
-    #[error("the trained network's {metric} on the {split} split is {value}")]
+    #[error("the trained network's {metric} on the {split} split is {value}: {cause}")]
     NoScore {
+        /// What was trained.
+        stage: Stage,
         /// Name of the metric.
         metric: String,
         /// The split.
         split: String,
         /// The value: infinite or not a number.
         value: f64,
+        /// Why, as far as can be told.
+        cause: Cause,
+    },
+    /// Training samples are not finite numbers.
+    #[error(
+        "{what} of training samples of epoch {}, step {step} are not finite numbers{}", .epoch + 1,
+        if *.augmented { " after `task.augment`" } else { "" }
+    )]
+    NotFinite {
+        /// `inputs` or `targets`.
+        what: &'static str,
+        /// Zero-based epoch.
+        epoch: usize,
+        /// One-based step in the epoch.
+        step: usize,
+        /// Whether they are finite numbers in the dataset.
+        augmented: bool,
+    },
+    /// No output could have a score.
+    #[error("the {metric} of any output on the {split} split is undefined, because of the split's targets")]
+    NoMetric {
+        /// Name of the metric.
+        metric: &'static str,
+        /// Name of the split.
+        split: &'static str,
+    },
+    /// An architecture is for a larger network.
+    #[error("architecture.json has {found} kernels, the network has {expected} convolutions that take one")]
+    SurplusKernels {
+        /// Exchangeable convolutions of the network.
+        expected: usize,
+        /// Kernels in the file.
+        found: usize,
+    },
+    /// A result of an earlier stage cannot be used.
+    #[error("{path} {reason}", path = path.display())]
+    Input {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The data has no axes that a backbone works on.
     #[error(
@@ -90,7 +138,13 @@ impl Classify for Error {
             Error::Stopped => ErrorKind::Stopped,
             Error::NoBackground | Error::NoNoise => ErrorKind::Configuration,
             Error::Diverged { .. } | Error::NoScore { .. } => ErrorKind::Stage,
-            Error::Shape { .. } | Error::EmptySplit { .. } | Error::Format { .. } => ErrorKind::Data,
+            Error::Shape { .. }
+            | Error::EmptySplit { .. }
+            | Error::Format { .. }
+            | Error::NotFinite { .. }
+            | Error::NoMetric { .. }
+            | Error::SurplusKernels { .. }
+            | Error::Input { .. } => ErrorKind::Data,
         }
     }
 
@@ -102,7 +156,25 @@ impl Classify for Error {
             Error::Tensor(error) if is_of_card(error) => Some(CARD_HINT.to_owned()),
             Error::Tensor(_) | Error::Format { .. } => None,
             Error::Stopped => Some("run the same command to go on".to_owned()),
-            Error::Diverged { .. } | Error::NoScore { .. } => Some("use a smaller learning rate".to_owned()),
+            Error::Diverged { stage, cause, .. } | Error::NoScore { stage, cause, .. } => Some(cause.hint(*stage)),
+            Error::NotFinite { augmented: true, .. } => {
+                Some("look at the settings of `task.augment`".to_owned())
+            }
+            Error::NotFinite { .. } => Some(
+                "`dash-nas data verify` says whether the dataset is the one that was made; if it is, mend the raw files"
+                    .to_owned(),
+            ),
+            Error::NoMetric { .. } => Some(
+                "give the split samples that the metric can be computed on (such as both values of a label, or fields \
+                 that are not zero everywhere), or choose another metric"
+                    .to_owned(),
+            ),
+            Error::SurplusKernels { .. } => {
+                Some("search again with this backbone, or retrain the backbone that was searched".to_owned())
+            }
+            Error::Input { path, .. } => {
+                Some(format!("delete {} and run again", path.parent().unwrap_or(path).display()))
+            }
             Error::NoBackground => {
                 Some("remove the change of kind `background` from `task.augment`".to_owned())
             }

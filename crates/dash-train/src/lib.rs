@@ -9,11 +9,13 @@
 
 mod ahead;
 mod augment;
+mod blame;
 mod checkpoint;
 mod error;
 mod evaluate;
 mod gather;
 mod history;
+mod inputs;
 mod manifest;
 mod memory;
 mod model;
@@ -23,11 +25,13 @@ mod rollback;
 mod stage;
 mod trainer;
 
+pub use blame::Cause;
 pub use checkpoint::{write_checkpoint, write_json, write_tensors};
 pub use dash_kernels::open as open_card;
 pub use error::Error;
 pub use evaluate::{evaluate, watch};
 pub use history::{Series, read_history, write_history, write_table};
+pub use inputs::{read_architecture, read_hyperparameters};
 pub use memory::{Outlook, free_memory, training_bytes};
 pub use model::Model;
 pub use resume::{Best, Checkpoints, Limits, Position, Progress, Saved, Total};

@@ -1,7 +1,7 @@
 //! Training and test of the final network (DASH, sections 9 and 10).
 
 use crate::{
-    Best, Error, Limits, Model, Progress, Stage, StageContext, Trainer, evaluate,
+    Best, Cause, Error, Limits, Model, Progress, Stage, StageContext, Trainer, evaluate,
     evaluate::{batch_average, watch},
     write_checkpoint, write_history, write_json, write_tensors,
 };
@@ -73,6 +73,7 @@ pub fn retrain(
     let (network, params) = ctx.retrain_network(architecture, hyperparameters.dropout)?;
     let objective = ctx.objective()?;
     let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)?;
+    ctx.check_metric()?;
     let sizes = (settings.batch_size, 1.0);
     let mut trainer = Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, sizes)?
         .on_divergence(settings.on_divergence);
@@ -157,7 +158,8 @@ pub fn retrain(
         (_, None) => (last, vec![measured(name.to_owned(), score(test)?)]),
     };
     if let Some(MetricValue { metric, split, value, .. }) = values.iter().find(|v| !v.value.is_finite()) {
-        return Err(Error::NoScore { metric: metric.clone(), split: split.clone(), value: *value });
+        let (metric, split, cause) = (metric.clone(), split.clone(), Cause::of(&params)?);
+        return Err(Error::NoScore { stage: Stage::Retrain, metric, split, value: *value, cause });
     }
     if let Some(size) = ctx.pipeline.task.batch_average {
         let mean = batch_average(ctx, network.as_ref(), test, (settings.batch_size, size))?;

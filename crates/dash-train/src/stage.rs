@@ -10,7 +10,7 @@ use dash_core::{
     pipeline::{Backbone, Pipeline},
 };
 use dash_data::{DatasetFolder, SplitData};
-use dash_nn::{ConvBuilder, Network, Objective, ParamBuilder, Params, Plain};
+use dash_nn::{ConvBuilder, ConvSpec, Convolve, Network, Objective, ParamBuilder, Params, Plain};
 use std::sync::Arc;
 
 /// A stage that trains. Its number keeps the random streams of stages apart.
@@ -47,6 +47,23 @@ pub struct StageContext<'a> {
 const RETRAINED: u64 = 1;
 /// Number of the search network.
 const SEARCHED: u64 = 0;
+
+/// Counts the convolutions that take a kernel.
+struct Counted {
+    plain: Plain,
+    built: usize,
+}
+
+impl ConvBuilder for Counted {
+    fn build(
+        &mut self,
+        spec: &ConvSpec,
+        params: &mut ParamBuilder,
+    ) -> Result<Box<dyn Convolve>, dash_nn::Error> {
+        self.built += 1;
+        self.plain.build(spec, params)
+    }
+}
 
 impl StageContext<'_> {
     /// Loss, metric and decoding of the task.
@@ -123,8 +140,14 @@ impl StageContext<'_> {
         architecture: Option<&Architecture>,
         dropout: f64,
     ) -> Result<(Box<dyn Network>, Params), Error> {
-        let mut convs = Plain { pattern: architecture.map(Architecture::pattern) };
-        self.build(&self.retrain_backbone()?, dropout, &mut convs, self.params(RETRAINED))
+        let pattern = architecture.map(Architecture::pattern);
+        let found = pattern.as_ref().map(Vec::len);
+        let mut convs = Counted { plain: Plain { pattern }, built: 0 };
+        let built = self.build(&self.retrain_backbone()?, dropout, &mut convs, self.params(RETRAINED))?;
+        match found {
+            Some(found) if found > convs.built => Err(Error::SurplusKernels { expected: convs.built, found }),
+            _ => Ok(built),
+        }
     }
 
     /// The search network, its exchangeable convolutions made by `convs`.

@@ -1,9 +1,10 @@
 //! The epoch loop.
 
 use crate::{
-    Error, Position, Recovery, Saved, Stage, StageContext,
+    Cause, Error, Position, Recovery, Saved, Stage, StageContext,
     ahead::ahead,
     augment::Augmentation,
+    blame::not_finite,
     gather::{Gather, to_device},
 };
 use candle_core::Device;
@@ -12,7 +13,7 @@ use dash_core::{
     pipeline::{Augment, OnDivergence},
     random::{Purpose, permutation, stream},
 };
-use dash_data::{Noise, SplitData};
+use dash_data::{Batch, Noise, SplitData};
 use dash_kernels::{Card, Question};
 use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd};
 use rand::Rng;
@@ -139,17 +140,64 @@ impl<'a> Trainer<'a> {
             recovery.remember(self.params, &self.sgd)?;
         }
         let diverged = match self.steps(from, data, samples, rates, &mut adjust, &mut between) {
-            Err(error @ Error::Diverged { .. }) => error,
-            other => return other,
+            Err(error) => self.blame(error, data, samples),
+            trained => return trained,
         };
-        let Some(recovery) = &mut self.recovery else { return Err(diverged) };
+        let hopeful = matches!(&diverged, Error::Diverged { cause, .. } if *cause != Cause::BeforeAnyStep);
+        let Some(recovery) = self.recovery.as_mut().filter(|_| hopeful) else { return Err(diverged) };
         if !recovery.go_back(self.params, &mut self.sgd)? {
             return Err(diverged);
         }
         let message =
-            format!("{diverged}: went back to the beginning of the epoch, with half the learning rate");
+            format!("{diverged}; went back to the beginning of the epoch, with half the learning rate");
         self.listener.on(&Event::Warning { message });
-        self.steps(Position::start_of(from.epoch), data, samples, rates, &mut adjust, &mut between)
+        let start = Position::start_of(from.epoch);
+        let trained = self.steps(start, data, samples, rates, &mut adjust, &mut between);
+        trained.map_err(|error| self.blame(error, data, samples))
+    }
+
+    /// Finds out why training diverged; other errors stay as they are.
+    fn blame(&self, error: Error, data: &SplitData, samples: &[usize]) -> Error {
+        let Error::Diverged { stage, epoch, step, learning_rate, loss, gradient_norm, .. } = error else {
+            return error;
+        };
+        // The data first: no setting helps against them.
+        if let Err(error) = self.check_batch(data, samples, epoch, step) {
+            return error;
+        }
+        let cause = match Cause::of_decay(learning_rate, self.sgd.weight_decay()) {
+            _ if epoch == 0 && step == 1 => Ok(Cause::BeforeAnyStep),
+            Some(decay) => Ok(decay),
+            None if self.question.is_some() => Ok(Cause::Unknown),
+            None => Cause::of(self.params),
+        };
+        match cause {
+            Ok(cause) => Error::Diverged { stage, epoch, step, learning_rate, loss, gradient_norm, cause },
+            Err(error) => error,
+        }
+    }
+
+    /// Whether what a step was taken on are finite numbers.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], or if the data cannot be read.
+    fn check_batch(
+        &self,
+        data: &SplitData,
+        samples: &[usize],
+        epoch: usize,
+        step: usize,
+    ) -> Result<(), Error> {
+        let order = shuffled(self.seed, self.stage, epoch, samples);
+        let batch = order.chunks(self.batch_size).nth(step.saturating_sub(1)).unwrap_or_default();
+        let place = (self.seed, self.stage, epoch);
+        for (augmentation, augmented) in [(None, false), (Some(&self.augmentation), true)] {
+            let batch = training_batch(self.gather, augmentation, data, batch, place)?;
+            if let Some(what) = not_finite(&batch) {
+                return Err(Error::NotFinite { what, epoch, step, augmented });
+            }
+        }
+        Ok(())
     }
 
     /// The steps of an epoch from a position on.
@@ -165,11 +213,7 @@ impl<'a> Trainer<'a> {
         let factor = self.factor();
         let rates = Rates { weights: factor * rates.weights, architecture: factor * rates.architecture };
         let Position { epoch, step: taken, loss: mut total } = from;
-        let mut rng = stream(self.seed, Purpose::Shuffle, [self.stage as u64, epoch as u64, 0]);
-        let order: Vec<usize> = permutation(&mut rng, samples.len())
-            .into_iter()
-            .filter_map(|i| samples.get(i).copied())
-            .collect();
+        let order = shuffled(self.seed, self.stage, epoch, samples);
         let steps = steps_per_epoch(samples.len().div_ceil(self.batch_size), self.fraction);
         let (seed, stage, device) = (self.seed, self.stage, self.device);
         let (gather, augmentation) = (self.gather, &self.augmentation);
@@ -177,11 +221,7 @@ impl<'a> Trainer<'a> {
             (self.network, self.params, self.objective, self.listener);
         let (sgd, recovery, question) = (&mut self.sgd, self.recovery.as_ref(), &mut self.question);
         let prepare = |samples: &[usize]| {
-            let part = |&sample: &usize| part(seed, stage, epoch, data, sample);
-            let rows: Vec<usize> = samples.iter().map(part).collect();
-            let mut batch = gather.training(data, &rows, seed, stage, epoch)?;
-            augmentation.apply(&mut batch, &rows, seed, stage, epoch)?;
-            Ok(batch)
+            training_batch(gather, Some(augmentation), data, samples, (seed, stage, epoch))
         };
         let batches = order.chunks(self.batch_size).take(steps).skip(taken);
         ahead(question.is_some(), batches, prepare, |batches| {
@@ -204,7 +244,8 @@ impl<'a> Trainer<'a> {
                     loss => {
                         let (step, learning_rate) = (number, rates.weights);
                         let gradient_norm = gradients.norm()?;
-                        Err(Error::Diverged { epoch, step, learning_rate, loss, gradient_norm })
+                        let cause = Cause::Unknown;
+                        Err(Error::Diverged { stage, epoch, step, learning_rate, loss, gradient_norm, cause })
                     }
                 };
                 let mut value = 0.0;
@@ -231,6 +272,28 @@ impl<'a> Trainer<'a> {
             Ok(total / steps.max(1) as f64)
         })
     }
+}
+
+/// The samples in the order of an epoch.
+fn shuffled(seed: u64, stage: Stage, epoch: usize, samples: &[usize]) -> Vec<usize> {
+    let mut rng = stream(seed, Purpose::Shuffle, [stage as u64, epoch as u64, 0]);
+    permutation(&mut rng, samples.len()).into_iter().filter_map(|i| samples.get(i).copied()).collect()
+}
+
+/// What a step of an epoch is taken on.
+fn training_batch(
+    gather: Gather,
+    augmentation: Option<&Augmentation<'_>>,
+    data: &SplitData,
+    samples: &[usize],
+    (seed, stage, epoch): (u64, Stage, usize),
+) -> Result<Batch, Error> {
+    let rows: Vec<usize> = samples.iter().map(|&sample| part(seed, stage, epoch, data, sample)).collect();
+    let mut batch = gather.training(data, &rows, seed, stage, epoch)?;
+    if let Some(augmentation) = augmentation {
+        augmentation.apply(&mut batch, &rows, seed, stage, epoch)?;
+    }
+    Ok(batch)
 }
 
 /// The row that a sample is trained on in an epoch: a random one of its parts.

@@ -9,11 +9,16 @@ pub enum Error {
     #[error(transparent)]
     Train(#[from] dash_train::Error),
     /// No trial had a score.
-    #[error("all {trials} trials diverged: their loss or score is not a finite number")]
+    #[error("none of {trials} trials has a score; of the last one, {last}")]
     AllDiverged {
         /// How many trials were run.
         trials: usize,
+        /// Why the last trial has none.
+        last: Box<dash_train::Error>,
     },
+    /// There is nothing to try.
+    #[error("`tune` has no combination of values to try")]
+    NoTrials,
 }
 
 impl From<dash_store::Error> for Error {
@@ -27,13 +32,15 @@ impl Classify for Error {
         match self {
             Error::Train(error) => error.kind(),
             Error::AllDiverged { .. } => ErrorKind::Stage,
+            Error::NoTrials => ErrorKind::Configuration,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             Error::Train(error) => error.hint(),
-            Error::AllDiverged { .. } => Some("add smaller values to `tune.learning_rates`".to_owned()),
+            Error::AllDiverged { last, .. } => last.hint(),
+            Error::NoTrials => Some("give each list of `[tune]` a value".to_owned()),
         }
     }
 }

@@ -9,7 +9,8 @@ use dash_core::{
 use dash_nn::{Rates, Sgd, lower_is_better, metric_name, rate};
 use dash_store::Staging;
 use dash_train::{
-    Limits, Position, Progress, Saved, Stage, StageContext, Trainer, steps_per_epoch, watch, write_json,
+    Cause, Error as Train, Limits, Position, Progress, Saved, Stage, StageContext, Trainer, steps_per_epoch,
+    watch, write_json,
 };
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,8 @@ pub fn tune(
 ) -> Result<Hyperparameters, Error> {
     let metric = ctx.pipeline.task.metric;
     let all = grid(&ctx.pipeline.tune);
+    ctx.check_metric()?;
+    let mut last = None;
     let mut saved = ctx.saved(&limits(ctx, all.len())?)?;
     let mut scores = saved.as_ref().map(|saved| saved.progress.scores.clone()).unwrap_or_default();
     let (outcomes, best) = search(&all, lower_is_better(metric), |index, hyperparameters| {
@@ -56,7 +59,14 @@ pub fn tune(
             return Ok(*score);
         }
         // The trial after the last finished one is the one that was at work.
-        let score = trial(ctx, architecture, hyperparameters, &scores, saved.take())?;
+        let score = match trial(ctx, architecture, hyperparameters, &scores, saved.take()) {
+            Ok(score) => Some(score),
+            Err(error @ (Train::Diverged { .. } | Train::NoScore { .. })) => {
+                last = Some(error);
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
         scores.push(score);
         ctx.listener.on(&Event::Trial { trial: index, trials: all.len(), score });
         Ok::<_, Error>(score)
@@ -64,7 +74,10 @@ pub fn tune(
     trials::write(out, &outcomes)?;
     let selected = best.and_then(|trial| Some((trial, outcomes.get(trial)?)));
     let Some((trial, outcome)) = selected else {
-        return Err(Error::AllDiverged { trials: outcomes.len() });
+        return Err(match last {
+            Some(last) => Error::AllDiverged { trials: outcomes.len(), last: Box::new(last) },
+            None => Error::NoTrials,
+        });
     };
     let selection = Selection {
         hyperparameters: outcome.hyperparameters,
@@ -79,33 +92,34 @@ pub fn tune(
 }
 
 /// The samples that trials are trained on.
-fn samples(ctx: &StageContext<'_>) -> Result<Vec<usize>, Error> {
+fn samples(ctx: &StageContext<'_>) -> Result<Vec<usize>, Train> {
     let train = ctx.split(Split::Train)?;
     Ok(train.tuning_samples().unwrap_or_else(|| (0..train.samples()).collect()))
 }
 
 /// What a checkpoint of a tuning with so many trials can say.
-fn limits(ctx: &StageContext<'_>, trials: usize) -> Result<Limits, Error> {
+fn limits(ctx: &StageContext<'_>, trials: usize) -> Result<Limits, Train> {
     let settings = &ctx.pipeline.tune;
     let batches = samples(ctx)?.len().div_ceil(settings.batch_size.max(1));
     let steps = steps_per_epoch(batches, settings.fraction);
     Ok(Limits { epochs: settings.epochs, steps, trials: Some(trials) })
 }
 
-/// One short training, of which a part may be done, after trials with the given scores; `None` if it
-/// diverged.
+/// The score of one short training, of which a part may be done, after trials with the given scores.
+///
+/// # Errors
+/// [`Train::Diverged`] and [`Train::NoScore`] if it has none.
 fn trial(
     ctx: &StageContext<'_>,
     architecture: Option<&Architecture>,
     hyperparameters: &Hyperparameters,
     scores: &[Option<f64>],
     saved: Option<Saved>,
-) -> Result<Option<f64>, Error> {
+) -> Result<f64, Train> {
     let (settings, schedule) = (&ctx.pipeline.tune, &ctx.pipeline.retrain.schedule);
     let (network, params) = ctx.retrain_network(architecture, hyperparameters.dropout)?;
     let objective = ctx.objective()?;
-    let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)
-        .map_err(dash_train::Error::from)?;
+    let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)?;
     let sizes = (settings.batch_size, settings.fraction);
     let mut trainer = Trainer::new(ctx, Stage::Tune, network.as_ref(), &params, &objective, sgd, sizes)?;
     let train = ctx.split(Split::Train)?;
@@ -120,28 +134,28 @@ fn trial(
         let weights = rate(schedule, hyperparameters.learning_rate, epoch);
         let rates = Rates { weights, architecture: weights };
         let from = position.enter(epoch);
-        let trained = trainer.epoch(
+        trainer.epoch(
             from,
             train,
             &samples,
             rates,
             |_| Ok(()),
             |now| ctx.between_steps(&params, now, progress),
-        );
-        match trained {
-            Ok(_) => {}
-            Err(dash_train::Error::Diverged { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        }
+        )?;
     }
     let validation = ctx.split(Split::Validation)?;
     let score = match watch(ctx, network.as_ref(), validation, settings.batch_size) {
-        Err(dash_train::Error::Stopped) => {
+        Err(Train::Stopped) => {
             // Trained to the end: it goes on with the evaluation.
             ctx.between_steps(&params, trainer.now(Position::start_of(settings.epochs)), progress)?;
-            return Err(dash_train::Error::Stopped.into());
+            return Err(Train::Stopped);
         }
         other => other?,
     };
-    Ok(Some(score).filter(|score| score.is_finite()))
+    if score.is_finite() {
+        return Ok(score);
+    }
+    let (metric, split) =
+        (metric_name(ctx.pipeline.task.metric).to_owned(), Split::Validation.name().to_owned());
+    Err(Train::NoScore { stage: Stage::Tune, metric, split, value: score, cause: Cause::of(&params)? })
 }

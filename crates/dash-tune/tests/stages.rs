@@ -1,11 +1,16 @@
 //! Tuning and retraining on a small simulated dataset: protocols, divergence, determinism.
 #![allow(clippy::unwrap_used, reason = "a failure to set up is a failure of the test")]
 
+use arrow::{
+    array::{Array, ArrayRef, FixedSizeListArray, Float32Array},
+    datatypes::{DataType, Field},
+};
 use candle_core::Device;
 use dash_conv::Planner;
 use dash_core::{
-    architecture::Hyperparameters,
+    architecture::{Architecture, FoundLayer, Hyperparameters},
     card::Split,
+    error::{Classify, ErrorKind},
     event::{Event, Listener, Silent},
     pipeline::{OnDivergence, Pipeline, Protocol},
 };
@@ -13,12 +18,16 @@ use dash_data::DatasetFolder;
 use dash_nn::{Rates, Sgd};
 use dash_store::Staging;
 use dash_train::{
-    Checkpoints, Limits, Metrics, Model, Position, Progress, Stage, StageContext, Trainer, evaluate, read_history,
-    retrain,
+    Cause, Checkpoints, Limits, Metrics, Model, Position, Progress, Stage, StageContext, Trainer, evaluate,
+    read_history, retrain,
 };
 use dash_tune::{Selection, tune};
 use serde_json::json;
-use std::{collections::BTreeMap, path::Path, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 /// 9 x 9 Darcy fields: 12 for training, 4 for validation, 4 for testing.
 fn pipeline(protocol: &str, learning_rates: &[f64]) -> Pipeline {
@@ -355,9 +364,120 @@ fn divergence_ends_retraining_with_its_place_but_only_a_trial_of_tuning() {
     assert!(selection.score.is_finite());
 }
 
+/// Why no trial of a tuning has a score, and what is proposed.
+fn refusal(pipeline: Pipeline) -> (dash_train::Error, String) {
+    let place = Place::new(pipeline);
+    match tune(&place.context(&Silent), None, &mut place.staging("tune")) {
+        Err(error @ dash_tune::Error::AllDiverged { .. }) => {
+            let hint = error.hint().unwrap();
+            let dash_tune::Error::AllDiverged { last, .. } = error else { unreachable!() };
+            (*last, hint)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn nothing_but_divergence_is_an_error() {
-    let place = Place::new(pipeline("strict", &[1e30, 1e29]));
-    let error = tune(&place.context(&Silent), None, &mut place.staging("tune")).unwrap_err();
-    assert!(matches!(error, dash_tune::Error::AllDiverged { trials: 2 }), "{error}");
+    let (last, hint) = refusal(pipeline("strict", &[1e30, 1e29]));
+    assert!(matches!(last, dash_train::Error::Diverged { step: 2.., learning_rate: 1e29, .. }), "{last}");
+    assert_eq!(hint, "use smaller values of `tune.learning_rates`");
+}
+
+#[test]
+fn a_weight_decay_that_cannot_work_is_blamed_instead_of_the_learning_rate() {
+    let mut pipeline = pipeline("strict", &[0.01]);
+    pipeline.tune.weight_decays = vec![1e30];
+    let (last, hint) = refusal(pipeline);
+    let decay = Cause::Decay { decay: 1e30, rate: 0.01 };
+    assert!(matches!(&last, dash_train::Error::Diverged { cause, .. } if *cause == decay), "{last}");
+    assert!(hint.starts_with("use smaller values of `tune.weight_decays`"), "{hint}");
+}
+
+#[test]
+fn a_loss_that_is_undefined_from_the_start_is_not_blamed_on_a_rate_and_not_tried_again() {
+    let place = Place::new(pipeline("strict", &[0.05]));
+    let ctx = place.context(&Silent);
+    let (network, params) = ctx.retrain_network(None, 0.1).unwrap();
+    let first = params.iter().next().unwrap().var();
+    first.set(&(first.as_tensor() * f64::NAN).unwrap()).unwrap();
+    let (objective, sgd) = (ctx.objective().unwrap(), Sgd::new(&params, 0.9, 5e-4).unwrap());
+    let heard = Heard::default();
+    let ctx = place.context(&heard);
+    let mut trainer =
+        Trainer::new(&ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, (4, 1.0))
+            .unwrap()
+            .on_divergence(OnDivergence::RollBack);
+    let data = place.data.split(Split::Train).unwrap();
+    let samples: Vec<usize> = (0..data.samples()).collect();
+    let rates = Rates { weights: 0.05, architecture: 0.05 };
+    let trained = trainer.epoch(Position::default(), data, &samples, rates, |_| Ok(()), |_| Ok(()));
+    let error = trained.unwrap_err();
+    let never = matches!(error, dash_train::Error::Diverged { cause: Cause::BeforeAnyStep, .. });
+    assert!(never && !error.hint().unwrap().contains("smaller"), "{error}");
+    assert!(!heard.0.lock().unwrap().iter().any(|event| matches!(event, Event::Warning { .. })));
+}
+
+/// Remembers events.
+#[derive(Default)]
+struct Heard(Mutex<Vec<Event>>);
+
+impl Listener for Heard {
+    fn on(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+#[test]
+fn a_metric_that_the_targets_leave_undefined_is_told_before_training() {
+    let raw = tempfile::tempdir().unwrap();
+    let mut table = Staging::begin(&raw.path().join("raw")).unwrap();
+    let lists = |value: fn(usize) -> f32| -> ArrayRef {
+        let values = Float32Array::from_iter_values((0..40 * 8).map(value));
+        let item = Arc::new(Field::new("item", DataType::Float32, false));
+        Arc::new(FixedSizeListArray::new(item, 8, Arc::new(values), None))
+    };
+    let columns = [("x", lists(|i| i as f32)), ("y", lists(|_| 0.0))];
+    let columns = columns.map(|(name, array)| (Field::new(name, array.data_type().clone(), false), array));
+    dash_train::write_table(&mut table, "a.parquet", columns.into()).unwrap();
+    table.publish().unwrap();
+    let pipeline: Pipeline = serde_json::from_value(json!({
+        "name": "zero",
+        "dataset": {
+            "recipe": "parquet", "raw": raw.path().join("raw"), "file": "a.parquet",
+            "input": "x", "target": "y", "target_kind": "field",
+        },
+        "task": { "loss": { "kind": "mean-squared-error" }, "metric": { "kind": "relative-l2" } },
+    }))
+    .unwrap();
+    let place = Place::new(pipeline);
+    let ctx = place.context(&Silent);
+    let error = tune(&ctx, None, &mut place.staging("tune")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Data);
+    assert!(error.to_string().contains("the relative-l2 of any output on the"), "{error}");
+    let error = retrain(&ctx, None, &CHOSEN, &mut place.staging("retrain")).unwrap_err();
+    assert!(matches!(error, dash_train::Error::NoMetric { metric: "relative-l2", .. }), "{error}");
+    // Of fields that are not zero it is defined.
+    Place::new(self::pipeline("strict", &[0.01])).context(&Silent).check_metric().unwrap();
+}
+
+#[test]
+fn kernels_that_the_network_has_no_convolution_for_are_refused() {
+    let place = Place::new(pipeline("strict", &[0.01]));
+    let layer = |i| FoundLayer { name: format!("{i}"), kernel_size: 3, dilation: 1, alpha: vec![0.0] };
+    let architecture = |layers| Architecture {
+        format: Architecture::FORMAT,
+        kernel_sizes: vec![3],
+        dilations: vec![1],
+        layers: (0..layers).map(layer).collect(),
+    };
+    let ctx = place.context(&Silent);
+    let expected = (1..).find(|&n| ctx.retrain_network(Some(&architecture(n)), 0.1).is_ok()).unwrap();
+    let error = ctx.retrain_network(Some(&architecture(expected + 2)), 0.1).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Data);
+    let message = format!(
+        "architecture.json has {} kernels, the network has {expected} convolutions that take one",
+        expected + 2
+    );
+    assert_eq!(error.to_string(), message);
 }

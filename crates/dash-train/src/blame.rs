@@ -1,0 +1,191 @@
+//! Why a loss or a score is not a finite number, and which settings could be at fault.
+
+use crate::{Error, Stage};
+use candle_core::{Device, Tensor};
+use dash_data::{Batch, BatchTarget};
+use dash_nn::{Kind, Params};
+
+/// What was found when a loss or a score was not finite.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cause {
+    /// No step had been taken: neither learning rate is at fault.
+    BeforeAnyStep,
+    /// Each step takes more than the whole weight away.
+    Decay {
+        /// Weight decay.
+        decay: f64,
+        /// Learning rate of the weights.
+        rate: f64,
+    },
+    /// Weights are not finite, architecture parameters are.
+    Weights {
+        /// The first of them.
+        name: String,
+    },
+    /// Architecture parameters are not finite, weights are.
+    Architecture {
+        /// The first of them.
+        name: String,
+    },
+    /// Weights and architecture parameters are not finite.
+    All,
+    /// All parameters are finite: what the network computes from them is too large.
+    Outputs,
+    /// The device had taken the step before the loss was known, so that nothing can be told any more.
+    Unknown,
+}
+
+impl Cause {
+    /// What the parameters of a network with an undefined loss or score say; running statistics say nothing, as the
+    /// forward pass that had the undefined loss is part of them.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn of(params: &Params) -> Result<Cause, Error> {
+        let (mut weights, mut architecture) = (None, None);
+        for param in params.iter() {
+            let place = match param.kind() {
+                Kind::Architecture => &mut architecture,
+                _ => &mut weights,
+            };
+            if place.is_none() && !is_finite(&param.var().as_detached_tensor())? {
+                *place = Some(param.name().to_owned());
+            }
+        }
+        Ok(match (weights, architecture) {
+            (None, None) => Cause::Outputs,
+            (Some(name), None) => Cause::Weights { name },
+            (None, Some(name)) => Cause::Architecture { name },
+            (Some(_), Some(_)) => Cause::All,
+        })
+    }
+
+    /// That of a training which takes away `rate * decay` of each weight per step, if that is it, and not because of
+    /// the rate.
+    pub(crate) fn of_decay(rate: f64, decay: f64) -> Option<Cause> {
+        (rate * decay >= 1.0 && decay > rate).then_some(Cause::Decay { decay, rate })
+    }
+
+    /// What to do about it, by the keys of the pipeline file that `stage` is set by.
+    pub fn hint(&self, stage: Stage) -> String {
+        let (rate, decay) = match stage {
+            Stage::Search => ("`search.learning_rate`", "`search.weight_decay`"),
+            Stage::Tune | Stage::Retrain => ("`tune.learning_rates`", "`tune.weight_decays`"),
+        };
+        const ARCHITECTURE: &str = "smaller values of `search.arch_learning_rate` or of `search.pull.weight`, or a larger \
+             `search.grad_scale`";
+        match self {
+            Cause::BeforeAnyStep => {
+                "no learning rate is at fault, as no step was taken: look at the size of inputs and \
+                                     targets (`dash-nas data inspect`) and at `task.loss`"
+                    .to_owned()
+            }
+            Cause::Decay { .. } => format!("use smaller values of {decay}, or of {rate}"),
+            Cause::Weights { .. } => format!("use smaller values of {rate}"),
+            Cause::Architecture { .. } => format!("use {ARCHITECTURE}"),
+            Cause::Outputs | Cause::All | Cause::Unknown if stage == Stage::Search => {
+                format!("use smaller values of {rate}; or {ARCHITECTURE}")
+            }
+            Cause::Outputs | Cause::All | Cause::Unknown => format!("use smaller values of {rate}"),
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Cause::BeforeAnyStep => f.write_str("before any step was taken"),
+            Cause::Decay { decay, rate } => {
+                write!(
+                    f,
+                    "the weight decay {decay:?} with the learning rate {rate:?} takes more than all of each weight"
+                )
+            }
+            Cause::Weights { name } => write!(f, "the weights `{name}` are not finite"),
+            Cause::Architecture { name } => {
+                write!(f, "the architecture parameters `{name}` are not finite, the weights are")
+            }
+            Cause::All => f.write_str("weights and architecture parameters are not finite"),
+            Cause::Outputs => f.write_str("all parameters are finite, outputs are too large"),
+            Cause::Unknown => f.write_str("parameters were changed before the loss was known"),
+        }
+    }
+}
+
+fn is_finite(tensor: &Tensor) -> Result<bool, Error> {
+    let values = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
+    Ok(values.iter().all(|value| value.is_finite()))
+}
+
+/// What of a batch is not finite: `inputs` or `targets`.
+pub(crate) fn not_finite(batch: &Batch) -> Option<&'static str> {
+    let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
+    match &batch.target {
+        _ if !finite(&batch.input) || !finite(&batch.background) => Some("inputs"),
+        BatchTarget::Field(values) if !finite(values) => Some("targets"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dash_nn::{Init, ParamBuilder};
+
+    fn cause(spoil: &[&str]) -> Cause {
+        let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+        params.weight("a", 2, Init::Constant(1.0)).unwrap();
+        params.weight("b", 2, Init::Constant(1.0)).unwrap();
+        params.architecture("stem.alpha", 2, Init::Constant(0.0)).unwrap();
+        let params = params.finish();
+        for name in spoil {
+            let nan = Tensor::new(&[1f32, f32::NAN], &Device::Cpu).unwrap();
+            let param = params.iter().find(|p| p.name() == *name).unwrap();
+            param.var().set(&nan).unwrap();
+        }
+        Cause::of(&params).unwrap()
+    }
+
+    #[test]
+    fn the_parameters_that_are_not_finite_are_named() {
+        assert_eq!(cause(&[]), Cause::Outputs);
+        assert_eq!(cause(&["b"]), Cause::Weights { name: "b".to_owned() });
+        assert_eq!(cause(&["stem.alpha"]), Cause::Architecture { name: "stem.alpha".to_owned() });
+        assert_eq!(cause(&["a", "stem.alpha"]), Cause::All);
+    }
+
+    #[test]
+    fn hints_name_the_settings_that_can_be_at_fault() {
+        let decay = Cause::of_decay(0.1, 20.0).unwrap();
+        assert_eq!(Cause::of_decay(0.1, 5e-4), None);
+        assert_eq!(Cause::of_decay(1e30, 5e-4), None);
+        let weights = Cause::Weights { name: "a".to_owned() };
+        let architecture = Cause::Architecture { name: "a".to_owned() };
+        for (cause, stage, named, not) in [
+            (&decay, Stage::Tune, "tune.weight_decays", "search"),
+            (&weights, Stage::Retrain, "tune.learning_rates", "search"),
+            (&weights, Stage::Search, "search.learning_rate", "pull"),
+            (&architecture, Stage::Search, "search.pull.weight", "search.learning_rate"),
+            (&architecture, Stage::Search, "search.grad_scale", "search.learning_rate"),
+            (&Cause::Outputs, Stage::Search, "search.learning_rate", "tune"),
+            (&Cause::BeforeAnyStep, Stage::Search, "task.loss", "learning_rate"),
+        ] {
+            let hint = cause.hint(stage);
+            assert!(hint.contains(named) && !hint.contains(not), "{cause:?}: {hint}");
+        }
+    }
+
+    #[test]
+    fn values_of_a_batch_that_are_not_finite_are_found() {
+        let batch = |input: f32, target: f32| Batch {
+            rows: 1,
+            shape: vec![2],
+            input: vec![1.0, input],
+            target: BatchTarget::Field(vec![target]),
+            background: Vec::new(),
+        };
+        assert_eq!(not_finite(&batch(0.0, 0.0)), None);
+        assert_eq!(not_finite(&batch(f32::INFINITY, 0.0)), Some("inputs"));
+        assert_eq!(not_finite(&batch(0.0, f32::NAN)), Some("targets"));
+    }
+}
