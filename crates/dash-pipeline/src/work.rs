@@ -9,19 +9,14 @@ use crate::{
 };
 use candle_core::{Device, DeviceLocation};
 use dash_core::{
-    architecture::{Architecture, Hyperparameters},
     error::{Classify, ErrorKind},
     pipeline::Method,
 };
 use dash_data::DatasetFolder;
 use dash_store::Staging;
 use dash_train::{Checkpoints, StageContext, free_memory};
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 /// Ingestion, search, tuning and retraining on a device.
 pub struct Training {
@@ -62,7 +57,9 @@ impl Work for Training {
         };
         let input = |stage: Stage, file: &str| runs.stage(&pipeline.name, seed, stage.name()).join(file);
         let architecture = |method| match method {
-            Method::Dash => read::<Architecture>(job, &input(Stage::Search, "architecture.json")).map(Some),
+            Method::Dash => dash_train::read_architecture(&input(Stage::Search, "architecture.json"))
+                .map(Some)
+                .map_err(|e| job.failure(&e)),
             Method::Backbone => Ok(None),
         };
         let available = if self.device.is_cpu() { self.memory } else { free_memory(&self.device) };
@@ -88,7 +85,8 @@ impl Work for Training {
                 json!(chosen)
             }
             Stage::Retrain(method) => {
-                let chosen: Hyperparameters = read(job, &input(Stage::Tune(method), "hyperparameters.json"))?;
+                let chosen = input(Stage::Tune(method), "hyperparameters.json");
+                let chosen = dash_train::read_hyperparameters(&chosen).map_err(|e| job.failure(&e))?;
                 let metrics = dash_train::retrain(&context, architecture(method)?.as_ref(), &chosen, out)
                     .map_err(|e| job.failure(&e))?;
                 json!(metrics)
@@ -112,10 +110,6 @@ impl Work for Training {
             },
         }
     }
-}
-
-fn read<T: DeserializeOwned>(job: &Job<'_>, path: &Path) -> Result<T, Failure> {
-    crate::collect::read_json(path).map_err(|e| job.failure(&e))
 }
 
 /// A stage that this executor does not run was handed to it.

@@ -144,7 +144,8 @@ fn any_bit_of_any_file_of_a_checkpoint_is_noticed_and_the_file_is_named() {
 #[test]
 fn what_a_stage_cannot_have_come_to_is_not_resumed_from() {
     let at = |epoch, step, loss| Position { epoch, step, loss };
-    let wrong: [(fn(&mut Progress), &str); 9] = [
+    type Change = fn(&mut Progress);
+    let wrong: [(Change, &str); 9] = [
         (|p| p.position.epoch = 6, "stands at step 2 of epoch 7"),
         (|p| p.position.epoch = 2, "history does not hold"),
         (|p| p.position.epoch = 0, "history does not hold"),
