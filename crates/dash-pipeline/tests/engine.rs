@@ -253,6 +253,44 @@ fn a_held_run_and_foreign_files_are_left_alone() {
 }
 
 #[test]
+fn a_dataset_is_not_replaced_under_a_run_in_a_linked_folder_whatever_its_lock_says() {
+    let bench = bench();
+    let scratch = bench.folders.runs.path().join("scratch");
+    publish_file(&scratch.join("notes"), b"").unwrap();
+    publish_file(&bench.folders.runs.pipeline("p").join("notes"), b"").unwrap();
+    std::os::unix::fs::symlink(&scratch, bench.folders.runs.run("p", 0)).unwrap();
+    bench.run(vec![pipeline("p", &[])], &[]).0.unwrap();
+    assert!(status(&bench.folders).unwrap().iter().any(|r| r.run == "p/0" && r.stages.len() == 5));
+    // Another open file is another process to the system. The text is of a process with this very number, which
+    // another PID namespace may have, or of one that is gone.
+    let me = std::process::id();
+    for (pid, host) in [(me, "here"), (1, "gone")] {
+        let text = json!({ "pid": pid, "host": host, "since": "then" }).to_string();
+        publish_file(&scratch.join(".lock"), text.as_bytes()).unwrap();
+        let other = std::fs::File::open(scratch.join(".lock")).unwrap();
+        other.try_lock().unwrap();
+        let changed = pipeline("p", &["dataset.test=50", "seeds=[1]"]);
+        let (outcome, started) = bench.run(vec![changed], &[]);
+        assert_eq!((outcome.unwrap_err().kind(), started.len()), (ErrorKind::Locked, 0));
+        assert!(status(&bench.folders).unwrap().iter().any(|r| r.run == "p/0" && r.holder.is_some()));
+    }
+    // With nobody at work it may be, though the text is still there.
+    let changed = pipeline("p", &["dataset.test=50", "seeds=[1]"]);
+    assert!(bench.run(vec![changed], &[]).1.contains(&"p dataset".to_owned()));
+}
+
+#[test]
+fn two_seeds_in_one_folder_are_refused() {
+    let bench = bench();
+    publish_file(&bench.folders.runs.run("p", 0).join("notes"), b"").unwrap();
+    std::os::unix::fs::symlink("0", bench.folders.runs.run("p", 1)).unwrap();
+    let (outcome, started) = bench.run(vec![pipeline("p", &[])], &[]);
+    let error = outcome.unwrap_err();
+    assert!(error.kind() == ErrorKind::Locked && error.hint().unwrap().contains("links"), "{error}");
+    assert!(started.is_empty());
+}
+
+#[test]
 fn a_report_is_rebuilt_from_what_fits_the_present_settings() {
     let bench = bench();
     let batch = Batch::one(pipeline("p", &[]));
