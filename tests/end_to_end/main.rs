@@ -5,6 +5,7 @@ mod compat;
 mod data;
 mod dense;
 mod fuzz;
+mod instruction_sets;
 mod interrupted;
 mod pipelines;
 mod points;

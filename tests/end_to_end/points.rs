@@ -194,7 +194,7 @@ fn clips_of_several_chunks_go_from_recordings_to_a_report() {
 }
 
 /// A pipeline over sets of labels. The archive is made by `tests/fixtures/motifs.py`.
-const MOTIFS: &str = r#"name = "motifs"
+pub(super) const MOTIFS: &str = r#"name = "motifs"
 dataset = { recipe = "deepsea", raw = "raw", file = "motifs.npz", labels = ["GATA", "TTT"] }
 task = { loss = { kind = "binary-cross-entropy", positive_weight = 2 }, metric = { kind = "auroc" }, batch_average = 8 }
 search = { backbone = { kind = "resnet1d" }, kernel_sizes = [3, 5], dilations = [1, 2], epochs = 1, batch_size = 16 }

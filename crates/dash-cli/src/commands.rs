@@ -21,13 +21,7 @@ use std::{
 
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Result<(), Error> {
-    match &args.command {
-        // These start their threads when their files have been read, or need none.
-        Command::Run(run) if !run.dry_run => {}
-        Command::Data(Data::Ingest(_)) | Command::Bench(_) => {}
-        Command::Check(_) | Command::Schema | Command::Completions { .. } => {}
-        _ => threads::start_some()?,
-    }
+    dash_conv::check_instruction_set()?;
     match args.command {
         Command::Run(args) => run_pipelines(&args),
         Command::Check(args) => check(&args),

@@ -23,6 +23,9 @@ pub(crate) enum Error {
     Store(#[from] dash_store::Error),
     #[error(transparent)]
     Data(#[from] dash_data::Error),
+    /// An instruction set was asked for that cannot be used.
+    #[error(transparent)]
+    InstructionSet(#[from] dash_conv::Error),
     /// The dataset of a pipeline was not made yet.
     #[error("{folder}: there is no dataset of {file} yet", folder = folder.display(), file = file.display())]
     NoDataset { folder: PathBuf, file: PathBuf },
@@ -73,8 +76,8 @@ impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Error::Read { .. } | Error::Nested { .. } => ErrorKind::Configuration,
-            Error::TooManySamples { .. } => ErrorKind::Usage,
-            Error::Threads { .. } | Error::Log(_) | Error::Output(_) => ErrorKind::Device,
+            Error::TooManySamples { .. } | Error::InstructionSet(_) => ErrorKind::Usage,
+            Error::Threads { .. } | Error::Output(_) => ErrorKind::Device,
             Error::NoDataset { .. } | Error::Damaged { .. } => ErrorKind::Data,
             Error::Json(_) => ErrorKind::Internal,
             other => other.classified().map_or(ErrorKind::Internal, Classify::kind),
@@ -102,11 +105,9 @@ impl Classify for Error {
                 Some(format!("make it: dash-nas data ingest {}", file.display()))
             }
             Error::TooManySamples { .. } => Some("lower --count, or let the file be an SVG file".into()),
-            Error::Threads { .. } => Some(
-                "lower --threads, or raise the limit of processes and threads: `ulimit -u`, or that of the container"
-                    .into(),
-            ),
-            Error::Log(_) => Some("the results are complete; only these records were lost".into()),
+            Error::InstructionSet(_) => {
+                Some("unset DASH_NAS_ISA: the fastest is chosen, and results are the same".into())
+            }
             Error::Damaged { .. } => {
                 Some("remove the dataset folder and make it again from good raw files".into())
             }

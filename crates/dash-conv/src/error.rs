@@ -44,6 +44,16 @@ pub enum Error {
     /// A transform length that no algorithm here computes.
     #[error("transforms of length {0} are not supported: only factors 2, 3 and 5 are")]
     TransformLength(usize),
+    /// An instruction set that was asked for and cannot be used.
+    #[error("{} is {asked:?}, which {why}; available here: {available}", crate::simd::VARIABLE)]
+    InstructionSet {
+        /// What was asked for.
+        asked: String,
+        /// What is wrong with it, after "which".
+        why: &'static str,
+        /// The names of those that can be used.
+        available: String,
+    },
     /// A convolution that the algorithm asked for cannot compute.
     #[error("{algorithm} cannot compute {problem}: it needs {needs}")]
     Unsuitable {

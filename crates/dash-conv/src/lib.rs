@@ -40,8 +40,9 @@ mod parallel;
 mod plan;
 mod planner;
 mod problem;
+mod product;
 mod results;
-mod simd;
+pub mod simd;
 mod spectral;
 mod taps;
 #[cfg(test)]
@@ -57,4 +58,5 @@ pub use plan::{Algorithm, Plan};
 pub use planner::{Choice, Planner, Policy};
 pub use problem::Problem;
 pub use results::ResultMixture;
+pub use simd::{InstructionSet, check_instruction_set, instruction_set};
 pub use taps::TapSet;

@@ -1,6 +1,7 @@
-//! Which map or kernel a vector lane holds, and how rows get into lanes and back.
+//! Which map or kernel a vector lane holds, and how rows get into lanes and back. There are [`LANES`] of them, whatever
+//! the registers of a machine hold: which planes share lanes decides in which order their sums are formed.
 
-use crate::{buffer::odd, parallel::Shared, transpose};
+use crate::{buffer::odd, parallel::Shared, simd::LANES, transpose};
 use std::ops::Range;
 
 /// A set of planes that are transformed: `outer` (samples and pieces, or channels of the other side)
@@ -13,7 +14,6 @@ use std::ops::Range;
 pub(crate) struct Planes {
     pub(crate) outer: usize,
     pub(crate) channels: usize,
-    pub(crate) lanes: usize,
     /// Groups of channels.
     pub(crate) groups: usize,
     /// Outer indices that share lanes in a transform.
@@ -24,9 +24,9 @@ pub(crate) struct Planes {
 }
 
 impl Planes {
-    pub(crate) fn new(outer: usize, channels: usize, lanes: usize) -> Planes {
-        let packed = (lanes / channels).max(1);
-        Planes { outer, channels, lanes, groups: channels.div_ceil(lanes), packed, side_by_side: None }
+    pub(crate) fn new(outer: usize, channels: usize) -> Planes {
+        let packed = (LANES / channels).max(1);
+        Planes { outer, channels, groups: channels.div_ceil(LANES), packed, side_by_side: None }
     }
 
     /// Whether the spectra of a bundle are one vector after the other.
@@ -39,9 +39,9 @@ impl Planes {
         if let (Some(per_piece), true) = (self.side_by_side, self.packed > 1) {
             let (piece, sample) = (outer / per_piece, outer % per_piece);
             let bundle = piece * per_piece.div_ceil(self.packed) + sample / self.packed;
-            return bundle * 2 * self.lanes + sample % self.packed * self.channels + channel;
+            return bundle * 2 * LANES + sample % self.packed * self.channels + channel;
         }
-        (outer * self.groups + channel / self.lanes) * 2 * self.lanes + channel % self.lanes
+        (outer * self.groups + channel / LANES) * 2 * LANES + channel % LANES
     }
 
     /// The channels of a group with the lanes that they fill.
@@ -49,8 +49,8 @@ impl Planes {
         &self,
         group: usize,
     ) -> impl Iterator<Item = (usize, std::iter::StepBy<Range<usize>>)> + use<> {
-        let (packed, first) = (self.packed, group * self.lanes);
-        let count = self.lanes.min(self.channels - first);
+        let (packed, first) = (self.packed, group * LANES);
+        let count = LANES.min(self.channels - first);
         (0..count).map(move |c| (first + c, (c..c + packed * count).step_by(count)))
     }
 
@@ -66,7 +66,7 @@ impl Planes {
 
     /// The planes of one group of channels, on their own.
     pub(crate) fn group(&self, group: usize) -> Planes {
-        let channels = (self.channels - group * self.lanes).min(self.lanes);
+        let channels = (self.channels - group * LANES).min(LANES);
         Planes { channels, groups: 1, ..self.clone() }
     }
 
@@ -76,7 +76,7 @@ impl Planes {
             Some(per_piece) => self.outer / per_piece * per_piece.div_ceil(self.packed) * self.groups,
             None => self.outer * self.groups,
         };
-        odd(vectors) * 2 * self.lanes
+        odd(vectors) * 2 * LANES
     }
 }
 
@@ -98,8 +98,8 @@ pub(crate) struct Bundle {
 impl Bundle {
     /// The planes of the lanes in use: lane, outer index less the first one, channel.
     pub(crate) fn lanes(&self, planes: &Planes) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
-        let first = self.group * planes.lanes;
-        let channels = planes.lanes.min(planes.channels - first);
+        let first = self.group * LANES;
+        let channels = LANES.min(planes.channels - first);
         (0..self.count).flat_map(move |s| (0..channels).map(move |c| (s * channels + c, s, first + c)))
     }
 }
@@ -166,13 +166,12 @@ impl<'a> Maps<'a> {
         samples: Range<usize>,
         channels: usize,
         group: Range<usize>,
-        lanes: usize,
         size: [usize; 2],
         runs: &'a [Vec<Run>; 2],
     ) -> Maps<'a> {
         let pieces = runs[0].len() * runs[1].len();
         Maps {
-            planes: Planes::new(pieces * samples.len(), group.len(), lanes),
+            planes: Planes::new(pieces * samples.len(), group.len()),
             samples,
             channels,
             first_channel: group.start,
@@ -199,8 +198,8 @@ impl<'a> Maps<'a> {
     }
 
     /// What the lanes of a bundle hold, see [`Bundle::lanes`], and how many are in use.
-    fn held(&self, bundle: &Bundle) -> ([(usize, usize, usize); WIDEST], usize) {
-        let mut held = [(0, 0, 0); WIDEST];
+    fn held(&self, bundle: &Bundle) -> ([(usize, usize, usize); LANES], usize) {
+        let mut held = [(0, 0, 0); LANES];
         let mut in_use = 0;
         for (to, plane) in held.iter_mut().zip(bundle.lanes(&self.planes)) {
             *to = plane;
@@ -276,7 +275,7 @@ impl Source for Maps<'_> {
     }
 
     fn fill(&self, bundle: &Bundle, row: usize, values: &[f32], out: &mut [f32]) {
-        let lanes = self.planes.lanes;
+        let lanes = LANES;
         let run = self.run(bundle.piece).1;
         let used = run.at * lanes..((run.at + (run.len - 1) * run.stride) + 1) * lanes;
         out[..used.start].fill(0.0);
@@ -311,7 +310,7 @@ impl Source for Maps<'_> {
     }
 
     fn read(&self, bundle: &Bundle, row: usize, in_lanes: &[f32], values: &Shared<'_, f32>) {
-        let lanes = self.planes.lanes;
+        let lanes = LANES;
         let run = self.run(bundle.piece).1;
         let last = (run.len - 1) * run.step;
         let bias = |channel: usize| self.bias.map_or(0.0, |bias| bias[self.first_channel + channel]);
@@ -357,9 +356,6 @@ fn put<'a>(to: impl Iterator<Item = &'a mut f32>, from: impl Iterator<Item = &'a
         to.zip(from).for_each(|(to, from)| *to = *from + bias);
     }
 }
-
-/// The most lanes of any instruction set.
-const WIDEST: usize = 16;
 
 /// Positions of a row that are brought to all lanes before the next: as many as stay in the nearest cache.
 const STRETCH: usize = 64;

@@ -1,10 +1,10 @@
 //! What the tests of several algorithms share.
 
-use crate::{Problem, op::Kernel, oracle};
+use crate::{InstructionSet, Problem, op::Kernel, oracle};
 use pulp::Arch;
 
 /// Compares what `build` makes with the oracle, forward and all gradients, on all instruction sets that
-/// this machine has; `tolerance` is relative to the largest value.
+/// this machine has; `tolerance` is relative to the largest value. Instruction sets must agree to the bit.
 pub(crate) fn against_oracle<K: Kernel>(
     problem: &Problem,
     how: &str,
@@ -25,11 +25,9 @@ pub(crate) fn against_oracle<K: Kernel>(
     let bias = values(problem.c_out, 4);
     let expected = oracle::backward(problem, &wide(&x), &wide(&w), &wide(&g));
     let sums = oracle::forward(problem, &wide(&x), &wide(&w), &wide(&bias));
-    #[allow(unused_mut)]
-    let mut arches = vec![Arch::new()];
-    #[cfg(target_arch = "x86_64")]
-    arches.extend([Some(Arch::Scalar), pulp::x86::V3::try_new().map(Arch::V3)].into_iter().flatten());
-    for arch in arches {
+    let mut first: Option<(InstructionSet, [Vec<f32>; 3])> = None;
+    for set in InstructionSet::available() {
+        let Some(arch) = set.arch() else { continue };
         let kernel = build(arch);
         let mut y = vec![f32::NAN; y_len];
         kernel.forward(&x, &w, &bias, &mut y);
@@ -38,14 +36,19 @@ pub(crate) fn against_oracle<K: Kernel>(
         let mut alone = vec![0.0; w_len];
         kernel.backward(&x, &w, &g, None, &mut alone);
         assert_eq!(alone, dw, "{problem}, {how}");
-        for (what, got, expected) in
-            [("y", y, &sums), ("dx", dx, &expected.input), ("dw", dw, &expected.weights)]
-        {
+        let results = [y, dx, dw];
+        let expected = [("y", &sums), ("dx", &expected.input), ("dw", &expected.weights)];
+        for (got, (what, expected)) in results.iter().zip(expected) {
             let scale = expected.iter().fold(1.0f64, |m, v| m.max(v.abs()));
             for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
                 let error = (f64::from(*got) - expected).abs() / scale;
                 assert!(error < tolerance, "{what}[{i}] is {got} instead of {expected}: {problem}, {how}");
             }
+        }
+        let (of, first) = first.get_or_insert_with(|| (set, results.clone()));
+        for ((what, first), got) in ["y", "dx", "dw"].into_iter().zip(first).zip(&results) {
+            let differ = first.iter().zip(got).position(|(a, b)| a.to_bits() != b.to_bits());
+            assert!(differ.is_none(), "{what}{differ:?} differs between {of} and {set}: {problem}, {how}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Rows of eight planes into eight neighbouring lanes, and back.
 
+use crate::simd;
+
 /// Lanes and positions that are exchanged together.
 pub(crate) const BLOCK: usize = 8;
 
@@ -7,7 +9,7 @@ pub(crate) const BLOCK: usize = 8;
 /// Returns how many positions were copied; the rest is the caller's.
 pub(crate) fn into_lanes(rows: &[&[f32]; BLOCK], out: &mut [f32], lanes: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx") {
+    if simd::has_avx() {
         let len = rows.iter().map(|row| row.len()).min().unwrap_or(0);
         if len < BLOCK {
             return 0;
@@ -34,7 +36,7 @@ pub(crate) fn from_lanes(
     add: bool,
 ) -> usize {
     #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx") {
+    if simd::has_avx() {
         let len = rows.iter().map(|row| row.len()).min().unwrap_or(0);
         if len < BLOCK {
             return 0;

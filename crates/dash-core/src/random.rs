@@ -3,8 +3,9 @@
 //! A stream is named by (run seed, purpose, counter). Resuming a run therefore needs no generator
 //! state, and any thread may draw from any stream.
 
-use rand::SeedableRng;
+use rand::{RngCore, SeedableRng};
 pub use rand_chacha::ChaCha8Rng;
+use std::f64::consts::TAU;
 
 /// What random numbers are used for. Streams of different purposes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,37 @@ pub fn stream_key(seed: u64, purpose: Purpose, counter: [u64; 2]) -> [u32; 8] {
     std::array::from_fn(|i| (words[i / 2] >> (32 * (i % 2))) as u32)
 }
 
+/// A uniform draw from the numbers strictly between 0 and 1 at equal distances of 2^-52.
+fn between_zero_and_one(rng: &mut ChaCha8Rng) -> f64 {
+    ((rng.next_u64() >> 12) as f64 + 0.5) / (1u64 << 52) as f64
+}
+
+/// A draw of the exponential distribution with mean 1, in about [1e-16, 37], by inversion. The logarithm is that of the
+/// crate `libm`, here and below: what the system's library computes depends on the processor and on its version.
+///
+/// ```
+/// use dash_core::random::{Purpose, standard_exponential, stream};
+/// let mut rng = stream(1, Purpose::Gumbel, [0, 0, 0]);
+/// let mean = (0..10_000).map(|_| standard_exponential(&mut rng)).sum::<f64>() / 1e4;
+/// assert!((mean - 1.0).abs() < 0.04);
+/// ```
+pub fn standard_exponential(rng: &mut ChaCha8Rng) -> f64 {
+    -libm::log(between_zero_and_one(rng))
+}
+
+/// A draw of the normal distribution with mean 0 and variance 1 (Box and Muller 1958).
+///
+/// ```
+/// use dash_core::random::{Purpose, standard_normal, stream};
+/// let mut rng = stream(1, Purpose::Initialisation, [0, 0, 0]);
+/// let square = (0..10_000).map(|_| standard_normal(&mut rng).powi(2)).sum::<f64>() / 1e4;
+/// assert!((square - 1.0).abs() < 0.06);
+/// ```
+pub fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
+    let radius = (2.0 * standard_exponential(rng)).sqrt();
+    radius * libm::cos(TAU * between_zero_and_one(rng))
+}
+
 /// A uniform random order of `0..n` (Fisher-Yates) drawn from `rng`.
 pub fn permutation(rng: &mut ChaCha8Rng, n: usize) -> Vec<usize> {
     use rand::Rng;
@@ -72,7 +104,6 @@ pub fn permutation(rng: &mut ChaCha8Rng, n: usize) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::RngCore;
 
     #[test]
     fn every_part_of_the_name_matters() {
@@ -87,6 +118,31 @@ mod tests {
         for mut other in others {
             assert_ne!(base, other.next_u64());
         }
+    }
+
+    /// Shares of draws below some bounds, against the distributions.
+    #[test]
+    fn normal_and_exponential_draws_have_their_distributions() {
+        let mut rng = stream(2, Purpose::Gumbel, [0, 0, 0]);
+        let n = 200_000;
+        let (normal, exponential): (Vec<f64>, Vec<f64>) =
+            (0..n).map(|_| (standard_normal(&mut rng), standard_exponential(&mut rng))).unzip();
+        let below =
+            |values: &[f64], bound: f64| values.iter().filter(|&&v| v < bound).count() as f64 / n as f64;
+        for (bound, share) in [(-2.0, 0.02275), (-1.0, 0.15866), (0.0, 0.5), (0.5, 0.69146), (1.5, 0.93319)] {
+            assert!((below(&normal, bound) - share).abs() < 4e-3, "{bound}");
+        }
+        for bound in [0.01, 0.1, 0.5, 1.0, 2.0, 4.0f64] {
+            assert!((below(&exponential, bound) + (-bound).exp_m1()).abs() < 4e-3, "{bound}");
+        }
+    }
+
+    /// The same numbers on every machine: these were found on one of them.
+    #[test]
+    fn draws_are_known_to_the_bit() {
+        let mut rng = stream(7, Purpose::Initialisation, [1, 2, 3]);
+        let bits = [standard_normal(&mut rng), standard_exponential(&mut rng)].map(f64::to_bits);
+        assert_eq!(bits, [0xbfc1_8ceb_65a8_983a, 0x3fa8_550f_1074_0fbf], "{bits:#018x?}");
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Mel {
     pub(crate) fn new(settings: Settings) -> Mel {
         let transform = FftPlannerScalar::new().plan_fft_forward(settings.fft);
         let length = settings.window as f64;
-        let window = (0..settings.window).map(|at| 0.5 - 0.5 * (TAU * at as f64 / length).cos()).collect();
+        let window = (0..settings.window).map(|at| 0.5 - 0.5 * libm::cos(TAU * at as f64 / length)).collect();
         Mel { bands: bands(&settings), settings, transform, window }
     }
 
@@ -85,7 +85,7 @@ impl Mel {
                     let powers = powers.get(band.first..).unwrap_or_default();
                     let power: f64 = band.weights.iter().zip(powers).map(|(w, p)| w * p).sum();
                     if let Some(value) = decibels.get_mut(number * frames + frame) {
-                        *value = 10.0 * power.max(LEAST_POWER).log10();
+                        *value = 10.0 * libm::log10(power.max(LEAST_POWER));
                     }
                 }
             }
@@ -133,10 +133,10 @@ fn bands(settings: &Settings) -> Vec<Band> {
     let highest = f64::from(settings.sample_rate / 2);
     let bins = settings.fft / 2 + 1;
     let frequency = |bin: usize| highest * bin as f64 / (bins - 1).max(1) as f64;
-    let highest_mel = 2595.0 * (1.0 + highest / 700.0).log10();
+    let highest_mel = 2595.0 * libm::log10(1.0 + highest / 700.0);
     let corner = |number: usize| {
         let mel = highest_mel * number as f64 / (settings.bands + 1) as f64;
-        700.0 * (10f64.powf(mel / 2595.0) - 1.0)
+        700.0 * (libm::pow(10.0, mel / 2595.0) - 1.0)
     };
     let band = |number: usize| {
         let [low, centre, high] = [0, 1, 2].map(|more| corner(number + more));

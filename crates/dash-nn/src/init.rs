@@ -1,8 +1,7 @@
 //! Initial values of parameters.
 
-use dash_core::random::ChaCha8Rng;
+use dash_core::random::{ChaCha8Rng, standard_normal};
 use rand::Rng;
-use rand_distr::{Distribution, StandardNormal};
 
 /// How a parameter is filled before training.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,12 +28,7 @@ impl Init {
             Init::Uniform { bound } => {
                 (0..len).map(|_| (bound * (2.0 * rng.random::<f64>() - 1.0)) as f32).collect()
             }
-            Init::Normal { std } => (0..len)
-                .map(|_| {
-                    let z: f64 = StandardNormal.sample(rng);
-                    (std * z) as f32
-                })
-                .collect(),
+            Init::Normal { std } => (0..len).map(|_| (std * standard_normal(rng)) as f32).collect(),
         }
     }
 }

@@ -4,13 +4,12 @@ use candle_core::Result;
 use dash_conv::{Algorithm, Mixture, ResultMixture, TapConv, TapSet};
 use dash_core::{
     pipeline::{Candidate, Search},
-    random::{Purpose, stream},
+    random::{Purpose, standard_exponential, stream},
 };
 use dash_nn::{
     Activation, ConvBuilder, ConvSpec, Convolve, Error, Init, Param, ParamBuilder, Pass, Survey,
     mixing_coefficients,
 };
-use rand_distr::{Distribution, Exp1};
 use std::sync::Arc;
 
 /// Standard deviation of initial candidate weights, whatever the backbone's own initialisation.
@@ -32,17 +31,8 @@ pub struct Gumbel;
 impl Noise for Gumbel {
     fn draw(&self, pass: &Pass, layer: usize, candidates: usize) -> Vec<f32> {
         let mut rng = stream(pass.seed, Purpose::Gumbel, [pass.epoch as u64, pass.step, layer as u64]);
-        loop {
-            let noise: Vec<f32> = (0..candidates)
-                .map(|_| {
-                    let exponential: f64 = Exp1.sample(&mut rng);
-                    -exponential.ln() as f32
-                })
-                .collect();
-            if noise.iter().all(|g| g.is_finite()) {
-                return noise;
-            }
-        }
+        // The logarithm is not the system's: see `standard_exponential`.
+        (0..candidates).map(|_| -libm::log(standard_exponential(&mut rng)) as f32).collect()
     }
 }
 

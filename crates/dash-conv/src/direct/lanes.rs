@@ -9,7 +9,7 @@ use crate::{
     maps::{Bundle, Maps, Planes, Run, Source},
     op::Kernel,
     parallel::Shared,
-    simd::{self, Vector},
+    simd::{self, LANES, Vector, parts},
 };
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -22,8 +22,6 @@ const TASKS: usize = 64;
 pub(super) struct Lanes {
     problem: Problem,
     arch: Arch,
-    /// Numbers per vector.
-    lanes: usize,
     forward: Stencil,
     backward: Vec<Stencil>,
     in_runs: [Vec<Run>; 2],
@@ -41,25 +39,23 @@ struct Rows {
 }
 
 impl Rows {
-    fn new(size: [usize; 2], border: usize, lanes: usize) -> Rows {
+    fn new(size: [usize; 2], border: usize) -> Rows {
         let width = size[1] + 2 * border;
-        Rows { values: Buffer::zeroed(size[0] * width * lanes), border, width }
+        Rows { values: Buffer::zeroed(size[0] * width * LANES), border, width }
     }
 
     /// Takes over the rows of a bundle.
     fn fill(&mut self, source: &Maps<'_>, bundle: &Bundle, values: &[f32]) {
-        let lanes = source.planes().lanes;
-        let (start, end) = (self.border * lanes, (self.width - self.border) * lanes);
-        for (row, out) in self.values.chunks_exact_mut(self.width * lanes).enumerate() {
+        let (start, end) = (self.border * LANES, (self.width - self.border) * LANES);
+        for (row, out) in self.values.chunks_exact_mut(self.width * LANES).enumerate() {
             source.fill(bundle, row, values, &mut out[start..end]);
         }
     }
 
     /// Hands the rows of a bundle over.
     fn read(&self, source: &Maps<'_>, bundle: &Bundle, values: &Shared<'_, f32>) {
-        let lanes = source.planes().lanes;
-        for (row, from) in self.values.chunks_exact(self.width * lanes).enumerate() {
-            source.read(bundle, row, &from[self.border * lanes..], values);
+        for (row, from) in self.values.chunks_exact(self.width * LANES).enumerate() {
+            source.read(bundle, row, &from[self.border * LANES..], values);
         }
     }
 }
@@ -71,14 +67,13 @@ fn whole(len: usize) -> Vec<Run> {
 
 impl Lanes {
     pub(super) fn new(problem: &Problem) -> Lanes {
-        Lanes::with_arch(problem, Arch::new())
+        Lanes::with_arch(problem, simd::arch())
     }
 
     /// The same with the vectors of a given instruction set.
     pub(super) fn with_arch(problem: &Problem, arch: Arch) -> Lanes {
         Lanes {
             arch,
-            lanes: simd::lanes(arch).0,
             forward: Stencil::new(Grid::forward(problem)),
             backward: Grid::backward(problem).into_iter().map(Stencil::new).collect(),
             in_runs: problem.size.map(whole),
@@ -89,20 +84,20 @@ impl Lanes {
 
     fn inputs(&self) -> Maps<'_> {
         let p = &self.problem;
-        Maps::new(0..p.batch, p.c_in, 0..p.c_in, self.lanes, p.size, &self.in_runs)
+        Maps::new(0..p.batch, p.c_in, 0..p.c_in, p.size, &self.in_runs)
     }
 
     fn outputs(&self) -> Maps<'_> {
         let p = &self.problem;
-        Maps::new(0..p.batch, p.c_out, 0..p.c_out, self.lanes, p.out_size(), &self.out_runs)
+        Maps::new(0..p.batch, p.c_out, 0..p.c_out, p.out_size(), &self.out_runs)
     }
 
     /// The weights of a stencil's taps for the lanes of the maps, `[group of channels][tap][lane]`.
     fn weights(&self, stencil: &Stencil, planes: &Planes, weights: &[f32]) -> Buffer {
-        let per_group = stencil.shifts.len() * self.lanes;
+        let per_group = stencil.shifts.len() * LANES;
         let mut out = Buffer::zeroed(planes.groups * per_group);
         for (group, out) in out.chunks_exact_mut(per_group.max(1)).enumerate() {
-            for (out, tap) in out.chunks_exact_mut(self.lanes).zip(&stencil.grid.taps) {
+            for (out, tap) in out.chunks_exact_mut(LANES).zip(&stencil.grid.taps) {
                 for (channel, lanes) in planes.lanes_of_channels(group) {
                     for lane in lanes {
                         out[lane] = weights[channel * self.problem.taps + tap.place];
@@ -124,11 +119,11 @@ impl Kernel for Lanes {
         let p = &self.problem;
         let (inputs, outputs) = (self.inputs(), self.outputs().with_bias(bias));
         let taps = self.weights(&self.forward, inputs.planes(), weights);
-        let per_group = self.forward.shifts.len() * self.lanes;
+        let per_group = self.forward.shifts.len() * LANES;
         let y = Shared::new(y);
         let local = || {
-            let source = Rows::new(p.size, Self::border(p.stride[1]), self.lanes);
-            (source, Rows::new(p.out_size(), 0, self.lanes))
+            let source = Rows::new(p.size, Self::border(p.stride[1]));
+            (source, Rows::new(p.out_size(), 0))
         };
         (0..inputs.bundles()).into_par_iter().for_each_init(local, |(source, out), index| {
             let bundle = inputs.bundle(index);
@@ -144,7 +139,7 @@ impl Kernel for Lanes {
         let (inputs, outputs) = (self.inputs(), self.outputs());
         let taps: Vec<Buffer> =
             self.backward.iter().map(|s| self.weights(s, inputs.planes(), weights)).collect();
-        let per_group = self.forward.shifts.len() * self.lanes;
+        let per_group = self.forward.shifts.len() * LANES;
         let (groups, blocks) = (inputs.planes().groups, inputs.bundles() / inputs.planes().groups);
         let parts = TASKS.div_ceil(groups).min(blocks);
         let per_part = blocks.div_ceil(parts);
@@ -152,9 +147,9 @@ impl Kernel for Lanes {
         let dx = dx.map(Shared::new);
         let local = || {
             (
-                Rows::new(p.size, Self::border(p.stride[1]), self.lanes),
-                Rows::new(p.out_size(), Self::border(1), self.lanes),
-                Rows::new(p.size, 0, self.lanes),
+                Rows::new(p.size, Self::border(p.stride[1])),
+                Rows::new(p.out_size(), Self::border(1)),
+                Rows::new(p.size, 0),
             )
         };
         sums.par_chunks_mut(per_group.max(1)).enumerate().for_each_init(
@@ -168,7 +163,7 @@ impl Kernel for Lanes {
                     self.arch.dispatch(Correlate { stencil: &self.forward, source, grads, sums });
                     let Some(dx) = &dx else { continue };
                     for (stencil, taps) in self.backward.iter().zip(&taps) {
-                        let len = stencil.shifts.len() * self.lanes;
+                        let len = stencil.shifts.len() * LANES;
                         let weights = &taps[group * len..][..len];
                         self.arch.dispatch(Filter { stencil, weights, source: grads, out });
                     }
@@ -182,7 +177,7 @@ impl Kernel for Lanes {
             for (channel, lanes) in planes.lanes_of_channels(group) {
                 for (index, tap) in self.forward.grid.taps.iter().enumerate() {
                     let of_part = |part: &[f32]| -> f64 {
-                        lanes.clone().map(|lane| f64::from(part[index * self.lanes + lane])).sum()
+                        lanes.clone().map(|lane| f64::from(part[index * LANES + lane])).sum()
                     };
                     let sum: f64 = parts.chunks_exact(per_group).map(of_part).sum();
                     dw[channel * p.taps + tap.place] = sum as f32;
@@ -213,11 +208,11 @@ impl<'a, S: Simd> View<'a, S> {
         View { vectors: S::as_simd_f32s(&rows.values).0, border: rows.border, width: rows.width }
     }
 
-    /// The vectors at `column`, `column + step`, ... of a row, as many as there are in a block.
+    /// The registers from those of `column` to those of the last of a block of columns every `step` of a row.
     #[inline(always)]
     fn block(&self, row: usize, column: i64, step: usize) -> &'a [Vector<S>] {
         let start = row * self.width + (column + self.border as i64) as usize;
-        &self.vectors[start..start + (BLOCK - 1) * step + 1]
+        &self.vectors[parts::<S>() * start..parts::<S>() * (start + (BLOCK - 1) * step + 1)]
     }
 }
 
@@ -239,27 +234,34 @@ impl Filter<'_> {
         let weights = S::as_simd_f32s(self.weights).0;
         let (border, width) = (self.out.border, self.out.width);
         let out = S::as_mut_simd_f32s(&mut self.out.values).0;
+        let registers = parts::<S>();
         for r in 0..grid.count[0] {
             let to = (grid.out_start[0] + grid.out_step[0] * r) * width + border + grid.out_start[1];
             for (block, first) in (0..grid.count[1]).step_by(BLOCK).enumerate() {
-                let mut sums = [simd.splat_f32s(0.0); BLOCK];
-                for row in &stencil.rows {
-                    if !row.live.contains(&r) {
-                        continue;
-                    }
-                    let y = (grid.in_step[0] * r) as i64 + row.shift;
-                    let taps = row.blocks[block].clone();
-                    for (weight, shift) in weights[taps.clone()].iter().zip(&stencil.shifts[taps]) {
-                        let values = source.block(y as usize, (step * first) as i64 + shift, step);
-                        for j in 0..BLOCK {
-                            sums[j] = simd.mul_add_f32s(*weight, values[step * j], sums[j]);
+                for register in 0..registers {
+                    let mut sums = [simd.splat_f32s(0.0); BLOCK];
+                    for row in &stencil.rows {
+                        if !row.live.contains(&r) {
+                            continue;
+                        }
+                        let y = (grid.in_step[0] * r) as i64 + row.shift;
+                        let taps = row.blocks[block].clone();
+                        let of_taps = &weights[registers * taps.start..registers * taps.end];
+                        let of_taps = of_taps.chunks_exact(registers);
+                        for (weight, shift) in of_taps.zip(&stencil.shifts[taps]) {
+                            let values = source.block(y as usize, (step * first) as i64 + shift, step);
+                            for j in 0..BLOCK {
+                                let value = values[registers * step * j + register];
+                                sums[j] = simd.mul_add_f32s(weight[register], value, sums[j]);
+                            }
                         }
                     }
-                }
-                let count = BLOCK.min(grid.count[1] - first);
-                let out = out[to + grid.out_step[1] * first..].iter_mut().step_by(grid.out_step[1]);
-                for (out, sum) in out.zip(&sums[..count]) {
-                    *out = *sum;
+                    let count = BLOCK.min(grid.count[1] - first);
+                    let out = &mut out[registers * (to + grid.out_step[1] * first) + register..];
+                    for (out, sum) in out.iter_mut().step_by(registers * grid.out_step[1]).zip(&sums[..count])
+                    {
+                        *out = *sum;
+                    }
                 }
             }
         }
@@ -291,21 +293,30 @@ impl Correlate<'_> {
         let (source, grads) = (View::<S>::new(self.source), View::<S>::new(self.grads));
         let step = if STEP > 0 { STEP } else { grid.in_step[1] };
         let sums = S::as_mut_simd_f32s(self.sums).0;
+        let registers = parts::<S>();
         for row in &stencil.rows {
             for r in row.live.clone() {
                 let y = ((grid.in_step[0] * r) as i64 + row.shift) as usize;
                 for (block, first) in (0..grid.count[1]).step_by(BLOCK).enumerate() {
-                    let mut g = [simd.splat_f32s(0.0); BLOCK];
-                    g.copy_from_slice(grads.block(r, first as i64, 1));
-                    let taps = row.blocks[block].clone();
-                    for (sum, shift) in sums[taps.clone()].iter_mut().zip(&stencil.shifts[taps]) {
-                        let values = source.block(y, (step * first) as i64 + shift, step);
-                        // Two chains: the sum of one tap need not wait for itself too long.
-                        let mut parts = [*sum, simd.splat_f32s(0.0)];
+                    for register in 0..registers {
+                        let grads = grads.block(r, first as i64, 1);
+                        let mut g = [simd.splat_f32s(0.0); BLOCK];
                         for j in 0..BLOCK {
-                            parts[j % 2] = simd.mul_add_f32s(g[j], values[step * j], parts[j % 2]);
+                            g[j] = grads[registers * j + register];
                         }
-                        *sum = simd.add_f32s(parts[0], parts[1]);
+                        let taps = row.blocks[block].clone();
+                        let of_taps = &mut sums[registers * taps.start..registers * taps.end];
+                        let of_taps = of_taps.chunks_exact_mut(registers);
+                        for (sum, shift) in of_taps.zip(&stencil.shifts[taps]) {
+                            let values = source.block(y, (step * first) as i64 + shift, step);
+                            // Two chains: the sum of one tap need not wait for itself too long.
+                            let mut chains = [sum[register], simd.splat_f32s(0.0)];
+                            for j in 0..BLOCK {
+                                let value = values[registers * step * j + register];
+                                chains[j % 2] = simd.mul_add_f32s(g[j], value, chains[j % 2]);
+                            }
+                            sum[register] = simd.add_f32s(chains[0], chains[1]);
+                        }
                     }
                 }
             }

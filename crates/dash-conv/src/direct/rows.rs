@@ -5,12 +5,17 @@
 //! get zero borders once per map, and with stride s their elements are sorted by phase (index modulo
 //! s), so that pieces are contiguous. Rows outside of the map are skipped as a whole.
 
-use crate::{Problem, op::Kernel, parallel::Shared};
-use pulp::{Simd, WithSimd};
+use crate::{
+    Problem,
+    op::Kernel,
+    parallel::Shared,
+    simd::{self, LANES, Lanes, WithLanes, run_lanes},
+};
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Results that the inner loop holds in registers.
-const LANES: usize = 32;
+const BLOCK: usize = 32;
 
 /// Tasks into which the batch of the weight gradient is divided at least; fixed, so that sums are
 /// formed in the same order for any number of threads.
@@ -19,7 +24,7 @@ const TASKS: usize = 16;
 /// The convolution of one problem by shifting and adding.
 pub(super) struct Rows {
     problem: Problem,
-    arch: pulp::Arch,
+    arch: Arch,
     /// Taps by row offset: `(row offset, [(column offset, place)])`.
     rows: Vec<(i32, Vec<(i32, usize)>)>,
 }
@@ -37,7 +42,7 @@ struct Padded {
 impl Padded {
     fn new(rows: usize, columns: usize, reach: usize, stride: usize) -> Padded {
         let border = reach.next_multiple_of(stride);
-        let phase = (border + columns + reach).div_ceil(stride) + LANES;
+        let phase = (border + columns + reach).div_ceil(stride) + BLOCK;
         Padded { values: vec![0.0; rows * stride * phase], border, phase, stride }
     }
 
@@ -70,7 +75,7 @@ struct Term {
     weight: f32,
 }
 
-/// `out[j] = sum over terms of weight source[from + j]`; the source extends [`LANES`] beyond.
+/// `out[j] = sum over terms of weight source[from + j]`; the source extends [`BLOCK`] beyond.
 struct Accumulate<'a> {
     terms: &'a [Term],
     source: &'a [f32],
@@ -82,18 +87,18 @@ impl WithSimd for Accumulate<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        for (block, out) in self.out.chunks_mut(LANES).enumerate() {
-            // Only the first LANES / S::F32_LANES are used; they stay in registers.
-            let mut sums = [simd.splat_f32s(0.0); LANES];
+        for (block, out) in self.out.chunks_mut(BLOCK).enumerate() {
+            // Only the first BLOCK / S::F32_BLOCK are used; they stay in registers.
+            let mut sums = [simd.splat_f32s(0.0); BLOCK];
             for term in self.terms {
-                let from = term.from + block * LANES;
-                let Some(piece) = self.source.get(from..from + LANES) else { continue };
+                let from = term.from + block * BLOCK;
+                let Some(piece) = self.source.get(from..from + BLOCK) else { continue };
                 let weight = simd.splat_f32s(term.weight);
                 for (sum, &values) in sums.iter_mut().zip(S::as_simd_f32s(piece).0) {
                     *sum = simd.mul_add_f32s(values, weight, *sum);
                 }
             }
-            let mut results = [0f32; LANES];
+            let mut results = [0f32; BLOCK];
             for (result, sum) in S::as_mut_simd_f32s(&mut results).0.iter_mut().zip(sums) {
                 *result = sum;
             }
@@ -110,35 +115,34 @@ struct Inner<'a> {
     sums: &'a mut [f32],
 }
 
-impl WithSimd for Inner<'_> {
+impl WithLanes for Inner<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let (row, row_rest) = S::as_simd_f32s(self.row);
-        let whole = self.row.len() - row_rest.len();
+    fn run<S: Simd, const P: usize>(self, simd: S) {
+        let (row, row_rest) = self.row.as_chunks::<LANES>();
         // Four taps share each loaded piece of the row.
         for taps in self.taps.chunks(4) {
             let piece = |slot: usize| {
                 let (from, _) = taps[slot.min(taps.len() - 1)];
-                &self.source[from..from + self.row.len()]
+                self.source[from..from + self.row.len()].as_chunks::<LANES>()
             };
             let pieces = [piece(0), piece(1), piece(2), piece(3)];
-            let vectors = pieces.map(|piece| S::as_simd_f32s(piece).0);
-            let mut sums = [simd.splat_f32s(0.0); 4];
-            let columns = vectors[0].iter().zip(vectors[1]).zip(vectors[2].iter().zip(vectors[3]));
-            for (&value, ((&a, &b), (&c, &d))) in row.iter().zip(columns) {
-                sums[0] = simd.mul_add_f32s(value, a, sums[0]);
-                sums[1] = simd.mul_add_f32s(value, b, sums[1]);
-                sums[2] = simd.mul_add_f32s(value, c, sums[2]);
-                sums[3] = simd.mul_add_f32s(value, d, sums[3]);
-            }
-            for ((&(_, place), sum), piece) in taps.iter().zip(sums).zip(pieces) {
-                let mut total = simd.reduce_sum_f32s(sum);
-                for (a, b) in row_rest.iter().zip(&piece[whole..]) {
-                    total += a * b;
+            let mut sums = [Lanes::<S, P>::splat(simd, 0.0); 4];
+            for (at, row) in row.iter().enumerate() {
+                let row = Lanes::load(row);
+                for (sum, piece) in sums.iter_mut().zip(&pieces) {
+                    *sum = sum.add_product(simd, row, Lanes::load(&piece.0[at]));
                 }
-                self.sums[place] += total;
+            }
+            if !row_rest.is_empty() {
+                let row = Lanes::load_part(simd, row_rest);
+                for (sum, piece) in sums.iter_mut().zip(&pieces) {
+                    *sum = sum.add_product(simd, row, Lanes::load_part(simd, piece.1));
+                }
+            }
+            for (&(_, place), sum) in taps.iter().zip(sums) {
+                self.sums[place] += sum.sum(simd);
             }
         }
     }
@@ -146,6 +150,11 @@ impl WithSimd for Inner<'_> {
 
 impl Rows {
     pub(super) fn new(problem: &Problem) -> Self {
+        Rows::with_arch(problem, simd::arch())
+    }
+
+    /// The same with the vectors of a given instruction set.
+    fn with_arch(problem: &Problem, arch: Arch) -> Self {
         let mut rows: Vec<(i32, Vec<(i32, usize)>)> = Vec::new();
         for (offset, &place) in problem.offsets.iter().zip(&problem.places) {
             match rows.last_mut() {
@@ -153,7 +162,7 @@ impl Rows {
                 _ => rows.push((offset[0], vec![(offset[1], place)])),
             }
         }
-        Rows { problem: problem.clone(), arch: pulp::Arch::new(), rows }
+        Rows { problem: problem.clone(), arch, rows }
     }
 
     /// The terms of output row `r`.
@@ -261,7 +270,7 @@ impl Rows {
                                     (map.at(source as usize, i64::from(column)), place)
                                 }));
                                 let (source, taps) = (map.values.as_slice(), pieces.as_slice());
-                                self.arch.dispatch(Inner { row: grad, source, taps, sums: &mut *sums });
+                                run_lanes(self.arch, Inner { row: grad, source, taps, sums: &mut *sums });
                             }
                         }
                     }
@@ -327,5 +336,27 @@ impl Kernel for Rows {
             self.backward_input(weights, grad, dx);
         }
         self.backward_weights(x, grad, dw);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TapSet, testing::against_oracle};
+
+    #[test]
+    fn rows_equal_the_oracle() {
+        let two = |k, d| TapSet::centred(2, k, d).unwrap();
+        let one = |k, d| TapSet::centred(1, k, d).unwrap();
+        for (taps, [batch, c_in, c_out, groups], size, stride) in [
+            (one(5, 3), [3, 2, 3, 1], [1, 61], 1),
+            (one(3, 1), [20, 1, 2, 1], [1, 16], 2),
+            (two(3, 2), [2, 4, 6, 2], [9, 37], 1),
+            (two(5, 1), [2, 3, 2, 1], [7, 50], 3),
+            (TapSet::causal(4, 3).unwrap(), [2, 2, 2, 1], [1, 33], 1),
+        ] {
+            let problem = Problem::new(&taps, batch, c_in, c_out, groups, size, [stride; 2]).unwrap();
+            against_oracle(&problem, "row by row", 3e-6, |arch| Rows::with_arch(&problem, arch));
+        }
     }
 }

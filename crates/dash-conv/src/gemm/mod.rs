@@ -2,13 +2,26 @@
 //!
 //! A tile of output positions sees, per input channel and tap, one shifted piece of the input; together
 //! these pieces are a matrix `[c_in taps, positions]` (im2col) that the weights `[c_out, c_in taps]`
-//! multiply. The gradient in the input is the same with the taps turned around.
+//! multiply. The gradient in the input is the same with the taps turned around. Products are those of [`crate::product`]:
+//! an output is one sum over its terms, in their order, and a weight's gradient one per tile.
 
+mod dots;
+mod rows;
 mod tiles;
+mod weights;
 
-use crate::{Problem, buffer::Buffer, grid::Grid, op::Kernel, parallel::Shared};
-use gemm::Parallelism;
+use crate::{
+    Problem,
+    buffer::Buffer,
+    grid::Grid,
+    op::Kernel,
+    parallel::Shared,
+    product::{Product, Right},
+    simd::{self, LANES},
+};
+use pulp::Arch;
 use rayon::prelude::*;
+use rows::{Plus, ToPanels};
 use tiles::{Segment, Tile, Tiling};
 
 pub(crate) use tiles::products;
@@ -19,6 +32,9 @@ const PARTIALS: usize = 64 << 20;
 /// The convolution of one problem as matrix products.
 pub(crate) struct Gemm {
     problem: Problem,
+    arch: Arch,
+    /// Numbers per register.
+    register: usize,
     forward: Tiling,
     backward: Vec<Tiling>,
 }
@@ -50,16 +66,25 @@ impl Side {
     }
 }
 
-/// Buffers of one thread.
+/// Buffers of one thread: the matrix of a tile, row by row or in panels, a row of it, and what it is multiplied with or
+/// its results.
 struct Local {
     matrix: Buffer,
+    line: Buffer,
     results: Buffer,
 }
 
 impl Gemm {
     pub(crate) fn new(problem: &Problem) -> Self {
+        Gemm::with_arch(problem, simd::arch())
+    }
+
+    /// The same with the vectors of a given instruction set.
+    fn with_arch(problem: &Problem, arch: Arch) -> Self {
         let backward = Grid::backward(problem).into_iter();
         Gemm {
+            arch,
+            register: simd::register(arch),
             forward: Tiling::new(Grid::forward(problem), problem.batch, problem.group_in()),
             backward: backward.map(|grid| Tiling::new(grid, problem.batch, problem.group_out())).collect(),
             problem: problem.clone(),
@@ -94,10 +119,42 @@ impl Gemm {
         out
     }
 
-    fn local(tiling: &Tiling, from: Side, rows: usize) -> Local {
+    /// Buffers for tiles of maps of `from`, and for `others` rows that meet them.
+    fn local(&self, tiling: &Tiling, from: Side, others: usize) -> Local {
+        let widest = tiling.widest.next_multiple_of(LANES);
         Local {
-            matrix: Buffer::stale(from.count * tiling.deepest * tiling.widest),
-            results: Buffer::stale(rows * tiling.widest),
+            matrix: Buffer::stale(from.count * tiling.deepest * widest),
+            line: Buffer::stale(widest),
+            results: Buffer::stale(others * widest),
+        }
+    }
+
+    /// The matrix of a tile in panels, its columns padded to whole vectors.
+    fn panels(&self, tiling: &Tiling, tile: &Tile, (values, side): (&[f32], Side), local: &mut Local) {
+        let (taps, len) = (&tiling.segment(tile).taps, tile.len());
+        let padded = len.next_multiple_of(LANES);
+        let rows = side.count * taps.len();
+        let line = &mut local.line[..padded];
+        line[len..].fill(0.0);
+        let to_panels = |line: &[f32], index: usize, matrix: &mut [f32]| {
+            self.arch.dispatch(ToPanels { line, index, rows, matrix });
+        };
+        for channel in 0..side.count {
+            if let Some(start) = tiling.direct(tile) {
+                let map = &values[side.map(tile.samples.start, channel) + start..][..len];
+                if len == padded {
+                    to_panels(map, channel, &mut local.matrix);
+                } else {
+                    line[..len].copy_from_slice(map);
+                    to_panels(line, channel, &mut local.matrix);
+                }
+                continue;
+            }
+            for (index, tap) in taps.iter().enumerate() {
+                let maps = &values[side.map(0, channel)..];
+                tiling.gather(tile, tap, maps, side.sample(), &mut line[..len]);
+                to_panels(line, channel * taps.len() + index, &mut local.matrix);
+            }
         }
     }
 
@@ -112,17 +169,19 @@ impl Gemm {
             return (&values[side.map(tile.samples.start, 0) + start..], side.plane());
         }
         let (taps, len) = (&tiling.segment(tile).taps, tile.len());
-        let mut lines = buffer.chunks_exact_mut(len);
+        let row = len.next_multiple_of(LANES);
+        let mut lines = buffer.chunks_exact_mut(row);
         for channel in 0..side.count {
             for (tap, line) in taps.iter().zip(&mut lines) {
-                tiling.gather(tile, tap, &values[side.map(0, channel)..], side.sample(), line);
+                tiling.gather(tile, tap, &values[side.map(0, channel)..], side.sample(), &mut line[..len]);
             }
         }
-        (buffer, len)
+        (buffer, row)
     }
 
     /// Convolves the maps of one group.
     fn apply(
+        &self,
         tiling: &Tiling,
         from: (&[f32], Side),
         weights: &[Buffer],
@@ -130,40 +189,43 @@ impl Gemm {
         bias: Option<&[f32]>,
     ) {
         let bias = |channel: usize| bias.map_or(0.0, |bias| bias[side.first + channel]);
-        let local = || Self::local(tiling, from.1, side.count);
-        tiling.tiles.par_iter().for_each_init(local, |Local { matrix, results }, tile| {
+        let local = || self.local(tiling, from.1, side.count);
+        tiling.tiles.par_iter().for_each_init(local, |local, tile| {
             let (len, terms) = (tile.len(), from.1.count * tiling.segment(tile).taps.len());
-            let (matrix, row) = Self::matrix(tiling, tile, from, matrix);
-            let (weights, size) = (&weights[tile.segment], [side.count, len, terms]);
-            if let Some(start) = tiling.contiguous(tile, side.size[1]) {
-                let first = side.map(tile.samples.start, 0) + start;
-                for channel in 0..side.count {
-                    // SAFETY: a tile of an output map belongs to one task; the slice ends here.
-                    #[allow(unsafe_code)]
-                    unsafe { to.slice(first + channel * side.plane(), len) }.fill(bias(channel));
-                }
-                let out = Out::Shared { buffer: to, first, row: side.plane() };
-                multiply(size, out, (weights, [terms, 1]), (matrix, [row, 1]), true);
-                return;
-            }
-            multiply(
-                size,
-                Out::Own { buffer: results, row: len },
-                (weights, [terms, 1]),
-                (matrix, [row, 1]),
-                false,
-            );
+            let row = len.next_multiple_of(LANES);
             if terms == 0 {
-                results[..side.count * len].fill(0.0);
+                local.results[..side.count * row].fill(0.0);
+            } else {
+                self.panels(tiling, tile, from, local);
+                self.arch.dispatch(Product {
+                    left: &weights[tile.segment],
+                    left_strides: [terms, 1],
+                    right: &local.matrix,
+                    right_as: Right::Panels,
+                    out: &mut local.results,
+                    out_row: row,
+                    size: [side.count, row / self.register, terms],
+                    add: false,
+                });
             }
-            for (channel, results) in results.chunks_exact(len).take(side.count).enumerate() {
+            for (channel, results) in local.results.chunks_exact(row).take(side.count).enumerate() {
                 let bias = bias(channel);
-                Self::rows_of(tiling, tile, side, channel, |at, count, step, row| {
-                    let from = &results[row * count..][..count];
+                let put = |at: usize, count: usize, step: usize, from: &[f32]| {
                     // SAFETY: these outputs belong to one tile, and so to one task.
                     #[allow(unsafe_code)]
                     let to = unsafe { to.slice(at, (count - 1) * step + 1) };
-                    to.iter_mut().step_by(step).zip(from).for_each(|(to, from)| *to = from + bias);
+                    if step == 1 {
+                        self.arch.dispatch(Plus { from, bias, to });
+                    } else {
+                        to.iter_mut().step_by(step).zip(from).for_each(|(to, from)| *to = from + bias);
+                    }
+                };
+                if let Some(start) = tiling.contiguous(tile, side.size[1]) {
+                    put(side.map(tile.samples.start, channel) + start, len, 1, &results[..len]);
+                    continue;
+                }
+                Self::rows_of(tiling, tile, side, channel, |at, count, step, row| {
+                    put(at, count, step, &results[row * count..][..count]);
                 });
             }
         });
@@ -190,79 +252,6 @@ impl Gemm {
             }
         }
     }
-
-    /// The gradients of a tile's outputs with the distance of their rows: a part of the maps, or gathered
-    /// in `buffer`.
-    fn gradients<'a>(
-        tiling: &Tiling,
-        tile: &Tile,
-        (grad, side): (&'a [f32], Side),
-        buffer: &'a mut [f32],
-    ) -> (&'a [f32], usize) {
-        if let Some(start) = tiling.contiguous(tile, side.size[1]) {
-            return (&grad[side.map(tile.samples.start, 0) + start..], side.plane());
-        }
-        let len = tile.len();
-        for (channel, buffer) in buffer.chunks_exact_mut(len).take(side.count).enumerate() {
-            Self::rows_of(tiling, tile, side, channel, |at, count, _, row| {
-                buffer[row * count..][..count].copy_from_slice(&grad[at..at + count]);
-            });
-        }
-        (buffer, len)
-    }
-
-    /// The gradients of the weights of one group.
-    fn backward_weights(&self, x: &[f32], grad: &[f32], group: usize, dw: &mut [f32]) {
-        let (p, tiling) = (&self.problem, &self.forward);
-        let (from, to) = (self.input(group), self.output(group));
-        let taps = tiling.grid.taps.len();
-        let row = from.count * taps;
-        let size = to.count * row;
-        // The tiles are divided into parts, each summed in order; then the parts.
-        let tiles = tiling.tiles.len();
-        let per_part = tiles.div_ceil((PARTIALS / 4 / size.max(1)).clamp(2, 16));
-        let parts = tiles.div_ceil(per_part);
-        let mut partial = Buffer::zeroed(parts * size);
-        let local = || (Self::local(tiling, from, to.count), Buffer::stale(size));
-        partial.par_chunks_mut(size.max(1)).zip(tiling.tiles.par_chunks(per_part)).for_each_init(
-            local,
-            |(local, sub), (sums, tiles)| {
-                let Local { matrix, results: grads } = local;
-                for tiles in tiles.chunk_by(|a, b| a.segment == b.segment) {
-                    let segment = &tiling.segments[tiles[0].segment];
-                    let terms = from.count * segment.taps.len();
-                    let whole = segment.taps.len() == taps;
-                    for (i, tile) in tiles.iter().enumerate() {
-                        let (matrix, matrix_row) = Self::matrix(tiling, tile, (x, from), matrix);
-                        let (grads, grads_row) = Self::gradients(tiling, tile, (grad, to), grads);
-                        let (buffer, row) = if whole { (&mut *sums, row) } else { (&mut **sub, terms) };
-                        multiply(
-                            [to.count, terms, tile.len()],
-                            Out::Own { buffer, row },
-                            (grads, [grads_row, 1]),
-                            (matrix, [1, matrix_row]),
-                            whole || i > 0,
-                        );
-                    }
-                    if whole || terms == 0 {
-                        continue;
-                    }
-                    let pairs = sub.chunks_exact(segment.taps.len());
-                    for (sums, pair) in sums.chunks_exact_mut(taps).zip(pairs) {
-                        segment.indices.iter().zip(pair).for_each(|(&index, value)| sums[index] += value);
-                    }
-                }
-            },
-        );
-        let (total, rest) = partial.split_at_mut(size);
-        for part in rest.chunks_exact(size.max(1)) {
-            total.iter_mut().zip(part).for_each(|(sum, value)| *sum += value);
-        }
-        let pairs = &mut dw[group * to.count * from.count * p.taps..];
-        for (pair, sums) in pairs.chunks_exact_mut(p.taps).zip(total.chunks_exact(taps.max(1))) {
-            tiling.grid.taps.iter().zip(sums).for_each(|(tap, sum)| pair[tap.place] = *sum);
-        }
-    }
 }
 
 impl Kernel for Gemm {
@@ -274,7 +263,7 @@ impl Kernel for Gemm {
             let of = |segment: &Segment| self.weights(weights, group, segment, false);
             let weights: Vec<Buffer> = tiling.segments.iter().map(of).collect();
             let from = (x, self.input(group));
-            Self::apply(tiling, from, &weights, (&y, self.output(group)), Some(bias));
+            self.apply(tiling, from, &weights, (&y, self.output(group)), Some(bias));
         }
     }
 
@@ -289,66 +278,37 @@ impl Kernel for Gemm {
                 let of = |segment: &Segment| self.weights(weights, group, segment, true);
                 let weights: Vec<Buffer> = tiling.segments.iter().map(of).collect();
                 let from = (grad, self.output(group));
-                Self::apply(tiling, from, &weights, (dx, self.input(group)), None);
+                self.apply(tiling, from, &weights, (dx, self.input(group)), None);
             }
             self.backward_weights(x, grad, group, dw);
         }
     }
 }
 
-/// Where a product goes: rows of `n` contiguous elements.
-enum Out<'a, 'b> {
-    Own { buffer: &'a mut [f32], row: usize },
-    Shared { buffer: &'a Shared<'b, f32>, first: usize, row: usize },
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TapSet, testing::against_oracle};
 
-/// `out = lhs rhs` (or `out += lhs rhs`) for `[m, n, k]`; strides are `[row, column]`.
-fn multiply(
-    [m, n, k]: [usize; 3],
-    out: Out<'_, '_>,
-    lhs: (&[f32], [usize; 2]),
-    rhs: (&[f32], [usize; 2]),
-    add: bool,
-) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    let last = |rows: usize, columns: usize, s: [usize; 2]| (rows - 1) * s[0] + (columns - 1) * s[1];
-    assert!(
-        k == 0 || last(m, k, lhs.1) < lhs.0.len() && last(k, n, rhs.1) < rhs.0.len(),
-        "matrix outside its buffer"
-    );
-    let (pointer, row) = match out {
-        Out::Own { buffer, row } => {
-            assert!(last(m, n, [row, 1]) < buffer.len(), "matrix outside its buffer");
-            (buffer.as_mut_ptr(), row)
+    #[test]
+    fn matrix_products_equal_the_oracle() {
+        let two = |k, d| TapSet::centred(2, k, d).unwrap();
+        let one = |k, d| TapSet::centred(1, k, d).unwrap();
+        // A single tap, strides, segments, groups, channels below and above the width of vectors, taps that see nothing.
+        for (taps, [batch, c_in, c_out, groups], size, stride) in [
+            (two(1, 1), [3, 20, 17, 1], [5, 7], 1),
+            (two(1, 1), [2, 3, 70, 1], [8, 8], 2),
+            (one(1, 1), [40, 9, 1, 1], [1, 1], 1),
+            (one(5, 3), [3, 4, 33, 1], [1, 61], 1),
+            (one(3, 90), [2, 2, 5, 1], [1, 40], 1),
+            (two(3, 1), [2, 6, 12, 2], [9, 14], 2),
+            (two(3, 15), [2, 5, 8, 1], [16, 16], 1),
+            (two(3, 15), [2, 5, 20, 1], [16, 16], 1),
+            (two(5, 3), [1, 3, 16, 1], [20, 20], 3),
+            (TapSet::causal(4, 3).unwrap(), [2, 8, 8, 1], [1, 300], 1),
+        ] {
+            let problem = Problem::new(&taps, batch, c_in, c_out, groups, size, [stride; 2]).unwrap();
+            against_oracle(&problem, "matrix products", 3e-6, |arch| Gemm::with_arch(&problem, arch));
         }
-        Out::Shared { buffer, first, row } => (buffer.pointer(first, last(m, n, [row, 1]) + 1), row),
-    };
-    // SAFETY: all elements are inside their buffers by the assertions. The output is borrowed
-    // exclusively, or its rows are a tile that belongs to the calling task alone.
-    #[allow(unsafe_code)]
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            pointer,
-            1,
-            row as isize,
-            add,
-            lhs.0.as_ptr(),
-            lhs.1[1] as isize,
-            lhs.1[0] as isize,
-            rhs.0.as_ptr(),
-            rhs.1[1] as isize,
-            rhs.1[0] as isize,
-            1.0,
-            1.0,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     buffer::Buffer,
     maps::{Maps, Planes, Source},
     parallel::Shared,
+    simd::LANES,
 };
 use rayon::prelude::*;
 use std::ops::Range;
@@ -71,7 +72,7 @@ impl Spectral {
     ) -> Buffer {
         let (t, step) = (&self.transform, self.transform.step());
         let mut results = Buffer::stale(t.half() * out.pitch());
-        let work = recipe.rows.len() * recipe.columns.len() * out.groups * t.lanes * 4;
+        let work = recipe.rows.len() * recipe.columns.len() * out.groups * LANES * 4;
         results.par_chunks_mut(out.pitch()).enumerate().with_min_len((GRAIN / work.max(1)).max(1)).for_each(
             |(bin, results)| {
                 let left = &left.1[bin * left.0.pitch()..(bin + 1) * left.0.pitch()];
@@ -233,7 +234,7 @@ impl Spectral {
         }
         for group in 0..p.groups {
             // Lanes of the sums go to the side that fills them better; the other side is a left factor only.
-            let fill = |channels: usize| channels as f64 / channels.next_multiple_of(t.lanes) as f64;
+            let fill = |channels: usize| channels as f64 / channels.next_multiple_of(LANES) as f64;
             let lanes = if fill(p.group_out()) > fill(p.group_in()) { Lanes::Outputs } else { Lanes::Inputs };
             let sums = self.kernels(group, lanes);
             let results = self.inputs(0..p.batch, group).adding(in_order);

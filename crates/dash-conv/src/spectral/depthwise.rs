@@ -14,7 +14,7 @@ use crate::{
     buffer::{Buffer, odd},
     maps::{Bundle, Maps, Source},
     parallel::Shared,
-    simd::Vector,
+    simd::{LANES, Vector, parts},
 };
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -34,9 +34,9 @@ impl Spectral {
         let mut spectra = Buffer::stale(t.half() * t.size[0] * kernels.planes.pitch());
         t.forward_columns(kernels, &rows, 0..t.half(), &mut spectra);
         // Lanes that several samples share see the same kernels.
-        let (channels, packed) = (kernels.planes.channels, t.lanes / kernels.planes.channels);
+        let (channels, packed) = (kernels.planes.channels, LANES / kernels.planes.channels);
         if packed > 1 {
-            for vector in spectra.chunks_exact_mut(t.lanes) {
+            for vector in spectra.chunks_exact_mut(LANES) {
                 for s in 1..packed {
                     vector.copy_within(..channels, s * channels);
                 }
@@ -229,9 +229,9 @@ impl Spectral {
                 *t += v;
             }
         }
-        let packed = t.lanes / channels;
+        let packed = LANES / channels;
         if packed > 1 {
-            for vector in total.chunks_exact_mut(t.lanes) {
+            for vector in total.chunks_exact_mut(LANES) {
                 for lane in channels..channels * packed {
                     vector[lane % channels] += vector[lane];
                 }
@@ -274,23 +274,31 @@ impl WithSimd for Filter<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (a, b) = self.work.vectors::<S>();
-        let size = self.t.size[0];
+        let (size, registers) = (self.t.size[0], parts::<S>());
         let rows = self.rows.chunks(self.pitches[0]).zip(self.results.chunks_mut(self.pitches[1]));
         for ((rows, results), kernel) in rows.zip(self.kernel.chunks(size * self.pitch)) {
             if size == 1 {
-                store::<S>(times_conjugate(simd, load::<S>(rows), load::<S>(kernel)), results);
+                for register in 0..registers {
+                    let (value, kernel) = (load::<S>(rows, register), load::<S>(kernel, register));
+                    store::<S>(times_conjugate(simd, value, kernel), results, register);
+                }
                 continue;
             }
-            place_rows(simd, self.t, self.inputs, &self.bundle, rows, a);
+            place_rows(self.t, self.inputs, &self.bundle, rows, &mut self.work.a);
+            let (a, b) = self.work.vectors::<S>();
             let in_b = self.t.rows.run::<S, false>(simd, a, b);
-            let (spectrum, other) = if in_b { (&mut *b, &mut *a) } else { (&mut *a, &mut *b) };
-            for (value, kernel) in spectrum.chunks_exact_mut(2).take(size).zip(kernel.chunks(self.pitch)) {
-                let product = times_conjugate(simd, [value[0], value[1]], load::<S>(kernel));
-                value.copy_from_slice(&product);
+            let (spectrum, other) = if in_b { (b, a) } else { (a, b) };
+            let values = spectrum.chunks_exact_mut(2 * registers).take(size);
+            for (value, kernel) in values.zip(kernel.chunks(self.pitch)) {
+                for register in 0..registers {
+                    let of_value = [value[register], value[registers + register]];
+                    let product = times_conjugate(simd, of_value, load::<S>(kernel, register));
+                    [value[register], value[registers + register]] = product;
+                }
             }
-            let result = if self.t.rows.run::<S, true>(simd, spectrum, other) { other } else { spectrum };
-            take_rows::<S>(self.outputs, &self.bundle, result, results);
+            let swapped = self.t.rows.run::<S, true>(simd, spectrum, other);
+            let result = if swapped == in_b { &self.work.a } else { &self.work.b };
+            take_rows(self.outputs, &self.bundle, result, results);
         }
     }
 }
@@ -351,37 +359,46 @@ impl WithSimd for Gradients<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (t, size, step) = (self.t, self.t.size[0], 2 * S::F32_LANES);
+        let (t, size, step, registers) = (self.t, self.t.size[0], 2 * LANES, parts::<S>());
         let [first, second] = self.work;
-        let ((a, b), (c, d)) = (first.vectors::<S>(), second.vectors::<S>());
         let [in_pitch, out_pitch] = self.pitches;
         let rows = self.rows.chunks(in_pitch).zip(self.grads.chunks(out_pitch));
         for (bin, ((rows, grads), sums)) in rows.zip(self.sums.chunks_mut(size * step)).enumerate() {
             let kernel = self.kernel.map(|k| &k[bin * size * self.pitch..]);
             if size == 1 {
-                let g = load::<S>(grads);
-                store::<S>(plus_times_conjugate(simd, load::<S>(rows), g, load::<S>(sums)), sums);
-                if let Some(kernel) = kernel {
-                    store::<S>(times(simd, g, load::<S>(kernel)), &mut self.results[bin * in_pitch..]);
+                for register in 0..registers {
+                    let (g, x) = (load::<S>(grads, register), load::<S>(rows, register));
+                    let sum = load::<S>(sums, register);
+                    store::<S>(plus_times_conjugate(simd, x, g, sum), sums, register);
+                    if let Some(kernel) = kernel {
+                        let product = times(simd, g, load::<S>(kernel, register));
+                        store::<S>(product, &mut self.results[bin * in_pitch..], register);
+                    }
                 }
                 continue;
             }
-            place_rows(simd, t, self.outputs, &self.bundle, grads, a);
+            place_rows(t, self.outputs, &self.bundle, grads, &mut first.a);
+            place_rows(t, self.inputs, &self.bundle, rows, &mut second.a);
+            let ((a, b), (c, d)) = (first.vectors::<S>(), second.vectors::<S>());
             let in_b = t.rows.run::<S, false>(simd, a, b);
-            let (g, g_other) = if in_b { (&mut *b, &mut *a) } else { (&mut *a, &mut *b) };
-            place_rows(simd, t, self.inputs, &self.bundle, rows, c);
+            let (g, g_other) = if in_b { (b, a) } else { (a, b) };
             let x = if t.rows.run::<S, false>(simd, c, d) { &*d } else { &*c };
-            let pairs = g.chunks_exact_mut(2).zip(x.chunks_exact(2)).take(size);
+            let pairs = g.chunks_exact_mut(2 * registers).zip(x.chunks_exact(2 * registers)).take(size);
             for ((f, (g, x)), sum) in pairs.enumerate().zip(sums.chunks_exact_mut(step)) {
-                let (gs, xs) = ([g[0], g[1]], [x[0], x[1]]);
-                store::<S>(plus_times_conjugate(simd, xs, gs, load::<S>(sum)), sum);
-                if let Some(kernel) = kernel {
-                    g.copy_from_slice(&times(simd, gs, load::<S>(&kernel[f * self.pitch..])));
+                for register in 0..registers {
+                    let (re, im) = (register, registers + register);
+                    let (gs, xs) = ([g[re], g[im]], [x[re], x[im]]);
+                    store::<S>(plus_times_conjugate(simd, xs, gs, load::<S>(sum, register)), sum, register);
+                    if let Some(kernel) = kernel {
+                        let kernel = load::<S>(&kernel[f * self.pitch..], register);
+                        [g[re], g[im]] = times(simd, gs, kernel);
+                    }
                 }
             }
             if kernel.is_some() {
-                let result = if t.rows.run::<S, true>(simd, g, g_other) { g_other } else { g };
-                take_rows::<S>(self.inputs, &self.bundle, result, &mut self.results[bin * in_pitch..]);
+                let swapped = t.rows.run::<S, true>(simd, g, g_other);
+                let result = if swapped == in_b { &first.a } else { &first.b };
+                take_rows(self.inputs, &self.bundle, result, &mut self.results[bin * in_pitch..]);
             }
         }
     }

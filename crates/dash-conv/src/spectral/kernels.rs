@@ -3,6 +3,7 @@
 use crate::{
     maps::{Bundle, Planes, Source},
     parallel::Shared,
+    simd::LANES,
 };
 use std::ops::Range;
 
@@ -67,7 +68,7 @@ impl Source for Kernels<'_> {
         for (lane, s, channel) in bundle.lanes(&self.planes) {
             let start = self.start + (bundle.outer + s) * self.distances[0] + channel * self.distances[1];
             for &(column, place) in &self.taps[row].1 {
-                out[column * self.planes.lanes + lane] = self.scale * values[start + place];
+                out[column * LANES + lane] = self.scale * values[start + place];
             }
         }
     }
@@ -79,7 +80,7 @@ impl Source for Kernels<'_> {
                 // SAFETY: a weight belongs to one tap of one pair, and so to one task.
                 #[allow(unsafe_code)]
                 let weight = unsafe { values.slice(start + place, 1) };
-                weight[0] = self.scale * in_lanes[column * self.planes.lanes + lane];
+                weight[0] = self.scale * in_lanes[column * LANES + lane];
             }
         }
     }

@@ -1,12 +1,12 @@
 //! Fourier transforms of many sequences at once, one sequence per vector lane.
 //!
-//! A buffer holds, for each position, the values of all lanes side by side; a complex position is a
-//! vector of real parts followed by one of imaginary parts. Every lane sees the same arithmetic, so
-//! nothing is ever shuffled, twiddle factors are scalars, and any instruction set gets its full
-//! width. The algorithm is Stockham's (self-sorting, between two buffers) with radices 2, 3, 4, 5
+//! A buffer holds, for each position, the values of all [`crate::simd::LANES`] side by side; a complex position is the
+//! real parts followed by the imaginary parts. Every lane sees the same arithmetic, so nothing is ever
+//! shuffled, twiddle factors are scalars, and registers of any width, which hold all lanes or a part of
+//! them, give the same numbers. The algorithm is Stockham's (self-sorting, between two buffers) with radices 2, 3, 4, 5
 //! and 8; see Van Loan, Computational Frameworks for the FFT, section 1.7.
 
-use crate::simd::Vector;
+use crate::simd::{Vector, parts};
 use pulp::Simd;
 use std::f64::consts::TAU;
 
@@ -30,12 +30,12 @@ struct Pass {
 
 fn unit(numerator: usize, denominator: usize) -> [f32; 2] {
     let angle = TAU * (numerator % denominator) as f64 / denominator as f64;
-    [angle.cos() as f32, -angle.sin() as f32]
+    [libm::cos(angle) as f32, -libm::sin(angle) as f32]
 }
 
-/// The radices of a transform of length `len`, or `None` if it has a prime factor above 5. Radix 8
-/// needs the registers of a wide instruction set.
-fn radices(len: usize, wide: bool) -> Option<Vec<usize>> {
+/// The radices of a transform of length `len`, or `None` if it has a prime factor above 5. The same for all
+/// instruction sets: other radices round differently.
+fn radices(len: usize) -> Option<Vec<usize>> {
     let mut rest = len;
     let mut found = Vec::new();
     for radix in [5, 3] {
@@ -53,10 +53,7 @@ fn radices(len: usize, wide: bool) -> Option<Vec<usize>> {
         let bits = match twos {
             1 | 2 => twos,
             4 => 2,
-            3 if wide => 3,
-            3 => 2,
-            _ if wide => 3,
-            _ => 2,
+            _ => 3,
         };
         found.push(1 << bits);
         twos -= bits;
@@ -66,15 +63,15 @@ fn radices(len: usize, wide: bool) -> Option<Vec<usize>> {
 
 /// Whether lanes can be transformed at this length.
 pub(super) fn supports(len: usize) -> bool {
-    radices(len, true).is_some()
+    radices(len).is_some()
 }
 
 impl ComplexFft {
     /// The transform of `len` positions, or `None` for an unsupported length.
-    pub(super) fn new(len: usize, wide: bool) -> Option<ComplexFft> {
+    pub(super) fn new(len: usize) -> Option<ComplexFft> {
         let mut passes = Vec::new();
         let (mut current, mut stride) = (len, 1);
-        for radix in radices(len, wide)? {
+        for radix in radices(len)? {
             let parts = current / radix;
             let twiddles = (1..parts).flat_map(|p| (1..radix).map(move |k| unit(p * k, current))).collect();
             passes.push(Pass { radix, parts, stride, twiddles });
@@ -84,7 +81,7 @@ impl ComplexFft {
         Some(ComplexFft { len, passes })
     }
 
-    /// Transforms the first `2 len` vectors of `data`, using as many of `other`; returns whether the
+    /// Transforms the first `len` complex positions of `data`, using as many of `other`; returns whether the
     /// result is in `other`. Unscaled; `INVERSE` conjugates the kernel.
     #[inline(always)]
     pub(super) fn run<S: Simd, const INVERSE: bool>(
@@ -96,7 +93,8 @@ impl ComplexFft {
         let mut swapped = false;
         for pass in &self.passes {
             let (from, to) = if swapped { (&*other, &mut *data) } else { (&*data, &mut *other) };
-            let (from, to) = (&from[..2 * self.len], &mut to[..2 * self.len]);
+            let used = 2 * parts::<S>() * self.len;
+            let (from, to) = (&from[..used], &mut to[..used]);
             match pass.radix {
                 2 => pass.run::<S, Radix2, 2, INVERSE>(simd, from, to),
                 3 => pass.run::<S, Radix3, 3, INVERSE>(simd, from, to),
@@ -118,14 +116,12 @@ impl Pass {
         from: &[Vector<S>],
         to: &mut [Vector<S>],
     ) {
-        let (parts, stride) = (self.parts, self.stride);
-        assert!(
-            from.len() >= 2 * R * parts * stride && to.len() >= 2 * R * parts * stride,
-            "buffers of one pass"
-        );
+        let (parts, stride, registers) = (self.parts, self.stride, parts::<S>());
+        let used = 2 * registers * R * parts * stride;
+        assert!(from.len() >= used && to.len() >= used, "buffers of one pass");
         assert!(self.twiddles.len() == (parts - 1) * (R - 1), "twiddles of one pass");
         // An inverse transform is a forward one with real and imaginary parts exchanged.
-        let (re, im) = (usize::from(INVERSE), usize::from(!INVERSE));
+        let (re, im) = (registers * usize::from(INVERSE), registers * usize::from(!INVERSE));
         let zero = simd.splat_f32s(0.0);
         let (from, to) = (from.as_ptr(), to.as_mut_ptr());
         for p in 0..parts {
@@ -137,28 +133,31 @@ impl Pass {
                 }
             }
             for q in 0..stride {
-                let mut x = [[zero; 2]; R];
-                for j in 0..R {
-                    // SAFETY: q < stride, p < parts, j < R; the buffer's length was asserted.
-                    #[allow(unsafe_code)]
-                    unsafe {
-                        let at = from.add(2 * (q + stride * (p + parts * j)));
-                        x[j] = [*at.add(re), *at.add(im)];
+                for register in 0..registers {
+                    let at = |position: usize| 2 * registers * (q + stride * position) + register;
+                    let mut x = [[zero; 2]; R];
+                    for j in 0..R {
+                        // SAFETY: q < stride, p < parts, j < R; the buffer's length was asserted.
+                        #[allow(unsafe_code)]
+                        unsafe {
+                            let at = from.add(at(p + parts * j));
+                            x[j] = [*at.add(re), *at.add(im)];
+                        }
                     }
-                }
-                let mut y = B::apply(simd, x);
-                if p > 0 {
-                    for k in 1..R {
-                        y[k] = multiply(simd, y[k], factors[k]);
+                    let mut y = B::apply(simd, x);
+                    if p > 0 {
+                        for k in 1..R {
+                            y[k] = multiply(simd, y[k], factors[k]);
+                        }
                     }
-                }
-                for k in 0..R {
-                    // SAFETY: as above.
-                    #[allow(unsafe_code)]
-                    unsafe {
-                        let at = to.add(2 * (q + stride * (R * p + k)));
-                        *at.add(re) = y[k][0];
-                        *at.add(im) = y[k][1];
+                    for k in 0..R {
+                        // SAFETY: as above.
+                        #[allow(unsafe_code)]
+                        unsafe {
+                            let at = to.add(at(R * p + k));
+                            *at.add(re) = y[k][0];
+                            *at.add(im) = y[k][1];
+                        }
                     }
                 }
             }
@@ -305,14 +304,21 @@ fn butterfly8<S: Simd>(simd: S, x: [Complex<S>; 8]) -> [Complex<S>; 8] {
     ]
 }
 
-/// Where the bins of a half spectrum go.
-pub(super) trait Sink<S: Simd> {
-    fn put(&mut self, bin: usize, value: Complex<S>);
+/// One register of the complex number at a position.
+#[inline(always)]
+fn complex<S: Simd>(z: &[Vector<S>], position: usize, register: usize) -> Complex<S> {
+    let at = 2 * parts::<S>() * position + register;
+    [z[at], z[at + parts::<S>()]]
 }
 
-/// Where the bins of a half spectrum come from.
+/// Where the bins of a half spectrum go, register by register.
+pub(super) trait Sink<S: Simd> {
+    fn put(&mut self, bin: usize, register: usize, value: Complex<S>);
+}
+
+/// Where the bins of a half spectrum come from, register by register.
 pub(super) trait Bins<S: Simd> {
-    fn get(&self, bin: usize) -> Complex<S>;
+    fn get(&self, bin: usize, register: usize) -> Complex<S>;
 }
 
 /// The transform of real sequences of one even length, by a complex one of half the length.
@@ -325,11 +331,11 @@ pub(super) struct RealFft {
 
 impl RealFft {
     /// The transform of `len` positions, or `None` for an unsupported length.
-    pub(super) fn new(len: usize, wide: bool) -> Option<RealFft> {
+    pub(super) fn new(len: usize) -> Option<RealFft> {
         if !len.is_multiple_of(2) {
             return None;
         }
-        let half = ComplexFft::new(len / 2, wide)?;
+        let half = ComplexFft::new(len / 2)?;
         Some(RealFft { len, half, twiddles: (0..=len / 4).map(|k| unit(k, len)).collect() })
     }
 
@@ -338,7 +344,7 @@ impl RealFft {
         self.len / 2 + 1
     }
 
-    /// Twice the half spectrum of the first `len` vectors of `data`, bin by bin. `other` is
+    /// Twice the half spectrum of the first `len` positions of `data`, bin by bin. `other` is
     /// work space of the same length; both are destroyed.
     #[inline(always)]
     pub(super) fn forward<S: Simd>(
@@ -348,21 +354,26 @@ impl RealFft {
         other: &mut [Vector<S>],
         to: &mut impl Sink<S>,
     ) {
-        let half = self.len / 2;
+        let (half, registers) = (self.len / 2, parts::<S>());
         let z = if self.half.run::<S, false>(simd, data, other) { other } else { data };
-        let z = &z[..self.len];
+        let z = &z[..registers * self.len];
         let zero = simd.splat_f32s(0.0);
         let two = simd.splat_f32s(2.0);
-        to.put(0, [simd.mul_f32s(two, simd.add_f32s(z[0], z[1])), zero]);
-        to.put(half, [simd.mul_f32s(two, simd.sub_f32s(z[0], z[1])), zero]);
+        for register in 0..registers {
+            let [re, im] = complex::<S>(z, 0, register);
+            to.put(0, register, [simd.mul_f32s(two, simd.add_f32s(re, im)), zero]);
+            to.put(half, register, [simd.mul_f32s(two, simd.sub_f32s(re, im)), zero]);
+        }
         for (k, &[wr, wi]) in self.twiddles.iter().enumerate().skip(1) {
-            let (a, b) = ([z[2 * k], z[2 * k + 1]], [z[2 * (half - k)], z[2 * (half - k) + 1]]);
-            // Spectra of the even positions, and of the odd ones.
-            let e = [simd.add_f32s(a[0], b[0]), simd.sub_f32s(a[1], b[1])];
-            let o = [simd.add_f32s(a[1], b[1]), simd.sub_f32s(b[0], a[0])];
-            let o = multiply(simd, o, [simd.splat_f32s(wr), simd.splat_f32s(wi)]);
-            to.put(k, [simd.add_f32s(e[0], o[0]), simd.add_f32s(e[1], o[1])]);
-            to.put(half - k, [simd.sub_f32s(e[0], o[0]), simd.sub_f32s(o[1], e[1])]);
+            for register in 0..registers {
+                let (a, b) = (complex::<S>(z, k, register), complex::<S>(z, half - k, register));
+                // Spectra of the even positions, and of the odd ones.
+                let e = [simd.add_f32s(a[0], b[0]), simd.sub_f32s(a[1], b[1])];
+                let o = [simd.add_f32s(a[1], b[1]), simd.sub_f32s(b[0], a[0])];
+                let o = multiply(simd, o, [simd.splat_f32s(wr), simd.splat_f32s(wi)]);
+                to.put(k, register, [simd.add_f32s(e[0], o[0]), simd.add_f32s(e[1], o[1])]);
+                to.put(half - k, register, [simd.sub_f32s(e[0], o[0]), simd.sub_f32s(o[1], e[1])]);
+            }
         }
     }
 
@@ -376,22 +387,27 @@ impl RealFft {
         data: &mut [Vector<S>],
         other: &mut [Vector<S>],
     ) -> bool {
-        let half = self.len / 2;
-        let z = &mut data[..self.len];
-        let ([first, _], [last, _]) = (spectrum.get(0), spectrum.get(half));
-        z[0] = simd.add_f32s(first, last);
-        z[1] = simd.sub_f32s(first, last);
+        let (half, registers) = (self.len / 2, parts::<S>());
+        let z = &mut data[..registers * self.len];
+        for register in 0..registers {
+            let ([first, _], [last, _]) = (spectrum.get(0, register), spectrum.get(half, register));
+            z[register] = simd.add_f32s(first, last);
+            z[registers + register] = simd.sub_f32s(first, last);
+        }
         for (k, &[wr, wi]) in self.twiddles.iter().enumerate().skip(1) {
-            let (a, b) = (spectrum.get(k), spectrum.get(half - k));
-            let e = [simd.add_f32s(a[0], b[0]), simd.sub_f32s(a[1], b[1])];
-            let o = [simd.sub_f32s(a[0], b[0]), simd.add_f32s(a[1], b[1])];
-            // Times the conjugate of the twiddle.
-            let (wr, wi) = (simd.splat_f32s(wr), simd.splat_f32s(-wi));
-            let o = multiply(simd, o, [wr, wi]);
-            z[2 * k] = simd.sub_f32s(e[0], o[1]);
-            z[2 * k + 1] = simd.add_f32s(e[1], o[0]);
-            z[2 * (half - k)] = simd.add_f32s(e[0], o[1]);
-            z[2 * (half - k) + 1] = simd.sub_f32s(o[0], e[1]);
+            for register in 0..registers {
+                let (a, b) = (spectrum.get(k, register), spectrum.get(half - k, register));
+                let e = [simd.add_f32s(a[0], b[0]), simd.sub_f32s(a[1], b[1])];
+                let o = [simd.sub_f32s(a[0], b[0]), simd.add_f32s(a[1], b[1])];
+                // Times the conjugate of the twiddle.
+                let (wr, wi) = (simd.splat_f32s(wr), simd.splat_f32s(-wi));
+                let o = multiply(simd, o, [wr, wi]);
+                let (near, far) = (2 * registers * k + register, 2 * registers * (half - k) + register);
+                z[near] = simd.sub_f32s(e[0], o[1]);
+                z[near + registers] = simd.add_f32s(e[1], o[0]);
+                z[far] = simd.add_f32s(e[0], o[1]);
+                z[far + registers] = simd.sub_f32s(o[0], e[1]);
+            }
         }
         self.half.run::<S, true>(simd, data, other)
     }

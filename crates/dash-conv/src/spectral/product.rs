@@ -1,6 +1,6 @@
 //! Complex matrix products of spectra, one per frequency: the inner loop of layers that mix channels.
 
-use crate::simd::Vector;
+use crate::simd::{LANES, Vector, parts};
 use pulp::{Simd, WithSimd};
 
 /// Which factor is conjugated.
@@ -11,12 +11,12 @@ pub(super) enum Conjugate {
     Right,
 }
 
-/// `out[m] = sum over k of left[m][k] right[k]`, where a vector's lanes are the columns of `right` and
+/// `out[m] = sum over k of left[m][k] right[k]`, where [`LANES`] lanes are the columns of `right` and
 /// `out`.
 ///
 /// Numbers of `left` are read one by one: the real part of (m, k) is at `left_rows[m] +
-/// left_columns[k]`, its imaginary part one vector further. Rows of `right` and of `out` are complex
-/// vectors at distances `right_row` and `out_row`.
+/// left_columns[k]`, its imaginary part [`LANES`] further. Rows of `right` and of `out` are complex
+/// numbers of all lanes at distances `right_row` and `out_row`.
 pub(super) struct Product<'a> {
     pub(super) left: &'a [f32],
     pub(super) left_rows: &'a [usize],
@@ -46,53 +46,60 @@ impl Product<'_> {
     /// `RIGHT`: and its sign is that of a conjugate right factor.
     #[inline(always)]
     fn run<S: Simd, const ADD: bool, const RIGHT: bool>(&mut self, simd: S) {
-        let (m, k, step) = (self.left_rows.len(), self.left_columns.len(), 2 * S::F32_LANES);
+        let (m, k, step) = (self.left_rows.len(), self.left_columns.len(), 2 * LANES);
         let last = |table: &[usize]| table.iter().max().copied().unwrap_or(0);
         assert!(
             m > 0
                 && k > 0
-                && self.left.len() > last(self.left_rows) + last(self.left_columns) + S::F32_LANES
+                && self.left.len() > last(self.left_rows) + last(self.left_columns) + LANES
                 && self.right.len() >= (k - 1) * self.right_row + step
                 && self.out.len() >= (m - 1) * self.out_row + step,
             "matrix outside its buffer"
         );
-        let mut first = 0;
-        // Eight rows at a time need the registers of a wide instruction set.
-        while S::REGISTER_COUNT >= 32 && first + 8 <= m {
-            self.tile::<S, 8, ADD, RIGHT>(simd, first);
-            first += 8;
-        }
-        while first + 4 <= m {
-            self.tile::<S, 4, ADD, RIGHT>(simd, first);
-            first += 4;
-        }
-        match m - first {
-            1 => self.tile::<S, 1, ADD, RIGHT>(simd, first),
-            2 => self.tile::<S, 2, ADD, RIGHT>(simd, first),
-            3 => self.tile::<S, 3, ADD, RIGHT>(simd, first),
-            _ => {}
+        for register in 0..parts::<S>() {
+            let mut first = 0;
+            // Eight rows at a time need the registers of a wide instruction set.
+            while S::REGISTER_COUNT >= 32 && first + 8 <= m {
+                self.tile::<S, 8, ADD, RIGHT>(simd, first, register);
+                first += 8;
+            }
+            while first + 4 <= m {
+                self.tile::<S, 4, ADD, RIGHT>(simd, first, register);
+                first += 4;
+            }
+            match m - first {
+                1 => self.tile::<S, 1, ADD, RIGHT>(simd, first, register),
+                2 => self.tile::<S, 2, ADD, RIGHT>(simd, first, register),
+                3 => self.tile::<S, 3, ADD, RIGHT>(simd, first, register),
+                _ => {}
+            }
         }
     }
 
     #[inline(always)]
-    fn tile<S: Simd, const M: usize, const ADD: bool, const RIGHT: bool>(&mut self, simd: S, first: usize) {
-        let lanes = S::F32_LANES;
+    fn tile<S: Simd, const M: usize, const ADD: bool, const RIGHT: bool>(
+        &mut self,
+        simd: S,
+        first: usize,
+        register: usize,
+    ) {
+        let offset = register * S::F32_LANES;
         let zero = simd.splat_f32s(0.0);
         let (mut re, mut im) = ([zero; M], [zero; M]);
         let mut rows = [std::ptr::null::<f32>(); M];
         for (i, pointer) in rows.iter_mut().enumerate() {
             *pointer = self.left.as_ptr().wrapping_add(self.left_rows[first + i]);
         }
-        let mut right = self.right.as_ptr();
+        let mut right = self.right.as_ptr().wrapping_add(offset);
         for &column in self.left_columns {
             // SAFETY: all operands are inside their buffers by the assertion in `run`.
             #[allow(unsafe_code)]
             unsafe {
                 let (br, bi) =
-                    (right.cast::<Vector<S>>().read(), right.add(lanes).cast::<Vector<S>>().read());
+                    (right.cast::<Vector<S>>().read(), right.add(LANES).cast::<Vector<S>>().read());
                 for i in 0..M {
                     let at = rows[i].add(column);
-                    let (ar, ai) = (simd.splat_f32s(*at), simd.splat_f32s(*at.add(lanes)));
+                    let (ar, ai) = (simd.splat_f32s(*at), simd.splat_f32s(*at.add(LANES)));
                     re[i] = simd.mul_add_f32s(ar, br, re[i]);
                     if ADD {
                         re[i] = simd.mul_add_f32s(ai, bi, re[i]);
@@ -117,9 +124,9 @@ impl Product<'_> {
             // SAFETY: inside `out` by the assertion in `run`.
             #[allow(unsafe_code)]
             unsafe {
-                let to = self.out.as_mut_ptr().add((first + i) * self.out_row);
+                let to = self.out.as_mut_ptr().add((first + i) * self.out_row + offset);
                 to.cast::<Vector<S>>().write(re[i]);
-                to.add(lanes).cast::<Vector<S>>().write(im[i]);
+                to.add(LANES).cast::<Vector<S>>().write(im[i]);
             }
         }
     }

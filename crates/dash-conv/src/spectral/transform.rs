@@ -6,7 +6,6 @@
 
 use super::{
     lanes::{ComplexFft, RealFft},
-    single::{LONG, SingleFft},
     vectors::{ForwardColumn, ForwardRow, InverseColumn, InverseRow},
 };
 use crate::{
@@ -14,7 +13,7 @@ use crate::{
     buffer::{Buffer, odd},
     maps::{Bundle, Source},
     parallel::Shared,
-    simd::{self, Vector},
+    simd::{LANES, Vector},
 };
 use pulp::{Arch, Simd};
 use rayon::prelude::*;
@@ -26,18 +25,10 @@ const GRAIN: usize = 4;
 /// The transform of one size.
 pub(super) struct Transform {
     pub(super) arch: Arch,
-    /// Numbers per vector.
-    pub(super) lanes: usize,
     /// Transform rows, and columns.
     pub(super) size: [usize; 2],
     pub(super) rows: ComplexFft,
-    pub(super) columns: Columns,
-}
-
-/// The real transforms along columns.
-pub(super) enum Columns {
-    Lanes(RealFft),
-    Single(SingleFft),
+    pub(super) columns: RealFft,
 }
 
 /// Two buffers of one thread.
@@ -55,36 +46,27 @@ impl Work {
 
 impl Transform {
     pub(super) fn new(size: [usize; 2], arch: Arch) -> Result<Transform, Error> {
-        let (lanes, wide) = simd::lanes(arch);
         let unsupported = |axis: usize| Error::TransformLength(size[axis]);
         Ok(Transform {
             arch,
-            lanes,
             size,
-            rows: ComplexFft::new(size[0], wide).ok_or_else(|| unsupported(0))?,
-            columns: if size[1] > LONG {
-                Columns::Single(SingleFft::new(size[1]))
-            } else {
-                Columns::Lanes(RealFft::new(size[1], wide).ok_or_else(|| unsupported(1))?)
-            },
+            rows: ComplexFft::new(size[0]).ok_or_else(|| unsupported(0))?,
+            columns: RealFft::new(size[1]).ok_or_else(|| unsupported(1))?,
         })
     }
 
     /// Column bins.
     pub(super) fn half(&self) -> usize {
-        match &self.columns {
-            Columns::Lanes(fft) => fft.bins(),
-            Columns::Single(fft) => fft.bins(),
-        }
+        self.columns.bins()
     }
 
     /// Numbers of a complex number of all lanes.
     pub(super) fn step(&self) -> usize {
-        2 * self.lanes
+        2 * LANES
     }
 
     pub(super) fn work(&self) -> Work {
-        let len = self.lanes * (2 * self.size[0]).max(self.size[1] + 2);
+        let len = LANES * (2 * self.size[0]).max(self.size[1] + 2);
         Work { a: Buffer::stale(len), b: Buffer::zeroed(len) }
     }
 
@@ -110,7 +92,7 @@ impl Transform {
     ) {
         let to = Shared::new(out);
         for row in 0..source.rows(bundle.piece) {
-            source.fill(&bundle, row, values, &mut work.a[..self.size[1] * self.lanes]);
+            source.fill(&bundle, row, values, &mut work.a[..self.size[1] * LANES]);
             let first = row * self.step();
             self.arch.dispatch(ForwardRow {
                 t: self,
@@ -162,7 +144,7 @@ impl Transform {
             |work, task| {
                 let (bundle, row) = (source.bundle(task / live), task % live);
                 if row < source.rows(bundle.piece) {
-                    source.fill(&bundle, row, values, &mut work.a[..self.size[1] * self.lanes]);
+                    source.fill(&bundle, row, values, &mut work.a[..self.size[1] * LANES]);
                     let planes = planar.then(|| source.planes());
                     let first = task * step;
                     self.arch.dispatch(ForwardRow { t: self, work, to: &to, per_bin, first, planes, bundle });

@@ -2,59 +2,68 @@
 
 use super::{
     lanes::{Bins, Complex, Sink},
-    transform::{Columns, Transform, Work},
+    transform::{Transform, Work},
 };
 use crate::{
     maps::{Bundle, Planes, Source},
     parallel::Shared,
-    simd::Vector,
+    simd::{LANES, parts},
 };
 use pulp::{Simd, WithSimd};
+use std::ops::Range;
 
-/// The widest vector of any instruction set, in numbers.
-const WIDEST: usize = 16;
+/// The numbers of a complex number of all lanes.
+const STEP: usize = 2 * LANES;
 
 /// Where the spectra of a bundle begin among those of one bin, if they are one vector after the other.
 #[inline(always)]
-fn place<S: Simd>(planes: &Planes, bundle: &Bundle) -> Option<usize> {
-    planes.whole_bundles().then(|| planes.slot(bundle.outer, bundle.group * S::F32_LANES))
+fn place(planes: &Planes, bundle: &Bundle) -> Option<usize> {
+    planes.whole_bundles().then(|| planes.slot(bundle.outer, bundle.group * LANES))
 }
 
-/// A vector of the planes of a bundle, from the spectra of one bin, where those of several outer indices
-/// share the lanes.
+/// The lanes of each outer index of a bundle that are among `lanes`, and where their channels begin among the spectra of
+/// one bin, where those of several outer indices share the lanes.
 #[inline(always)]
-fn gather<S: Simd>(spectra: &[f32], planes: &Planes, bundle: &Bundle) -> [Vector<S>; 2] {
-    let lanes = S::F32_LANES;
-    let slot = planes.slot(bundle.outer, bundle.group * lanes);
-    let mut packed = [0.0; 2 * WIDEST];
-    for s in 0..bundle.count {
-        let (from, to) = (&spectra[slot + s * 2 * lanes..][..2 * lanes], s * planes.channels);
-        copy(&from[..planes.channels], &mut packed[to..]);
-        copy(&from[lanes..lanes + planes.channels], &mut packed[lanes + to..]);
-    }
-    load::<S>(&packed[..2 * lanes])
-}
-
-/// The reverse of [`gather`]; the caller promises that the slots are its own.
-#[inline(always)]
-fn scatter<S: Simd>(
-    [re, im]: [Vector<S>; 2],
-    spectra: &Shared<'_, f32>,
-    from: usize,
+fn shared_lanes(
     planes: &Planes,
     bundle: &Bundle,
+    lanes: Range<usize>,
+) -> impl Iterator<Item = (Range<usize>, usize)> + use<> {
+    let (channels, slot) = (planes.channels, planes.slot(bundle.outer, bundle.group * LANES));
+    (0..bundle.count).filter_map(move |s| {
+        let first = s * channels;
+        let held = lanes.start.max(first)..lanes.end.min(first + channels);
+        (!held.is_empty()).then(|| (held.clone(), slot + s * STEP + held.start - first))
+    })
+}
+
+/// The planes of a bundle from the spectra of one bin to lanes.
+#[inline(always)]
+fn gather(spectra: &[f32], planes: &Planes, bundle: &Bundle, out: &mut [f32; STEP]) {
+    *out = [0.0; STEP];
+    for (held, from) in shared_lanes(planes, bundle, 0..LANES) {
+        let (re, im) = out.split_at_mut(LANES);
+        copy(&spectra[from..from + held.len()], &mut re[held.clone()]);
+        copy(&spectra[LANES + from..LANES + from + held.len()], &mut im[held]);
+    }
+}
+
+/// The reverse of [`gather`], of the lanes that a register holds; the caller promises that the slots are its own.
+#[inline(always)]
+fn scatter(
+    [re, im]: [&[f32]; 2],
+    lanes: Range<usize>,
+    spectra: &Shared<'_, f32>,
+    first: usize,
+    of: (&Planes, &Bundle),
 ) {
-    let lanes = S::F32_LANES;
-    let slot = from + planes.slot(bundle.outer, bundle.group * lanes);
-    let mut packed = [0.0; 2 * WIDEST];
-    store::<S>([re, im], &mut packed[..2 * lanes]);
-    for s in 0..bundle.count {
+    for (held, to) in shared_lanes(of.0, of.1, lanes.clone()) {
         // SAFETY: the slots belong to this bundle and to this bin alone.
         #[allow(unsafe_code)]
-        let to = unsafe { spectra.slice(slot + s * 2 * lanes, 2 * lanes) };
-        let at = s * planes.channels;
-        copy(&packed[at..at + planes.channels], to);
-        copy(&packed[lanes + at..lanes + at + planes.channels], &mut to[lanes..]);
+        let to = unsafe { spectra.slice(first + to, LANES + held.len()) };
+        let held = held.start - lanes.start..held.end - lanes.start;
+        copy(&re[held.clone()], to);
+        copy(&im[held], &mut to[LANES..]);
     }
 }
 
@@ -70,18 +79,18 @@ fn copy(from: &[f32], to: &mut [f32]) {
     }
 }
 
+/// One register of a complex number of all lanes.
 #[inline(always)]
-pub(super) fn load<S: Simd>(from: &[f32]) -> [Vector<S>; 2] {
-    let vectors = S::as_simd_f32s(from).0;
-    [vectors[0], vectors[1]]
+pub(super) fn load<S: Simd>(from: &[f32], register: usize) -> Complex<S> {
+    let registers = S::as_simd_f32s(&from[..STEP]).0;
+    [registers[register], registers[parts::<S>() + register]]
 }
 
 #[inline(always)]
-pub(super) fn store<S: Simd>([re, im]: [Vector<S>; 2], to: &mut [f32]) {
-    if let [to_re, to_im, ..] = S::as_mut_simd_f32s(to).0 {
-        *to_re = re;
-        *to_im = im;
-    }
+pub(super) fn store<S: Simd>([re, im]: Complex<S>, to: &mut [f32], register: usize) {
+    let registers = S::as_mut_simd_f32s(&mut to[..STEP]).0;
+    registers[register] = re;
+    registers[parts::<S>() + register] = im;
 }
 
 pub(super) struct ForwardRow<'a> {
@@ -100,7 +109,7 @@ impl WithSimd for ForwardRow<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (numbers, per_bin) = (self.to, self.per_bin);
-        match bins::<S>(self.planes, &self.bundle, self.first) {
+        match bins(self.planes, &self.bundle, self.first) {
             Ok(first) => self.t.forward_row(simd, self.work, &mut Places { numbers, per_bin, first }),
             Err(planes) => {
                 let mut to = Slots { numbers, per_bin, planes, bundle: &self.bundle };
@@ -114,48 +123,23 @@ impl Transform {
     /// Transforms the row in the first buffer.
     #[inline(always)]
     fn forward_row<S: Simd>(&self, simd: S, work: &mut Work, to: &mut impl Sink<S>) {
-        match &self.columns {
-            Columns::Lanes(fft) => {
-                let (a, b) = work.vectors::<S>();
-                fft.forward(simd, a, b, to);
-            }
-            Columns::Single(fft) => {
-                fft.forward(&work.a, S::F32_LANES, &mut work.b);
-                for (bin, value) in work.b.chunks_exact(2 * S::F32_LANES).take(fft.bins()).enumerate() {
-                    to.put(bin, load::<S>(value));
-                }
-            }
-        }
+        let (a, b) = work.vectors::<S>();
+        self.columns.forward(simd, a, b, to);
     }
 
     /// Transforms bins back; whether the row is in the second buffer.
     #[inline(always)]
     fn inverse_row<S: Simd>(&self, simd: S, from: &impl Bins<S>, work: &mut Work) -> bool {
-        match &self.columns {
-            Columns::Lanes(fft) => {
-                let (a, b) = work.vectors::<S>();
-                fft.inverse(simd, from, a, b)
-            }
-            Columns::Single(fft) => {
-                for (bin, value) in work.a.chunks_exact_mut(2 * S::F32_LANES).take(fft.bins()).enumerate() {
-                    store::<S>(from.get(bin), value);
-                }
-                fft.inverse(&work.a, S::F32_LANES, &mut work.b);
-                true
-            }
-        }
+        let (a, b) = work.vectors::<S>();
+        self.columns.inverse(simd, from, a, b)
     }
 }
 
 /// Where the bins of a row are among the numbers of their bin: at one place between the axes and among
 /// spectra of whole bundles, or else where the planes say.
 #[inline(always)]
-fn bins<'a, S: Simd>(
-    planes: Option<&'a Planes>,
-    bundle: &Bundle,
-    between: usize,
-) -> Result<usize, &'a Planes> {
-    planes.map_or(Ok(between), |planes| place::<S>(planes, bundle).ok_or(planes))
+fn bins<'a>(planes: Option<&'a Planes>, bundle: &Bundle, between: usize) -> Result<usize, &'a Planes> {
+    planes.map_or(Ok(between), |planes| place(planes, bundle).ok_or(planes))
 }
 
 /// The bins of one bundle that shares its lanes among spectra.
@@ -168,15 +152,22 @@ struct Slots<'a, N> {
 
 impl<S: Simd> Sink<S> for Slots<'_, &Shared<'_, f32>> {
     #[inline(always)]
-    fn put(&mut self, bin: usize, value: Complex<S>) {
-        scatter::<S>(value, self.numbers, bin * self.per_bin, self.planes, self.bundle);
+    fn put(&mut self, bin: usize, register: usize, [re, im]: Complex<S>) {
+        let mut held = [0.0; STEP];
+        let (to_re, to_im) = held.split_at_mut(LANES);
+        S::as_mut_simd_f32s(to_re).0[0] = re;
+        S::as_mut_simd_f32s(to_im).0[0] = im;
+        let lanes = register * S::F32_LANES..(register + 1) * S::F32_LANES;
+        scatter([to_re, to_im], lanes, self.numbers, bin * self.per_bin, (self.planes, self.bundle));
     }
 }
 
 impl<S: Simd> Bins<S> for Slots<'_, &[f32]> {
     #[inline(always)]
-    fn get(&self, bin: usize) -> Complex<S> {
-        gather::<S>(&self.numbers[bin * self.per_bin..], self.planes, self.bundle)
+    fn get(&self, bin: usize, register: usize) -> Complex<S> {
+        let mut held = [0.0; STEP];
+        gather(&self.numbers[bin * self.per_bin..], self.planes, self.bundle, &mut held);
+        load::<S>(&held, register)
     }
 }
 
@@ -189,18 +180,18 @@ struct Places<N> {
 
 impl<S: Simd> Sink<S> for Places<&Shared<'_, f32>> {
     #[inline(always)]
-    fn put(&mut self, bin: usize, value: Complex<S>) {
+    fn put(&mut self, bin: usize, register: usize, value: Complex<S>) {
         // SAFETY: the row of this bundle belongs to this task alone.
         #[allow(unsafe_code)]
-        let to = unsafe { self.numbers.slice(bin * self.per_bin + self.first, 2 * S::F32_LANES) };
-        store::<S>(value, to);
+        let to = unsafe { self.numbers.slice(bin * self.per_bin + self.first, STEP) };
+        store::<S>(value, to, register);
     }
 }
 
 impl<S: Simd> Bins<S> for Places<&[f32]> {
     #[inline(always)]
-    fn get(&self, bin: usize) -> Complex<S> {
-        load::<S>(&self.numbers[bin * self.per_bin + self.first..][..2 * S::F32_LANES])
+    fn get(&self, bin: usize, register: usize) -> Complex<S> {
+        load::<S>(&self.numbers[bin * self.per_bin + self.first..], register)
     }
 }
 
@@ -221,22 +212,25 @@ impl<R: Source> WithSimd for ForwardColumn<'_, R> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        place_rows(self.t, self.source, &self.bundle, self.rows, &mut self.work.a);
         let (a, b) = self.work.vectors::<S>();
-        place_rows(simd, self.t, self.source, &self.bundle, self.rows, a);
-        let result = if self.t.rows.run::<S, false>(simd, a, b) { b } else { a };
+        let in_b = self.t.rows.run::<S, false>(simd, a, b);
+        let result = if in_b { &self.work.b } else { &self.work.a };
         let planes = self.planes;
-        let values = result.chunks_exact(2).take(self.t.size[0]).enumerate();
+        let values = result.as_chunks::<STEP>().0[..self.t.size[0]].iter().enumerate();
         let pitch = planes.pitch();
-        if let Some(slot) = place::<S>(planes, &self.bundle) {
+        if let Some(slot) = place(planes, &self.bundle) {
             for (f, value) in values {
                 // SAFETY: the slot belongs to this bundle and to this bin alone.
                 #[allow(unsafe_code)]
-                let to = unsafe { self.to.slice(self.spectra + f * pitch + slot, 2 * S::F32_LANES) };
-                S::as_mut_simd_f32s(to).0.copy_from_slice(value);
+                let to = unsafe { self.to.slice(self.spectra + f * pitch + slot, STEP) };
+                to.copy_from_slice(value);
             }
         } else {
             for (f, value) in values {
-                scatter::<S>([value[0], value[1]], self.to, self.spectra + f * pitch, planes, &self.bundle);
+                let (re, im) = value.split_at(LANES);
+                let of = (planes, &self.bundle);
+                scatter([re, im], 0..LANES, self.to, self.spectra + f * pitch, of);
             }
         }
     }
@@ -244,32 +238,26 @@ impl<R: Source> WithSimd for ForwardColumn<'_, R> {
 
 /// Puts the rows of one column bin of a bundle to their transform rows, and zeros elsewhere.
 #[inline(always)]
-pub(super) fn place_rows<S: Simd>(
-    simd: S,
+pub(super) fn place_rows(
     t: &Transform,
     source: &impl Source,
     bundle: &Bundle,
     rows: &[f32],
-    out: &mut [Vector<S>],
+    out: &mut [f32],
 ) {
-    out[..2 * t.size[0]].fill(simd.splat_f32s(0.0));
-    let rows = S::as_simd_f32s(rows).0;
-    for (from, at) in rows.chunks_exact(2).zip(source.positions(bundle.piece)) {
-        out[2 * at..2 * at + 2].copy_from_slice(from);
+    let out = &mut out.as_chunks_mut::<STEP>().0[..t.size[0]];
+    out.fill([0.0; STEP]);
+    for (from, at) in rows.as_chunks::<STEP>().0.iter().zip(source.positions(bundle.piece)) {
+        out[at] = *from;
     }
 }
 
 /// Takes the rows of one column bin of a bundle from their transform rows.
 #[inline(always)]
-pub(super) fn take_rows<S: Simd>(
-    source: &impl Source,
-    bundle: &Bundle,
-    from: &[Vector<S>],
-    rows: &mut [f32],
-) {
-    let rows = S::as_mut_simd_f32s(rows).0;
-    for (to, at) in rows.chunks_exact_mut(2).zip(source.positions(bundle.piece)) {
-        to.copy_from_slice(&from[2 * at..2 * at + 2]);
+pub(super) fn take_rows(source: &impl Source, bundle: &Bundle, from: &[f32], rows: &mut [f32]) {
+    let from = from.as_chunks::<STEP>().0;
+    for (to, at) in rows.as_chunks_mut::<STEP>().0.iter_mut().zip(source.positions(bundle.piece)) {
+        *to = from[at];
     }
 }
 
@@ -290,23 +278,22 @@ impl<R: Source> WithSimd for InverseColumn<'_, R> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let (a, b) = self.work.vectors::<S>();
         let planes = self.planes;
-        let values = a.chunks_exact_mut(2).take(self.t.size[0]).enumerate();
+        let values = self.work.a.as_chunks_mut::<STEP>().0[..self.t.size[0]].iter_mut().enumerate();
         let pitch = planes.pitch();
-        if let Some(slot) = place::<S>(planes, &self.bundle) {
+        if let Some(slot) = place(planes, &self.bundle) {
             for (f, to) in values {
-                let from = &self.spectra[self.from + f * pitch + slot..][..2 * S::F32_LANES];
-                to.copy_from_slice(S::as_simd_f32s(from).0);
+                to.copy_from_slice(&self.spectra[self.from + f * pitch + slot..][..STEP]);
             }
         } else {
             for (f, to) in values {
-                let from = &self.spectra[self.from + f * pitch..];
-                to.copy_from_slice(&gather::<S>(from, planes, &self.bundle));
+                gather(&self.spectra[self.from + f * pitch..], planes, &self.bundle, to);
             }
         }
-        let result = if self.t.rows.run::<S, true>(simd, a, b) { b } else { a };
-        take_rows::<S>(self.source, &self.bundle, result, self.rows);
+        let (a, b) = self.work.vectors::<S>();
+        let in_b = self.t.rows.run::<S, true>(simd, a, b);
+        let result = if in_b { &self.work.b } else { &self.work.a };
+        take_rows(self.source, &self.bundle, result, self.rows);
     }
 }
 
@@ -327,7 +314,7 @@ impl WithSimd for InverseRow<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> bool {
         let (numbers, per_bin) = (self.numbers, self.per_bin);
-        match bins::<S>(self.planes, &self.bundle, self.first) {
+        match bins(self.planes, &self.bundle, self.first) {
             Ok(first) => self.t.inverse_row(simd, &Places { numbers, per_bin, first }, self.work),
             Err(planes) => {
                 let bins = Slots { numbers, per_bin, planes, bundle: &self.bundle };

@@ -1,13 +1,12 @@
 //! Winograd's algorithm: kernels of a few evenly spaced taps between many channels.
 //!
 //! Maps are cut into tiles ([`geometry`]); each is brought to a few points ([`points`],
-//! [`transform`]), where all that remains is one real matrix product per point ([`product`]), with two
+//! [`transform`]), where all that remains is one real matrix product per point ([`crate::product`]), with two
 //! to four times fewer multiplications than taps ask for. Channels are in the lanes. The gradient in
 //! the input is the convolution with the kernels turned around.
 
 mod geometry;
 mod points;
-mod product;
 mod transform;
 
 use crate::{
@@ -15,11 +14,12 @@ use crate::{
     buffer::{Buffer, odd},
     op::Kernel,
     parallel::Shared,
-    simd, transpose,
+    product::{Product, Right, panels},
+    simd::{self, LANES},
+    transpose,
 };
 use geometry::Axis;
 use points::Factor;
-use product::{Product, Right, panels};
 use pulp::Arch;
 use rayon::prelude::*;
 use transform::{Points, Rows, Strip};
@@ -108,7 +108,7 @@ struct Maps<'a> {
 impl Winograd {
     /// Builds the convolution with maps cut as `tiles` says.
     pub(crate) fn new(problem: &Problem, tiles: Tiles) -> Self {
-        Winograd::with_arch(problem, tiles, Arch::new())
+        Winograd::with_arch(problem, tiles, simd::arch())
     }
 
     /// The same with the vectors of a given instruction set.
@@ -118,7 +118,7 @@ impl Winograd {
         let reversed = problem.places.iter().rev().copied().collect();
         Winograd {
             arch,
-            lanes: simd::lanes(arch).0,
+            lanes: simd::register(arch),
             forward: Pass::new([tiles.rows, tiles.columns], problem.places.clone(), width),
             backward: Pass::new(flipped, reversed, width),
             problem: problem.clone(),
@@ -352,7 +352,9 @@ impl Winograd {
         let tiles = pass.axes[1].tiles();
         let strips = p.batch * pass.axes[0].tiles();
         let (inputs, outputs) = (x.side, grad.side);
-        let per_strip = points * tiles * (inputs.vectors + outputs.vectors) * lanes;
+        // Sums are divided into chunks: registers of any width must give the same.
+        let channels = inputs.count.next_multiple_of(LANES) + outputs.count.next_multiple_of(LANES);
+        let per_strip = points * tiles * channels;
         let chunk = (CHUNK / per_strip).clamp(1, strips);
         let chunk = strips.div_ceil(strips.div_ceil(chunk));
         let pitches = [inputs.vectors, outputs.vectors].map(|vectors| odd(chunk * tiles * vectors));

@@ -6,8 +6,7 @@
 //! cell centres this is the orthonormal inverse cosine transform of the Fourier neural operator's
 //! generator (Li et al. 2021); at the nodes of the finite-volume grid no interpolation is needed.
 
-use dash_core::random::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
+use dash_core::random::{ChaCha8Rng, standard_normal};
 use std::f64::consts::{PI, SQRT_2};
 
 /// A series of cosines on a grid of `nodes` x `nodes` points, boundary included.
@@ -27,13 +26,14 @@ impl GaussianField {
         for k1 in 0..nodes {
             for k2 in 0..nodes {
                 let eigenvalue = PI * PI * (k1 * k1 + k2 * k2) as f64 + tau * tau;
-                deviation[k1 * nodes + k2] = tau.powf(alpha - 1.0) * eigenvalue.powf(-alpha / 2.0);
+                deviation[k1 * nodes + k2] =
+                    libm::pow(tau, alpha - 1.0) * libm::pow(eigenvalue, -alpha / 2.0);
             }
         }
         deviation[0] = 0.0;
         let period = 2 * (nodes - 1);
         // Reduced to one period, so that high frequencies are as exact as low ones.
-        let cosine = |k: usize, j: usize| (PI * ((k * j) % period) as f64 / (nodes - 1) as f64).cos();
+        let cosine = |k: usize, j: usize| libm::cos(PI * ((k * j) % period) as f64 / (nodes - 1) as f64);
         let mut basis = vec![0.0; nodes * nodes];
         for k in 0..nodes {
             for j in 0..nodes {
@@ -45,14 +45,8 @@ impl GaussianField {
 
     /// Draws a field: its value at each node, row by row.
     pub(super) fn draw(&self, rng: &mut ChaCha8Rng) -> Vec<f64> {
-        let coefficients: Vec<f64> = self
-            .deviation
-            .iter()
-            .map(|deviation| {
-                let normal: f64 = StandardNormal.sample(rng);
-                deviation * normal
-            })
-            .collect();
+        let coefficients: Vec<f64> =
+            self.deviation.iter().map(|deviation| deviation * standard_normal(rng)).collect();
         self.evaluate(&coefficients)
     }
 

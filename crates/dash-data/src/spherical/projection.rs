@@ -29,8 +29,8 @@ pub(super) fn rotations(seed: u32, count: usize) -> Vec<Rotation> {
 fn rotation(uniforms: [f64; 3]) -> Rotation {
     let [theta, phi, z] = uniforms.map(|uniform| uniform * 2.0);
     let (theta, phi, r) = (theta * PI, phi * PI, z.sqrt());
-    let v = [phi.sin() * r, phi.cos() * r, (2.0 - z).sqrt()];
-    let (sin, cos) = theta.sin_cos();
+    let v = [libm::sin(phi) * r, libm::cos(phi) * r, (2.0 - z).sqrt()];
+    let (sin, cos) = libm::sincos(theta);
     let turn = [[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]];
     let mirror = |i: usize, j: usize| v[i] * v[j] - if i == j { 1.0 } else { 0.0 };
     array::from_fn(|i| array::from_fn(|j| (0..3).map(|k| mirror(i, k) * turn[k][j]).sum()))
@@ -66,7 +66,8 @@ impl Projector {
         let point = |k: usize| {
             let (beta, alpha) =
                 (PI * (k / size) as f64 / size as f64, 2.0 * PI * (k % size) as f64 / size as f64);
-            let flat = [beta.sin() * alpha.cos(), beta.sin() * alpha.sin(), beta.cos()];
+            let flat =
+                [libm::sin(beta) * libm::cos(alpha), libm::sin(beta) * libm::sin(alpha), libm::cos(beta)];
             let [x, y, z] = rotation.map(|row| row[0] * flat[0] + row[1] * flat[1] + row[2] * flat[2]);
             let height = z + 1.0;
             let t = -height / (height - ORIGIN);

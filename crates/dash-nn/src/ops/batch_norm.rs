@@ -70,7 +70,7 @@ fn checked(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<(usize, usize, 
 /// offset costs no precision.
 fn moments(x: Channel<'_>, count: usize) -> (f64, f64) {
     let shift = x.sample(0).first().copied().unwrap_or(0.0);
-    let (sum, squares) = kernels::run(Deviations { x, shift });
+    let (sum, squares) = kernels::sum(Deviations { x, shift });
     let mean = sum / count as f64;
     (mean + f64::from(shift), (squares / count as f64 - mean * mean).max(0.0))
 }
@@ -185,7 +185,7 @@ impl BatchNorm {
                         bias: biases[channel],
                         relu: self.relu,
                     };
-                    let (sum, product) = kernels::run(GradientSums { x, grad, affine });
+                    let (sum, product) = kernels::sum(GradientSums { x, grad, affine });
                     // The kernels know the mean in f32.
                     let with_x = product + (f64::from(affine.mean) - mean[channel]) * sum;
                     let factors = Factors {

@@ -1,16 +1,22 @@
 //! Inner loops of batch normalisation over the planes of a channel, in explicit vectors: what a compiler
 //! makes of such loops depends on inlining, and short planes would be left to their scalar remainders.
 
-use pulp::{Arch, Simd, WithSimd, bytemuck};
+use dash_conv::simd::{self, LANES, Lanes, WithLanes, run_lanes};
+use pulp::{Simd, WithSimd, bytemuck};
 use std::mem::MaybeUninit;
 
-/// Vectors that are summed in f32 before they are added up in f64: with 16 of them a mean is exact to a
+/// Vectors of [`LANES`] numbers that are summed in f32 before they are added up in f64: with 16 of them a mean is exact to a
 /// rounding or so, and hardly any ReLU behind it sees the other sign than in exact arithmetic.
 const BLOCK: usize = 16;
 
-/// Runs a kernel with the widest vectors of this machine.
+/// Runs a kernel that maps number to number with the vectors of the instruction set in use.
 pub(super) fn run<K: WithSimd>(kernel: K) -> K::Output {
-    Arch::new().dispatch(kernel)
+    simd::arch().dispatch(kernel)
+}
+
+/// Runs a kernel that sums: to the same bits on every instruction set.
+pub(super) fn sum<K: WithLanes>(kernel: K) -> K::Output {
+    run_lanes(simd::arch(), kernel)
 }
 
 /// The planes of one channel, one per sample.
@@ -61,12 +67,6 @@ impl<'a, S: Simd, const N: usize> Vectors<'a, S, N> {
         Vectors { simd, planes, whole, rest }
     }
 
-    /// Whole vectors.
-    #[inline(always)]
-    fn count(&self) -> usize {
-        self.whole.first().map_or(0, |w| w.len())
-    }
-
     #[inline(always)]
     fn get(&self, index: usize) -> [S::f32s; N] {
         let mut values = [self.simd.splat_f32s(0.0); N];
@@ -76,21 +76,18 @@ impl<'a, S: Simd, const N: usize> Vectors<'a, S, N> {
         values
     }
 
-    /// The last numbers, and which lanes hold what is outside of whole vectors: the vector may overlap
-    /// the one before it, which is faster than to load a part.
+    /// The last numbers: the vector may overlap the one before it, which is faster than to load a part.
     #[inline(always)]
-    fn last(&self) -> ([S::f32s; N], S::m32s) {
+    fn last(&self) -> [S::f32s; N] {
         let mut values = [self.simd.splat_f32s(0.0); N];
-        let mut lanes = (0, self.rest);
         for (value, plane) in values.iter_mut().zip(self.planes) {
-            if plane.len() >= S::F32_LANES {
-                *value = S::as_simd_f32s(&plane[plane.len() - S::F32_LANES..]).0[0];
-                lanes = (S::F32_LANES - self.rest, S::F32_LANES);
+            *value = if plane.len() >= S::F32_LANES {
+                S::as_simd_f32s(&plane[plane.len() - S::F32_LANES..]).0[0]
             } else {
-                *value = self.simd.partial_load_f32s(plane);
-            }
+                self.simd.partial_load_f32s(plane)
+            };
         }
-        (values, self.simd.mask_between_m32s(lanes.0 as u32, lanes.1 as u32).mask())
+        values
     }
 }
 
@@ -99,35 +96,82 @@ trait Terms<const N: usize> {
     fn of<S: Simd>(&self, simd: S, values: [S::f32s; N]) -> [S::f32s; 2];
 }
 
-/// Two sums over a channel, in a fixed order: vectors in f32 over short blocks, whatever planes they
+/// The terms of [`LANES`] numbers of some planes, from `first` on; there must be as many.
+#[inline(always)]
+fn terms_at<S: Simd, const P: usize, const N: usize>(
+    simd: S,
+    planes: [&[f32]; N],
+    first: usize,
+    terms: &impl Terms<N>,
+) -> [Lanes<S, P>; 2] {
+    let mut values = [Lanes::<S, P>::splat(simd, 0.0); N];
+    for (values, plane) in values.iter_mut().zip(planes) {
+        *values = Lanes::load(&plane[first..first + LANES]);
+    }
+    each(simd, values, terms)
+}
+
+/// The terms of [`LANES`] numbers of some planes, register by register.
+#[inline(always)]
+fn each<S: Simd, const P: usize, const N: usize>(
+    simd: S,
+    values: [Lanes<S, P>; N],
+    terms: &impl Terms<N>,
+) -> [Lanes<S, P>; 2] {
+    let mut found = [Lanes::splat(simd, 0.0); 2];
+    for part in 0..P {
+        let mut of_part = [simd.splat_f32s(0.0); N];
+        for (to, values) in of_part.iter_mut().zip(&values) {
+            *to = values.0[part];
+        }
+        [found[0].0[part], found[1].0[part]] = terms.of(simd, of_part);
+    }
+    found
+}
+
+/// Two sums over a channel, in a fixed order: lanes in f32 over short blocks, whatever planes they
 /// are of, and blocks in f64.
 #[inline(always)]
-fn sums<S: Simd, const N: usize>(simd: S, channels: [Channel<'_>; N], terms: &impl Terms<N>) -> (f64, f64) {
-    let mut block = Block { sums: [simd.splat_f32s(0.0); 2], room: BLOCK, totals: [0.0; 2] };
+fn sums<S: Simd, const P: usize, const N: usize>(
+    simd: S,
+    channels: [Channel<'_>; N],
+    terms: &impl Terms<N>,
+) -> (f64, f64) {
+    let zero = Lanes::splat(simd, 0.0);
+    let mut block = Block::<S, P> { sums: [zero; 2], room: BLOCK, totals: [0.0; 2] };
+    let len = channels.first().map_or(0, |c| c.len);
+    let (count, rest) = (len / LANES, len % LANES);
     for sample in 0..channels.first().map_or(0, |c| c.count) {
         let mut planes = [&[] as &[f32]; N];
         for (plane, channel) in planes.iter_mut().zip(&channels) {
             *plane = channel.sample(sample);
         }
-        let vectors = Vectors::new(simd, planes);
         let mut index = 0;
-        while index < vectors.count() {
-            let end = (index + block.room).min(vectors.count());
+        while index < count {
+            let end = (index + block.room).min(count);
             block.room -= end - index;
             let [mut a, mut b] = block.sums;
             while index < end {
-                let [x, y] = terms.of(simd, vectors.get(index));
-                (a, b) = (simd.add_f32s(a, x), simd.add_f32s(b, y));
+                let [x, y] = terms_at(simd, planes, LANES * index, terms);
+                (a, b) = (a.add(simd, x), b.add(simd, y));
                 index += 1;
             }
             block.sums = [a, b];
             block.close_if_full(simd);
         }
-        if vectors.rest > 0 {
-            let (values, lanes) = vectors.last();
-            let terms = terms.of(simd, values);
-            for (sum, term) in block.sums.iter_mut().zip(terms) {
-                *sum = simd.add_f32s(*sum, simd.select_f32s(lanes, term, simd.splat_f32s(0.0)));
+        if rest > 0 {
+            // The last numbers may overlap those before them: these lanes hold what is outside of whole vectors.
+            let (found, lanes) = if count > 0 {
+                (terms_at(simd, planes, len - LANES, terms), LANES - rest..LANES)
+            } else {
+                let mut values = [zero; N];
+                for (values, plane) in values.iter_mut().zip(planes) {
+                    *values = Lanes::load_part(simd, plane);
+                }
+                (each(simd, values, terms), 0..rest)
+            };
+            for (sum, found) in block.sums.iter_mut().zip(found) {
+                *sum = sum.add(simd, found.only(simd, lanes.clone()));
             }
             block.room -= 1;
             block.close_if_full(simd);
@@ -138,19 +182,19 @@ fn sums<S: Simd, const N: usize>(simd: S, channels: [Channel<'_>; N], terms: &im
 }
 
 /// Sums of a block that is not full yet, and of those before it.
-struct Block<S: Simd> {
-    sums: [S::f32s; 2],
+struct Block<S: Simd, const P: usize> {
+    sums: [Lanes<S, P>; 2],
     /// Vectors that it still takes.
     room: usize,
     totals: [f64; 2],
 }
 
-impl<S: Simd> Block<S> {
+impl<S: Simd, const P: usize> Block<S, P> {
     #[inline(always)]
     fn close(&mut self, simd: S) {
         for (total, sum) in self.totals.iter_mut().zip(&mut self.sums) {
-            *total += f64::from(simd.reduce_sum_f32s(*sum));
-            *sum = simd.splat_f32s(0.0);
+            *total += f64::from(sum.sum(simd));
+            *sum = Lanes::splat(simd, 0.0);
         }
         self.room = BLOCK;
     }
@@ -179,12 +223,12 @@ impl Terms<1> for Deviation {
     }
 }
 
-impl WithSimd for Deviations<'_> {
+impl WithLanes for Deviations<'_> {
     type Output = (f64, f64);
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> (f64, f64) {
-        sums(simd, [self.x], &Deviation(self.shift))
+    fn run<S: Simd, const P: usize>(self, simd: S) -> (f64, f64) {
+        sums::<S, P, _>(simd, [self.x], &Deviation(self.shift))
     }
 }
 
@@ -204,12 +248,12 @@ impl Terms<2> for Affine {
     }
 }
 
-impl WithSimd for GradientSums<'_> {
+impl WithLanes for GradientSums<'_> {
     type Output = (f64, f64);
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> (f64, f64) {
-        sums(simd, [self.x, self.grad], &self.affine)
+    fn run<S: Simd, const P: usize>(self, simd: S) -> (f64, f64) {
+        sums::<S, P, _>(simd, [self.x, self.grad], &self.affine)
     }
 }
 
@@ -239,7 +283,7 @@ fn map<S: Simd, const N: usize>(simd: S, channels: [Channel<'_>; N], out: Out<'_
             to.write(f.of(simd, vectors.get(index)));
         }
         if vectors.rest > 0 {
-            let value = f.of(simd, vectors.last().0);
+            let value = f.of(simd, vectors.last());
             if len >= S::F32_LANES {
                 if let [to] = S::as_uninit_mut_simd_f32s(&mut to[len - S::F32_LANES..]).0 {
                     to.write(value);
@@ -347,11 +391,65 @@ impl WithSimd for InputGradient<'_, '_> {
 /// The sum of a plane.
 pub(super) struct Sum<'a>(pub(super) &'a [f32]);
 
-impl WithSimd for Sum<'_> {
+impl WithLanes for Sum<'_> {
     type Output = f64;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) -> f64 {
-        sums(simd, [Channel::plane(self.0)], &Deviation(0.0)).0
+    fn run<S: Simd, const P: usize>(self, simd: S) -> f64 {
+        sums::<S, P, _>(simd, [Channel::plane(self.0)], &Deviation(0.0)).0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::ramp;
+    use dash_conv::InstructionSet;
+
+    /// The same bits on all instruction sets, for planes of any length; and the sums that they should be.
+    #[test]
+    fn sums_and_maps_are_the_same_on_every_instruction_set() {
+        for (b, n) in [(1, 1), (3, 7), (2, 16), (5, 17), (2, 31), (40, 5), (3, 700)] {
+            let dims = (b, 2, n);
+            let (x, g) = (ramp(2 * b * n, 1), ramp(2 * b * n, 2));
+            let affine = Affine { mean: 0.1, scale: 1.7, bias: -0.05, relu: true };
+            let results = |set: InstructionSet| {
+                let arch = set.arch().unwrap();
+                let (x, grad) = (Channel::of(&x, dims, 1), Channel::of(&g, dims, 1));
+                let deviations = run_lanes(arch, Deviations { x, shift: 0.25 });
+                let sums = run_lanes(arch, GradientSums { x, grad, affine });
+                let mapped = |input_gradient: bool| {
+                    let mut out = vec![0f32; b * n];
+                    let mut memory = vec![MaybeUninit::new(0f32); b * n];
+                    let mut samples: Vec<_> = memory.chunks_mut(n).collect();
+                    let to = Out { samples: &mut samples, place: 0 };
+                    if input_gradient {
+                        let factors = Factors { affine, shift: 0.3, slope: -0.7 };
+                        arch.dispatch(InputGradient { x, grad, out: to, factors });
+                    } else {
+                        arch.dispatch(Normalise { x, out: to, affine });
+                    }
+                    for (out, value) in out.iter_mut().zip(&memory) {
+                        // SAFETY: all elements were initialised above.
+                        #[allow(unsafe_code)]
+                        let value = unsafe { value.assume_init() };
+                        *out = value;
+                    }
+                    out
+                };
+                (deviations, sums, mapped(false), mapped(true))
+            };
+            let first = results(InstructionSet::Scalar);
+            let channel =
+                || (0..b).flat_map(|s| &x[(2 * s + 1) * n..(2 * s + 2) * n]).map(|&x| f64::from(x) - 0.25);
+            let (sum, squares) = first.0;
+            assert!(
+                (sum - channel().sum::<f64>()).abs() < 1e-4
+                    && (squares - channel().map(|d| d * d).sum::<f64>()).abs() < 1e-3
+            );
+            for set in InstructionSet::available() {
+                assert_eq!(results(set), first, "{set}: {b} planes of {n}");
+            }
+        }
     }
 }

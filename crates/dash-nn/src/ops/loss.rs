@@ -1,8 +1,10 @@
-//! Losses with fused gradients.
+//! Losses with fused gradients. Exponentials and logarithms are those of the crate `libm`, and not of the system: what the
+//! system's library computes depends on the processor and on its version.
 
 use super::{Values, operand, planes};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use dash_core::card::Scaling;
+use libm::{exp, log, log1p, pow};
 use rayon::prelude::*;
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ pub(crate) fn cross_entropy(logits: &Tensor, classes: Vec<u32>) -> Result<Tensor
 /// Largest logit and the sum of exponentials relative to it.
 fn normaliser(row: &[f32]) -> (f64, f64) {
     let max = row.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(f64::from(v)));
-    (max, row.iter().map(|&v| (f64::from(v) - max).exp()).sum())
+    (max, row.iter().map(|&v| exp(f64::from(v) - max)).sum())
 }
 
 /// (B, K) of logits, if there is one class below K for each of their rows.
@@ -44,7 +46,7 @@ impl CustomOp1 for CrossEntropy {
             .map(|(row, &class)| {
                 let (max, sum) = normaliser(row);
                 // The difference first: huge logits would swallow the logarithm.
-                (max - f64::from(row[class as usize])) + sum.ln()
+                (max - f64::from(row[class as usize])) + log(sum)
             })
             .sum();
         Ok((CpuStorage::F32(vec![(total / b as f64) as f32]), Shape::from(())))
@@ -58,7 +60,7 @@ impl CustomOp1 for CrossEntropy {
         for (row, &class) in values.as_slice().chunks(k).zip(&self.classes) {
             let (max, sum) = normaliser(row);
             out.extend(row.iter().enumerate().map(|(i, &v)| {
-                let p = (f64::from(v) - max).exp() / sum;
+                let p = exp(f64::from(v) - max) / sum;
                 (scale * (p - if i == class as usize { 1.0 } else { 0.0 })) as f32
             }));
         }
@@ -84,12 +86,12 @@ impl Focal {
     /// Probability of the class, that of all others, and the loss of a row.
     fn row(&self, row: &[f32], class: u32) -> (f64, f64, f64) {
         let (max, sum) = normaliser(row);
-        let term = |v: f32| (f64::from(v) - max).exp();
+        let term = |v: f32| exp(f64::from(v) - max);
         let others = row.iter().enumerate().filter(|&(i, _)| i != class as usize);
         // Summed, and not 1 - p, which would lose all digits of a sure network.
         let q = others.map(|(_, &v)| term(v)).sum::<f64>() / sum;
         let p = term(row[class as usize]) / sum;
-        (p, q, -q.powf(self.gamma) * (p + FOCAL_EPSILON).ln())
+        (p, q, -pow(q, self.gamma) * log(p + FOCAL_EPSILON))
     }
 }
 
@@ -117,13 +119,13 @@ impl CustomOp1 for Focal {
             // p times the derivative with respect to p; at q = 0 the first term has the limit 0 for all
             // gamma, as the logarithm vanishes faster than q^(gamma - 1) grows.
             let pull = if self.gamma > 0.0 && q > 0.0 {
-                self.gamma * q.powf(self.gamma - 1.0) * (p + FOCAL_EPSILON).ln()
+                self.gamma * pow(q, self.gamma - 1.0) * log(p + FOCAL_EPSILON)
             } else {
                 0.0
             };
-            let slope = p * (pull - q.powf(self.gamma) / (p + FOCAL_EPSILON));
+            let slope = p * (pull - pow(q, self.gamma) / (p + FOCAL_EPSILON));
             out.extend(row.iter().enumerate().map(|(i, &v)| {
-                let other = (f64::from(v) - max).exp() / sum;
+                let other = exp(f64::from(v) - max) / sum;
                 (scale * slope * (if i == class as usize { q } else { -other })) as f32
             }));
         }
@@ -142,9 +144,14 @@ pub(crate) fn binary_cross_entropy(logits: &Tensor, labels: Vec<u8>, positive_we
     logits.contiguous()?.apply_op1(BinaryCrossEntropy { labels, positive_weight })
 }
 
+/// 1 / (1 + e^-x).
+pub(super) fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + exp(-x))
+}
+
 /// ln(1 + e^x), for any x.
 pub(super) fn softplus(x: f64) -> f64 {
-    x.max(0.0) + (-x.abs()).exp().ln_1p()
+    x.max(0.0) + log1p(exp(-x.abs()))
 }
 
 impl BinaryCrossEntropy {
@@ -177,7 +184,6 @@ impl CustomOp1 for BinaryCrossEntropy {
     fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let values = Values::of(self.name(), logits)?;
         let scale = f64::from(grad.to_scalar::<f32>()?) / self.labels.len() as f64;
-        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         let slope = |(&x, &label): (&f32, &u8)| {
             let slope = match label {
                 0 => sigmoid(f64::from(x)),

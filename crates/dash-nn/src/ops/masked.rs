@@ -1,6 +1,10 @@
 //! The loss of masks in which some positions do not count.
 
-use super::{GRAIN, Values, loss::softplus, operand};
+use super::{
+    GRAIN, Values,
+    loss::{sigmoid, softplus},
+    operand,
+};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
@@ -68,7 +72,6 @@ impl CustomOp1 for MaskedBinaryCrossEntropy {
     fn bwd(&self, logits: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let values = Values::of(self.name(), logits)?;
         let scale = f64::from(grad.to_scalar::<f32>()?) / self.mask.len() as f64;
-        let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
         let mut out = vec![0f32; self.mask.len()];
         (out.par_chunks_mut(GRAIN), values.as_slice().par_chunks(GRAIN))
             .into_par_iter()

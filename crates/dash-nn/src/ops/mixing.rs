@@ -1,6 +1,7 @@
 //! The coefficients of a mixture, and what is done to the gradients of architecture parameters (DASH, section 5).
 
-use candle_core::{D, Result, Tensor};
+use super::{Values, operand};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use dash_kernels::{
     Card, mixing_coefficients as coefficients_on, mixing_gradient, treated_gradient as treated_on,
 };
@@ -11,8 +12,7 @@ use dash_kernels::{
 /// If there is not as much noise as there are parameters.
 pub fn mixing_coefficients(alpha: &Tensor, noise: Vec<f32>) -> Result<Tensor> {
     let Some(card) = Card::of(alpha.device()) else {
-        let noise = Tensor::from_vec(noise, alpha.elem_count(), alpha.device())?;
-        return candle_nn::ops::softmax(&(alpha + noise)?, D::Minus1);
+        return alpha.contiguous()?.apply_op1(MixingCoefficients { noise });
     };
     let value = coefficients_on(&card, card.operand(&alpha.contiguous()?)?.read(), &noise)?;
     let value = card.tensor(value, alpha.shape())?;
@@ -22,6 +22,40 @@ pub fn mixing_coefficients(alpha: &Tensor, noise: Vec<f32>) -> Result<Tensor> {
         on.tensor(dalpha, grad.shape())
     };
     card.node_of_one("mixing-coefficients", alpha, &value, rule)
+}
+
+struct MixingCoefficients {
+    noise: Vec<f32>,
+}
+
+impl CustomOp1 for MixingCoefficients {
+    fn name(&self) -> &'static str {
+        "mixing-coefficients"
+    }
+
+    fn cpu_fwd(&self, alpha: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let alpha = operand(self.name(), alpha, layout)?;
+        if alpha.len() != self.noise.len() || layout.dims().len() != 1 {
+            bail!("{}: {} numbers of noise for {:?}", self.name(), self.noise.len(), layout.dims())
+        }
+        let logits: Vec<f64> = alpha.iter().zip(&self.noise).map(|(&a, &n)| f64::from(a + n)).collect();
+        let most = logits.iter().fold(f64::NEG_INFINITY, |m, &v| m.max(v));
+        let terms: Vec<f64> = logits.iter().map(|v| libm::exp(v - most)).collect();
+        let sum: f64 = terms.iter().sum();
+        let value = terms.iter().map(|term| (term / sum) as f32).collect();
+        Ok((CpuStorage::F32(value), layout.shape().clone()))
+    }
+
+    /// c (g - <g, c>)
+    fn bwd(&self, alpha: &Tensor, value: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let grad = grad.contiguous()?;
+        let (value, grad) = (Values::of(self.name(), value)?, Values::of(self.name(), &grad)?);
+        let pairs =
+            || value.as_slice().iter().zip(grad.as_slice()).map(|(&c, &g)| (f64::from(c), f64::from(g)));
+        let mean: f64 = pairs().map(|(c, g)| c * g).sum();
+        let out: Vec<f32> = pairs().map(|(c, g)| (c * (g - mean)) as f32).collect();
+        Ok(Some(Tensor::from_vec(out, alpha.shape(), alpha.device())?))
+    }
 }
 
 /// A gradient of architecture parameters on a card divided by `scale` and its norm, or as it is if `scale` is zero, with
@@ -38,7 +72,7 @@ pub fn treated_gradient(gradient: &Tensor, pull: &[f32], scale: f64) -> Result<O
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::ramp;
+    use crate::ops::testing::{check_gradients, ramp};
     use candle_core::{Device, Var};
     use dash_kernels::Twin;
 
@@ -60,6 +94,25 @@ mod tests {
             }
         }
         assert!(coefficients_on(&card, card.operand(&alpha).unwrap().read(), &noise[1..]).is_err());
+    }
+
+    #[test]
+    fn coefficients_are_a_softmax_with_its_gradient() {
+        let noise = ramp(7, 2);
+        let inputs = [(vec![7], ramp(7, 1).iter().map(|v| 3.0 * v).collect())];
+        check_gradients(
+            &inputs,
+            |t| mixing_coefficients(&t[0], noise.clone()),
+            |v| {
+                let terms: Vec<f64> =
+                    v[0].iter().zip(&noise).map(|(a, &n)| (a + f64::from(n)).exp()).collect();
+                terms.iter().map(|term| term / terms.iter().sum::<f64>()).collect()
+            },
+        );
+        let alpha = Tensor::new(&[1f32, f32::NAN], &Device::Cpu).unwrap();
+        let found = mixing_coefficients(&alpha, vec![0.0; 2]).unwrap().to_vec1::<f32>().unwrap();
+        assert!(found.iter().all(|c| c.is_nan()));
+        assert!(mixing_coefficients(&alpha, vec![0.0; 3]).is_err());
     }
 
     #[test]

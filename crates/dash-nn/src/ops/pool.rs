@@ -34,7 +34,7 @@ pub(crate) fn mean_over_positions(x: &Activation) -> Result<Activation> {
         .as_slice()
         .par_chunks(n)
         .with_min_len(planes_per_task(n))
-        .map(|plane| (kernels::run(Sum(plane)) / n as f64) as f32)
+        .map(|plane| (kernels::sum(Sum(plane)) / n as f64) as f32)
         .collect();
     let means = Tensor::from_vec(means, (b, c, 1), value.device())?;
     x.map(OP, means, move |grad| {

@@ -1,4 +1,7 @@
-//! Real matrix products of transformed maps, one per point: the inner loop.
+//! Real matrix products: the inner loop of the algorithms for layers that mix channels.
+//!
+//! Every element is one sum from zero, of one fused multiply-add per term in the order of the terms. How rows and vectors
+//! are divided into tiles depends on the registers of the instruction set; it changes no sum.
 
 use crate::simd::Vector;
 use pulp::{Simd, WithSimd};
@@ -11,7 +14,7 @@ const ROWS: usize = 6;
 
 /// How the right factor is stored.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Right {
+pub(crate) enum Right {
     /// Panel by panel, as [`panels`] says; rows within a panel are contiguous.
     Panels,
     /// Row by row, at this distance.
@@ -20,7 +23,7 @@ pub(super) enum Right {
 
 /// The panels of a row of `vectors` vectors: first vector and width. Every width occurs that the
 /// products are compiled for, the widest first.
-pub(super) fn panels(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(crate) fn panels(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
     let full = vectors / PANEL;
     let rest = vectors % PANEL;
     let pair = (rest >= 2).then_some((full * PANEL, 2));
@@ -30,17 +33,17 @@ pub(super) fn panels(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
 
 /// `out[m] = sum over k of left[m][k] right[k]`, or added to what is there; rows of `right` and `out` are
 /// vectors, numbers of `left` are read one by one.
-pub(super) struct Product<'a> {
-    pub(super) left: &'a [f32],
+pub(crate) struct Product<'a> {
+    pub(crate) left: &'a [f32],
     /// Distances of neighbouring m and k.
-    pub(super) left_strides: [usize; 2],
-    pub(super) right: &'a [f32],
-    pub(super) right_as: Right,
-    pub(super) out: &'a mut [f32],
-    pub(super) out_row: usize,
+    pub(crate) left_strides: [usize; 2],
+    pub(crate) right: &'a [f32],
+    pub(crate) right_as: Right,
+    pub(crate) out: &'a mut [f32],
+    pub(crate) out_row: usize,
     /// Rows, vectors per row, and terms of each sum.
-    pub(super) size: [usize; 3],
-    pub(super) add: bool,
+    pub(crate) size: [usize; 3],
+    pub(crate) add: bool,
 }
 
 impl WithSimd for Product<'_> {
@@ -168,7 +171,7 @@ mod tests {
     #[test]
     fn products_of_all_remainders() {
         let arch = Arch::new();
-        let lanes = simd::lanes(arch).0;
+        let lanes = simd::register(arch);
         for (m, n, k) in [(1, 1, 1), (7, 3, 5), (12, 4, 9), (5, 7, 2), (14, 6, 3), (6, 5, 8)] {
             let (row, out_row) = (n * lanes + lanes, n * lanes);
             for strides in [[k + 1, 1], [1, m + 2]] {
