@@ -36,22 +36,22 @@ fn the_example_of_own_data_runs_from_file_to_report() {
     let quick =
         [&quick[..], &["--set", "retrain.backbone.depth=10", "--set", "search.dilations=[1, 3]"]].concat();
     bench.run(&[&["run", "your-own-data.toml"], &quick[..]].concat()).well();
-    let rows = bench.json("reports/your-own-data/results.json");
+    let rows = bench.json("reports/your-own-data@smoke/results.json");
     assert!(rows.as_array().unwrap().iter().all(|row| row["value"].as_f64().unwrap() > 0.0));
     assert_eq!(rows[0]["task"], "parquet");
 
     // The rows are those of the file.
-    let own = json(&bench, &["data", "inspect", "your-own-data.toml"]);
+    let own = json(&bench, &["data", "inspect", "your-own-data.toml", "--profile", "smoke"]);
     let made = json(&bench, &["data", "inspect", "runs/quickstart/dataset/dataset.json"]);
     assert_eq!(own["splits"], made["splits"]);
     assert_eq!((&own["recipe"], &own["input"]["shape"]), (&"parquet".into(), &serde_json::json!([3, 9, 9])));
     assert_eq!(own["sources"].as_array().unwrap().len(), 3);
-    bench.run(&["data", "verify", "your-own-data.toml"]).well();
+    bench.run(&["data", "verify", "your-own-data.toml", "--profile", "smoke"]).well();
     bench.write("runs/quickstart/dataset/test.parquet", b"rotten");
     bench
-        .run(&["data", "verify", "your-own-data.toml"])
+        .run(&["data", "verify", "your-own-data.toml", "--profile", "smoke"])
         .failed(4, &["runs/quickstart/dataset/test.parquet: has 6 bytes"]);
-    bench.run(&["data", "verify", "runs/your-own-data"]).well();
+    bench.run(&["data", "verify", "runs/your-own-data@smoke"]).well();
 }
 
 /// A pickle with recordings of 60 samples: slow waves and fast ones.

@@ -44,8 +44,11 @@ Examples:
   dash-nas check pipelines/ecg.toml
   dash-nas check pipelines/ecg.toml --profile smoke --set search.epochs=5")]
     Check(Check),
-    /// Show what is finished and who is at work
+    /// Show what is finished, what is kept aside, and which process works on which run
     Status(Folders),
+    /// Work with the folders of runs
+    #[command(subcommand)]
+    Runs(Runs),
     /// Say why a stage would run or be reused, everything that differs, and how the convolutions of its
     /// earlier result were computed
     #[command(after_help = "Example:\n  dash-nas explain pipelines/ecg.toml retrain --set retrain.epochs=50")]
@@ -82,6 +85,7 @@ impl Command {
         match self {
             Command::Run(args) => args.folders.format,
             Command::Status(folders) => folders.format,
+            Command::Runs(Runs::Prune(args)) => args.folders.format,
             Command::Explain(args) => args.folders.format,
             Command::Report(args) => args.folders.format,
             Command::Bench(args) => args.format,
@@ -93,6 +97,29 @@ impl Command {
             Command::Check(_) | Command::Schema | Command::Completions { .. } => Format::Human,
         }
     }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Runs {
+    /// Remove results that gave way to results of other settings. Until then a run with the earlier settings
+    /// restores them
+    #[command(after_help = "\
+Examples:
+  dash-nas runs prune --dry-run
+  dash-nas runs prune ecg ecg@smoke")]
+    Prune(Prune),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Prune {
+    /// Names of pipelines, with their profile as in ecg@smoke; by default all
+    #[arg(value_name = "NAME")]
+    pub(crate) pipelines: Vec<String>,
+    /// Print what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) folders: Folders,
 }
 
 #[derive(Debug, Subcommand)]
@@ -361,6 +388,9 @@ pub(crate) struct Explain {
 pub(crate) struct Report {
     #[command(flatten)]
     pub(crate) input: Input,
+    /// End with exit code 7 if a result that the pipelines ask for is missing
+    #[arg(long)]
+    pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) planning: Planning,
     #[command(flatten)]

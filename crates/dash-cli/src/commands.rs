@@ -22,19 +22,20 @@ use std::{
 /// Runs the command.
 pub(crate) fn run(args: Args) -> Result<(), Error> {
     dash_conv::check_instruction_set()?;
+    match &args.command {
+        // These start their threads when their files have been read, or need none.
+        Command::Run(run) if !run.dry_run => {}
+        Command::Data(Data::Ingest(_)) | Command::Bench(_) => {}
+        Command::Check(_) | Command::Schema | Command::Completions { .. } => {}
+        _ => threads::start_some()?,
+    }
     match args.command {
         Command::Run(args) => run_pipelines(&args),
         Command::Check(args) => check(&args),
         Command::Status(args) => output::status(&dash_pipeline::status(&folders(&args))?, args.format),
         Command::Explain(args) => explain(&args),
-        Command::Report(args) => {
-            threads::start_tables()?;
-            let outcome = dash_pipeline::report(
-                &files::batch(&args.input, args.planning.planner())?,
-                &folders(&args.folders),
-            )?;
-            output::outcome(&outcome, args.folders.format)
-        }
+        Command::Runs(args::Runs::Prune(args)) => prune(&args),
+        Command::Report(args) => report(&args),
         Command::Data(Data::Ingest(args)) => ingest(&args),
         Command::Data(Data::List(args)) => data::list(&args),
         Command::Data(Data::Fetch(args)) => {
@@ -73,6 +74,22 @@ fn run_pipelines(args: &args::Run) -> Result<(), Error> {
     }
 }
 
+fn report(args: &args::Report) -> Result<(), Error> {
+    threads::start_tables()?;
+    let batch = files::batch(&args.input, args.planning.planner())?;
+    let outcome = dash_pipeline::report(&batch, &folders(&args.folders))?;
+    output::outcome(&outcome, args.folders.format)?;
+    match outcome.rows.iter().filter(|row| row.value.is_none()).count() {
+        missing @ 1.. if args.strict => Err(Error::Missing { missing }),
+        _ => Ok(()),
+    }
+}
+
+fn prune(args: &args::Prune) -> Result<(), Error> {
+    let removed = dash_pipeline::prune(&folders(&args.folders), &args.pipelines, args.dry_run)?;
+    output::pruned(&removed, args.dry_run, args.folders.format)
+}
+
 fn check(args: &args::Check) -> Result<(), Error> {
     let batch = files::batch(&args.input, Planner::default())?;
     let mut text = String::new();
@@ -108,7 +125,7 @@ fn ingest(args: &args::Ingest) -> Result<(), Error> {
     let listeners = progress::listeners(&args.execution)?;
     let mut made = Vec::new();
     for pipeline in &batch.pipelines {
-        made.push(dash_pipeline::ingest(pipeline, &folders, &executor, &listeners)?);
+        made.push(dash_pipeline::ingest(&batch, pipeline, &folders, &executor, &listeners)?);
     }
     let told = listeners.finish();
     output::datasets(&made, args.folders.format)?;

@@ -133,7 +133,7 @@ fn find(dataset: &Path, changes: &Changes, runs: &Path) -> Result<(PathBuf, Opti
         return Ok((dataset.parent().unwrap_or(Path::new("")).to_owned(), None));
     }
     let pipeline = files::one(dataset, changes)?;
-    let folder = RunsRoot::new(runs).dataset(&pipeline.name);
+    let folder = RunsRoot::new(runs).dataset(&pipeline.run_name());
     if !folder.join("dataset.json").exists() {
         return Err(Error::NoDataset { folder, file: dataset.to_owned() });
     }

@@ -35,6 +35,9 @@ pub(crate) enum Error {
     /// A picture of pixels would be too large to make.
     #[error("{count} samples are too many for the PNG file {}", file.display())]
     TooManySamples { count: usize, file: PathBuf },
+    /// Results that pipelines ask for do not exist, and the user wants to know.
+    #[error("{missing} {} missing", if *.missing == 1 { "result is" } else { "results are" })]
+    Missing { missing: usize },
     #[error("the system does not let {threads} more threads start: {source}")]
     Threads { threads: usize, source: io::Error },
     /// What was computed is complete.
@@ -77,8 +80,9 @@ impl Classify for Error {
         match self {
             Error::Read { .. } | Error::Nested { .. } => ErrorKind::Configuration,
             Error::TooManySamples { .. } | Error::InstructionSet(_) => ErrorKind::Usage,
-            Error::Threads { .. } | Error::Output(_) => ErrorKind::Device,
+            Error::Threads { .. } | Error::Log(_) | Error::Output(_) => ErrorKind::Device,
             Error::NoDataset { .. } | Error::Damaged { .. } => ErrorKind::Data,
+            Error::Missing { .. } => ErrorKind::Stage,
             Error::Json(_) => ErrorKind::Internal,
             other => other.classified().map_or(ErrorKind::Internal, Classify::kind),
         }
@@ -104,7 +108,13 @@ impl Classify for Error {
             Error::NoDataset { file, .. } => {
                 Some(format!("make it: dash-nas data ingest {}", file.display()))
             }
+            Error::Missing { .. } => Some("the report and its results files say which, and why".into()),
             Error::TooManySamples { .. } => Some("lower --count, or let the file be an SVG file".into()),
+            Error::Threads { .. } => Some(
+                "lower --threads, or raise the limit of processes and threads: `ulimit -u`, or that of the container"
+                    .into(),
+            ),
+            Error::Log(_) => Some("the results are complete; only these records were lost".into()),
             Error::InstructionSet(_) => {
                 Some("unset DASH_NAS_ISA: the fastest is chosen, and results are the same".into())
             }

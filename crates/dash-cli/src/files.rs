@@ -1,6 +1,6 @@
 //! Pipeline and sweep files -> a batch.
 
-use crate::{args::Changes, args::Input, error::Error};
+use crate::{args::Changes, args::Input, error::Error, program::program};
 use dash_conv::Planner;
 use dash_core::{
     load::{self, FileKind},
@@ -14,7 +14,7 @@ use std::{
 
 /// All pipelines of the files. Several files, or a sweep, get a common report if a sweep asks.
 pub(crate) fn batch(input: &Input, planner: Planner) -> Result<Batch, Error> {
-    let mut batch = Batch { pipelines: Vec::new(), report: None, planner };
+    let mut batch = Batch { pipelines: Vec::new(), report: None, planner, program: program() };
     for path in &input.files {
         let text = read(path)?;
         match load::kind(&name(path), &text)? {
@@ -46,7 +46,11 @@ fn sweep(path: &Path, text: &str, changes: &Changes, batch: &mut Batch) -> Resul
         batch.pipelines.push(pipeline);
     }
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    batch.report = sweep.report.or(stem);
+    let name = sweep.report.or(stem);
+    batch.report = match (name, &changes.profile) {
+        (Some(name), Some(profile)) => Some(format!("{name}@{profile}")),
+        (name, _) => name,
+    };
     Ok(())
 }
 

@@ -30,6 +30,8 @@ fn main() -> ExitCode {
     if matches!(args.command, args::Command::Run(_) | args::Command::Bench(_)) {
         use_huge_pages();
     }
+    // A run holds a lock, and so a file, per seed.
+    dash_store::raise_descriptor_limit();
     signals::listen();
     let format = args.command.format();
     match commands::run(args) {

@@ -7,13 +7,16 @@ use crate::{
 };
 use comfy_table::{CellAlignment, Column, ContentArrangement, presets::UTF8_HORIZONTAL_ONLY};
 use dash_core::error::Classify;
-use dash_pipeline::{Action, Outcome, Planned, RunStatus, bench::Timing, sweep::SweepTiming};
+use dash_pipeline::{Action, Outcome, Planned, RunStatus, Superseded, bench::Timing, sweep::SweepTiming};
 use dash_store::ConvolutionPlan;
 use serde_json::{Value, json};
 use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
 };
+
+/// As many missing results are told one by one.
+const TOLD: usize = 20;
 
 /// Results and where the report is.
 pub(crate) fn outcome(outcome: &Outcome, format: Format) -> Result<(), Error> {
@@ -30,6 +33,14 @@ pub(crate) fn outcome(outcome: &Outcome, format: Format) -> Result<(), Error> {
     let mut out = stdout();
     if !outcome.rows.is_empty() {
         results(outcome)?.print(&mut out)?;
+    }
+    let missing = outcome.rows.iter().filter_map(|row| Some((row, row.reason.as_ref()?)));
+    for (row, reason) in missing.clone().take(TOLD) {
+        writeln!(out, "{}, {}: {}: {reason}", row.run, row.method, row.status.name())?;
+    }
+    let more = missing.count().saturating_sub(TOLD);
+    if more > 0 {
+        writeln!(out, "and {more} more without a result")?;
     }
     for page in &outcome.reports {
         writeln!(out, "report: {}", page.display())?;
@@ -54,9 +65,12 @@ fn results(outcome: &Outcome) -> Result<Table, Error> {
             ),
             row.split.clone(),
             row.protocol.to_string(),
-            row.seeds.to_string(),
+            match row.missing {
+                0 => row.seeds.to_string(),
+                missing => format!("{} of {}", row.seeds, row.seeds + missing),
+            },
             if row.best { format!("{} *", row.spread()) } else { row.spread() },
-            format!("{:.0}", row.params),
+            row.params.map_or_else(|| "-".to_owned(), |params| format!("{params:.0}")),
             seconds(row.search_seconds),
             seconds(row.tune_seconds),
             seconds(row.retrain_seconds),
@@ -143,11 +157,14 @@ pub(crate) fn status(runs: &[RunStatus], format: Format) -> Result<(), Error> {
         let stage = |s: &dash_pipeline::StageStatus| json!({ "stage": s.stage, "seconds": s.seconds, "finished": s.finished, "damage": s.damage });
         let run = |r: &RunStatus| {
             let stages: Vec<Value> = r.stages.iter().map(stage).collect();
-            json!({ "run": r.run, "holder": r.holder, "progress": r.progress, "stages": stages })
+            json!({
+                "run": r.run, "holder": r.holder, "progress": r.progress, "stages": stages,
+                "superseded": r.superseded,
+            })
         };
         return document(&json!({ "runs": runs.iter().map(run).collect::<Vec<_>>() }));
     }
-    let mut table = table(&["run", "finished stages", "last", "at work"]);
+    let mut table = table(&["run", "finished stages", "last", "at work", "kept aside"]);
     for run in runs {
         let name = |s: &dash_pipeline::StageStatus| match &s.damage {
             Some(_) => format!("{} (damaged)", s.stage),
@@ -164,9 +181,37 @@ pub(crate) fn status(runs: &[RunStatus], format: Format) -> Result<(), Error> {
             run.stages.iter().map(name).collect::<Vec<_>>().join(", "),
             run.stages.iter().map(|s| s.finished.as_str()).max().unwrap_or_default().to_owned(),
             holder.unwrap_or_default(),
+            run.superseded.iter().map(|s| s.stage.as_str()).collect::<Vec<_>>().join(", "),
         ]);
     }
-    Ok(table.print(&mut stdout())?)
+    let mut out = stdout();
+    table.print(&mut out)?;
+    let kept: usize = runs.iter().map(|run| run.superseded.len()).sum();
+    if kept > 0 {
+        let stages = if kept == 1 { "result" } else { "results" };
+        writeln!(
+            out,
+            "{kept} {stages} of other settings are kept aside: a run with those settings restores them, \
+             `dash-nas runs prune` removes them"
+        )?;
+    }
+    Ok(())
+}
+
+/// What was removed, or would be.
+pub(crate) fn pruned(removed: &[Superseded], dry_run: bool, format: Format) -> Result<(), Error> {
+    if format == Format::Json {
+        return document(&json!({ "dry_run": dry_run, "removed": removed }));
+    }
+    let mut out = stdout();
+    for one in removed {
+        let verb = if dry_run { "would remove" } else { "removed" };
+        writeln!(out, "{verb} {}", one.path.display())?;
+    }
+    if removed.is_empty() {
+        writeln!(out, "nothing is kept aside")?;
+    }
+    Ok(())
 }
 
 /// What a timed step took.
@@ -257,6 +302,7 @@ fn action(action: Action) -> &'static str {
     match action {
         Action::Run => "run",
         Action::Reuse => "reuse",
+        Action::Restore => "restore",
     }
 }
 

@@ -53,6 +53,23 @@ pub struct Pipeline {
     /// processor never does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tf32: bool,
+    /// The profile that was applied; part of the names of run folders and reports.
+    #[serde(skip)]
+    pub profile: Option<String>,
+    /// The overrides that were applied, each `KEY=VALUE`.
+    #[serde(skip)]
+    pub overrides: Vec<String>,
+}
+
+impl Pipeline {
+    /// The name of the run folder and of the report: `NAME`, or `NAME@PROFILE`, so that runs with a profile never
+    /// replace those without one.
+    pub fn run_name(&self) -> String {
+        match &self.profile {
+            Some(profile) => format!("{}@{profile}", self.name),
+            None => self.name.clone(),
+        }
+    }
 }
 
 /// A sweep file: other pipeline files, run together and reported together.
@@ -416,7 +433,46 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// Its `kind` in pipeline files, and its name in results.
+    /// All metrics.
+    pub const ALL: [Metric; 8] = [
+        Metric::ZeroOneError,
+        Metric::MacroF1,
+        Metric::Auroc,
+        Metric::AveragePrecision,
+        Metric::RelativeL2,
+        Metric::FalseNegativeRate,
+        Metric::MaskedBinaryCrossEntropy,
+        Metric::Mae8,
+    ];
+
+    /// Its name in results, which says what the numbers hold: scores of which more is better are reported as
+    /// their distance from 1.
+    pub fn result_name(self) -> &'static str {
+        match self {
+            Metric::MacroF1 => "1-macro-f1",
+            Metric::Auroc => "1-auroc",
+            Metric::AveragePrecision => "1-map",
+            other => other.name(),
+        }
+    }
+
+    /// The present name of a metric in results of any version: until format 2 of stage records results had the
+    /// names of pipeline files. What follows the name, as in `auroc (mean over batches of 8)`, stays.
+    ///
+    /// ```
+    /// use dash_core::pipeline::Metric;
+    /// assert_eq!(Metric::renamed("auroc (mean over batches of 8)"), "1-auroc (mean over batches of 8)");
+    /// assert_eq!(Metric::renamed("1-auroc"), "1-auroc");
+    /// ```
+    pub fn renamed(name: &str) -> String {
+        let (base, rest) = name.split_at(name.find(' ').unwrap_or(name.len()));
+        match Metric::ALL.into_iter().find(|metric| metric.name() == base) {
+            Some(metric) => format!("{}{rest}", metric.result_name()),
+            None => name.to_owned(),
+        }
+    }
+
+    /// Its `kind` in pipeline files.
     pub fn name(self) -> &'static str {
         match self {
             Metric::ZeroOneError => "zero-one-error",

@@ -1,4 +1,4 @@
-//! Which program made a result.
+//! Where a result comes from: the program, the machine and the way in which a stage was run.
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,54 @@ impl Program {
         let changes = if self.dirty { "+changes" } else { "" };
         format!("{} ({short}{changes})", self.version)
     }
+}
+
+/// A program that nothing is known of, such as one that tests run in.
+impl Default for Program {
+    fn default() -> Self {
+        let unknown = || UNKNOWN.to_owned();
+        Program {
+            version: unknown(),
+            commit: unknown(),
+            dirty: false,
+            rustc: unknown(),
+            target: unknown(),
+            profile: unknown(),
+        }
+    }
+}
+
+/// How a stage was run. None of it changes a result on the CPU; all of it helps to find out why one differs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The program that finished the stage.
+    pub program: Program,
+    /// The vector instructions that CPU kernels used: `avx512`, `avx2`, `scalar`.
+    pub instruction_set: String,
+    /// Device that tensors were on, such as `cpu` or `cuda:0`.
+    pub device: String,
+    /// Model name of the device.
+    pub device_name: String,
+    /// Threads of the pool that computes.
+    pub threads: usize,
+    /// Operating system, its release and the architecture.
+    pub os: String,
+    /// What convolution algorithms were chosen by: `model` or `measure`.
+    pub plan_policy: String,
+    /// Profile of the pipeline file that was applied.
+    pub profile: Option<String>,
+    /// Overrides as given on the command line, `KEY=VALUE`.
+    pub overrides: Vec<String>,
+    /// UTC date and time at which the first attempt started.
+    pub first_started: String,
+    /// Processes that worked on the stage, the one that finished it included.
+    pub attempts: u32,
+    /// Wall time in seconds, summed over attempts. Of an attempt that was killed, the last seconds are unknown.
+    pub seconds: f64,
+    /// Largest resident memory of the process during the last attempt, in bytes; none where the system does not tell.
+    pub peak_memory: Option<u64>,
+    /// Memory that was predicted before the stage ran, in bytes; none for stages that do not train.
+    pub predicted_memory: Option<u64>,
 }
 
 #[cfg(test)]

@@ -3,13 +3,39 @@
 use crate::{
     architecture::{Architecture, Hyperparameters},
     pipeline::{Method, Protocol},
+    provenance::Provenance,
 };
 use serde::{Deserialize, Serialize};
 
-/// One measured value: one row per (task, method, seed, metric).
+/// Whether a value that a pipeline asks for exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It was measured.
+    #[default]
+    Done,
+    /// The stages that lead to it have not been run with the present settings.
+    Missing,
+    /// A stage that leads to it failed, or its files contradict each other.
+    Failed,
+}
+
+impl Status {
+    /// The name in data files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Done => "done",
+            Status::Missing => "missing",
+            Status::Failed => "failed",
+        }
+    }
+}
+
+/// One value that a pipeline asks for: one row per (task, method, seed, metric). A (task, method, seed) without
+/// a result has one row, that of the primary metric, with the reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
-    /// Name of the pipeline.
+    /// Name of the pipeline, `NAME@PROFILE` if a profile was applied.
     pub pipeline: String,
     /// Name of the task.
     pub task: String,
@@ -21,21 +47,44 @@ pub struct ResultRow {
     pub protocol: Protocol,
     /// Name of the metric.
     pub metric: String,
-    /// The value, in the unit of the metric.
-    pub value: f64,
+    /// The value, in the unit of the metric; none if `status` is not [`Status::Done`].
+    pub value: Option<f64>,
     /// Direction of the metric.
     pub lower_is_better: bool,
     /// The split it was measured on.
     pub split: String,
-    /// Trainable parameters of the network.
-    pub params: usize,
-    /// Wall time of the stages that led to this value.
+    /// Trainable parameters of the network; none if there is no value.
+    pub params: Option<usize>,
+    /// Wall time of the stages that led to this value, summed over their attempts.
     pub stage_seconds: StageSeconds,
     /// Folder of the run, relative to the runs root.
     pub run: String,
+    /// Whether this is the one metric by which methods are compared on this task. Batch averages and values that
+    /// were selected on test data are secondary.
+    #[serde(default = "yes")]
+    pub primary: bool,
+    /// Whether the value exists.
+    #[serde(default)]
+    pub status: Status,
+    /// Why there is no value, if there is none.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Hash of the content of the dataset that the network was trained on; none if it was not recorded.
+    #[serde(default)]
+    pub dataset: Option<String>,
+    /// Fingerprint of the settings and the input contents of the final stage.
+    #[serde(default)]
+    pub fingerprint: Option<String>,
+    /// How the final stage was run; none if it was not recorded.
+    #[serde(default)]
+    pub provenance: Option<Provenance>,
 }
 
-/// Wall time per stage, in seconds; absent if the method has no such stage.
+fn yes() -> bool {
+    true
+}
+
+/// Wall time per stage in seconds, summed over attempts; absent if the method has no such stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageSeconds {
     /// Architecture search.

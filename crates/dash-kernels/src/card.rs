@@ -228,6 +228,17 @@ impl Card {
         }
     }
 
+    /// Model name of the device; `None` if it does not tell.
+    pub fn name(&self) -> Option<String> {
+        match self {
+            #[cfg(feature = "cuda")]
+            Card::Cuda(device) => device.cuda_stream().context().name().ok(),
+            #[cfg(feature = "twin")]
+            Card::Twin(_) => Some("emulator".to_owned()),
+            Card::None(never) => match never.0 {},
+        }
+    }
+
     /// Bytes of the card's memory that nobody uses; `None` if it does not tell, or is the twin.
     pub fn free_memory(&self) -> Option<u64> {
         match self {

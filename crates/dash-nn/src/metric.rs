@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// Name of a metric in results.
 pub fn metric_name(metric: Metric) -> &'static str {
-    metric.name()
+    metric.result_name()
 }
 
 /// Direction of a metric.

@@ -3,6 +3,7 @@
 use crate::{Error, graph::Stage};
 use dash_conv::Policy;
 use dash_core::pipeline::Pipeline;
+use dash_store::StageRecord;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -32,7 +33,9 @@ pub(crate) fn of_stage(
 
 fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Error> {
     Ok(match stage {
-        Stage::Dataset => json!({ "dataset": json(&p.dataset)?, "protocol": json(&p.protocol)? }),
+        Stage::Dataset => {
+            without_places(json!({ "dataset": json(&p.dataset)?, "protocol": json(&p.protocol)? }))
+        }
         Stage::Search => json!({
             "seed": seed,
             "task": searched(p)?,
@@ -51,9 +54,22 @@ fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Erro
             }
             json!({ "seed": seed, "task": task, "retrain": json(&p.retrain)? })
         }
-        // The report shows the whole configuration.
-        Stage::Report => json(p)?,
+        // The report shows the whole configuration, but is not made again because raw files have moved.
+        Stage::Report => without_places(json(p)?),
     })
+}
+
+/// Without where raw files are and notes of people: files count by their content.
+fn without_places(mut config: Value) -> Value {
+    if let Some(dataset) = config.get_mut("dataset") {
+        dash_data::reduce_settings(dataset);
+    }
+    config
+}
+
+/// The settings of an earlier result, to be compared with those of a stage.
+pub(crate) fn comparable(record: &StageRecord) -> Value {
+    without_places(record.config.clone())
 }
 
 /// What of the task a search depends on, which evaluates nothing.

@@ -33,6 +33,12 @@ pub enum Error {
         /// Names of the pipelines.
         names: String,
     },
+    /// No run of a pipeline with this name exists.
+    #[error("there are no runs of {name:?}")]
+    NoRuns {
+        /// The name asked for.
+        name: String,
+    },
     /// The pipeline has no such stage.
     #[error("there is no stage {name:?}")]
     UnknownStage {
@@ -86,7 +92,7 @@ impl Classify for Error {
             Error::SameName { .. } => ErrorKind::Configuration,
             Error::NoResults { .. } => ErrorKind::Data,
             Error::Occupied { .. } => ErrorKind::Device,
-            Error::UnknownStage { .. } => ErrorKind::Usage,
+            Error::UnknownStage { .. } | Error::NoRuns { .. } => ErrorKind::Usage,
             Error::Device { .. } => ErrorKind::Device,
             Error::Stages(failures) => common_kind(failures),
             Error::Stopped => ErrorKind::Stopped,
@@ -105,6 +111,9 @@ impl Classify for Error {
             Error::SameName { .. } => Some("give each pipeline file its own `name`".into()),
             Error::Occupied { .. } => Some("choose another --reports-dir, or move that folder away".into()),
             Error::NoResults { .. } => Some("run the pipeline first: dash-nas run FILE".into()),
+            Error::NoRuns { .. } => {
+                Some("dash-nas status lists the runs; a profile is part of the name".into())
+            }
             Error::UnknownStage { known, .. } => Some(format!("the stages are {}", known.join(", "))),
             Error::Device { .. } => Some("--device cpu works everywhere".into()),
             Error::Stages(failures) => match failures.as_slice() {

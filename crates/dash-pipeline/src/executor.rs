@@ -1,17 +1,23 @@
 //! Who runs a stage, and where.
 
 use crate::{
+    attempts::{Attempts, attempts_of},
+    contents::Contents,
     error::Failure,
     graph::{Folders, Stage},
+    machine, superseded,
 };
 use dash_conv::Planner;
-use dash_core::{event::Listener, pipeline::Pipeline};
-use dash_store::{ConvolutionPlan, StageRecord, Staging, now_utc};
+use dash_core::{
+    event::{Event, Listener},
+    pipeline::Pipeline,
+    provenance::{Program, Provenance},
+};
+use dash_store::{ConvolutionPlan, Lock, StageRecord, Staging, now_utc};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    time::Instant,
 };
 
 /// One stage to run; its inputs are finished.
@@ -28,10 +34,16 @@ pub struct Job<'a> {
     pub dir: &'a Path,
     /// The settings that the stage depends on.
     pub config: &'a Value,
-    /// Fingerprints of the inputs.
-    pub inputs: &'a BTreeMap<String, String>,
+    /// SHA-256 of the content of each input. What is read must have it.
+    pub inputs: &'a Contents,
     /// Fingerprint of the stage.
     pub fingerprint: &'a str,
+    /// The attempts at this stage.
+    pub attempts: &'a Attempts,
+    /// The lock of the folder that holds the results: nothing is published without it.
+    pub lock: Option<&'a Lock>,
+    /// The program at work.
+    pub program: &'a Program,
     /// Who plans the convolutions; it remembers those of this stage only.
     pub planner: &'a Planner,
     /// All folders, to find the inputs.
@@ -49,9 +61,20 @@ pub trait Executor {
 /// What the stages do.
 pub trait Work {
     /// Writes the results of a stage; returns a few facts for its record.
-    fn perform(&self, job: &Job<'_>, out: &mut Staging) -> Result<Value, Failure>;
+    fn perform(&self, job: &Job<'_>, out: &mut Staging) -> Result<Done, Failure>;
     /// Name of the device for the record.
     fn device(&self) -> String;
+    /// Model name of the device for the record.
+    fn device_name(&self) -> String;
+}
+
+/// What a stage tells of itself for its record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Done {
+    /// A few facts for people.
+    pub summary: Value,
+    /// The memory that it was predicted to need, in bytes.
+    pub predicted_memory: Option<u64>,
 }
 
 /// Runs stages in this process, one after the other.
@@ -63,9 +86,10 @@ pub struct Local<W> {
 impl<W: Work> Executor for Local<W> {
     fn execute(&self, job: &Job<'_>) -> Result<StageRecord, Failure> {
         let store = |e: dash_store::Error| job.failure(&e);
-        let (clock, started) = (Instant::now(), now_utc());
+        machine::forget_peak_memory();
         let mut out = Staging::begin(job.dir).map_err(store)?;
-        let summary = self.work.perform(job, &mut out)?;
+        let Done { summary, predicted_memory } = self.work.perform(job, &mut out)?;
+        let seconds = job.attempts.seconds();
         let record = StageRecord {
             format: StageRecord::FORMAT,
             stage: job.stage.name().into(),
@@ -74,19 +98,49 @@ impl<W: Work> Executor for Local<W> {
             config: job.config.clone(),
             inputs: job.inputs.clone(),
             outputs: BTreeMap::new(),
-            seconds: clock.elapsed().as_secs_f64(),
+            seconds,
             device: self.work.device(),
             plan: job.convolutions(),
             versions: BTreeMap::from([
                 ("dash-nas".into(), env!("CARGO_PKG_VERSION").into()),
                 ("stage".into(), job.stage.code_format().to_string()),
             ]),
-            started,
+            started: job.attempts.first_started().to_owned(),
             finished: now_utc(),
             summary,
+            provenance: Some(Provenance {
+                program: job.program.clone(),
+                instruction_set: dash_conv::instruction_set().to_string(),
+                device: self.work.device(),
+                device_name: self.work.device_name(),
+                threads: rayon::current_num_threads(),
+                os: machine::os(),
+                plan_policy: job.planner.policy().to_string(),
+                profile: job.pipeline.profile.clone(),
+                overrides: job.pipeline.overrides.clone(),
+                first_started: job.attempts.first_started().to_owned(),
+                attempts: job.attempts.count(),
+                seconds,
+                peak_memory: machine::peak_memory(),
+                predicted_memory,
+            }),
         };
-        let record = record.publish(out).map_err(store)?;
+        if let Some(lock) = job.lock {
+            lock.still_mine().map_err(store)?;
+        }
+        let kept = superseded::place(job.dir, job.fingerprint);
+        let record = record.publish(out, kept.as_deref()).map_err(store)?;
+        if let Some(kept) = kept {
+            let message = format!(
+                "{}: the earlier results of {}, of other settings or inputs, are kept in {}",
+                job.run,
+                job.stage.name(),
+                kept.display()
+            );
+            job.listener.on(&Event::Warning { message });
+        }
         dash_store::remove(&job.checkpoint()).map_err(store)?;
+        dash_store::remove(&attempts_of(job.dir)).map_err(store)?;
         Ok(record)
     }
 }

@@ -3,7 +3,8 @@
 use crate::{Error, config};
 use dash_conv::{Planner, Policy};
 use dash_core::pipeline::{Method, Pipeline};
-use dash_store::RunsRoot;
+use dash_core::provenance::Program;
+use dash_store::{HashMemo, RunsRoot};
 use serde_json::Value;
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -36,10 +37,13 @@ impl Stage {
         }
     }
 
-    /// Raised when the code of a stage changes its results: earlier results are not reused then.
+    /// Raised when the code of a stage changes what its results mean: earlier results are not reused then. Changes
+    /// of the last bits do not count; the commit in the record tells them.
     pub(crate) fn code_format(self) -> u32 {
         match self {
-            Stage::Dataset | Stage::Search | Stage::Tune(_) | Stage::Retrain(_) | Stage::Report => 1,
+            Stage::Dataset | Stage::Search | Stage::Tune(_) | Stage::Retrain(_) => 1,
+            // Missing values, provenance.
+            Stage::Report => 2,
         }
     }
 }
@@ -53,18 +57,25 @@ pub struct Batch {
     pub report: Option<String>,
     /// Who plans the convolutions of their networks.
     pub planner: Planner,
+    /// The program at work, for records.
+    pub program: Program,
 }
 
 impl Batch {
     /// A single pipeline, its convolutions planned by the cost model.
     pub fn one(pipeline: Pipeline) -> Batch {
-        Batch { pipelines: vec![pipeline], report: None, planner: Planner::default() }
+        Batch {
+            pipelines: vec![pipeline],
+            report: None,
+            planner: Planner::default(),
+            program: Program::default(),
+        }
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {
         let mut names = BTreeSet::new();
-        match self.pipelines.iter().find(|p| !names.insert(&p.name)) {
-            Some(p) => Err(Error::SameName { name: p.name.clone() }),
+        match self.pipelines.iter().find(|p| !names.insert(p.run_name())) {
+            Some(p) => Err(Error::SameName { name: p.run_name() }),
             None => Ok(()),
         }
     }
@@ -85,11 +96,19 @@ impl Folders {
         Folders { runs: RunsRoot::new(runs), reports: reports.into() }
     }
 
+    /// Where hashes of files are remembered.
+    pub(crate) fn hashes(&self) -> HashMemo {
+        HashMemo::open(&self.runs.path().join(HASHES))
+    }
+
     /// Folder of the report with this name.
     pub fn report(&self, name: &str) -> PathBuf {
         self.reports.join(name)
     }
 }
+
+/// Remembered hashes, below the runs root.
+const HASHES: &str = ".file-hashes";
 
 /// A stage of one run.
 #[derive(Clone, Debug)]
@@ -103,17 +122,27 @@ pub(crate) struct Node {
     pub(crate) inputs: Vec<usize>,
 }
 
+impl Node {
+    /// Name among the stages of several runs.
+    pub(crate) fn name_among_runs(&self) -> String {
+        match self.seed {
+            Some(seed) => format!("{seed}/{}", self.stage.name()),
+            None => self.stage.name().to_owned(),
+        }
+    }
+}
+
 /// The stages of a pipeline in an order in which they can run, the report last.
 pub(crate) fn stages(p: &Pipeline, folders: &Folders, policy: Policy) -> Result<Vec<Node>, Error> {
+    let name = p.run_name();
     let mut nodes = vec![Node {
         stage: Stage::Dataset,
         seed: None,
-        run: p.name.clone(),
-        dir: folders.runs.dataset(&p.name),
+        run: name.clone(),
+        dir: folders.runs.dataset(&name),
         config: config::of_stage(p, Stage::Dataset, None, policy)?,
         inputs: Vec::new(),
     }];
-    let mut last = Vec::new();
     for &seed in &p.seeds {
         for &method in &p.methods {
             let mut inputs = vec![0];
@@ -125,23 +154,23 @@ pub(crate) fn stages(p: &Pipeline, folders: &Folders, policy: Policy) -> Result<
                 nodes.push(Node {
                     stage,
                     seed: Some(seed),
-                    run: format!("{}/{seed}", p.name),
-                    dir: folders.runs.stage(&p.name, seed, stage.name()),
+                    run: format!("{name}/{seed}"),
+                    dir: folders.runs.stage(&name, seed, stage.name()),
                     config: config::of_stage(p, stage, Some(seed), policy)?,
                     inputs: inputs.clone(),
                 });
                 inputs.push(nodes.len() - 1);
             }
-            last.push(nodes.len() - 1);
         }
     }
+    let shown = (1..nodes.len()).collect();
     nodes.push(Node {
         stage: Stage::Report,
         seed: None,
-        run: p.name.clone(),
-        dir: folders.report(&p.name),
+        run: name.clone(),
+        dir: folders.report(&name),
         config: config::of_stage(p, Stage::Report, None, policy)?,
-        inputs: last,
+        inputs: shown,
     });
     Ok(nodes)
 }

@@ -1,7 +1,7 @@
 //! Pipelines -> graph of stages -> results: what must run and why, running it, collecting it.
 //!
-//! A stage is known by the fingerprint of exactly the settings and inputs that it depends on. What
-//! was finished with the same fingerprint and is undamaged is not run again.
+//! A stage is known by the fingerprint of exactly the settings that it depends on and of the content of what it
+//! reads. What was finished with the same fingerprint and is undamaged is not run again.
 //!
 //! ```
 //! use dash_pipeline::{Batch, Folders, plan};
@@ -20,31 +20,37 @@
 //! # }
 //! ```
 
+mod attempts;
 pub mod bench;
 mod collect;
 mod config;
+mod contents;
 mod device;
 mod error;
 mod executor;
 mod graph;
+mod machine;
 mod outlook;
 mod plan;
 mod progress;
 mod report;
 mod run;
 mod status;
+mod superseded;
 pub mod sweep;
 mod timing;
 mod work;
 
+pub use attempts::Attempts;
 pub use candle_core::Device;
 pub use device::DeviceChoice;
 pub use error::{Error, Failure};
-pub use executor::{Executor, Job, Local, Work};
+pub use executor::{Done, Executor, Job, Local, Work};
 pub use graph::{Batch, Folders, Stage};
 pub use plan::{Action, Planned, plan};
 pub use progress::Progress;
 pub use report::report;
 pub use run::{Outcome, ingest, run};
 pub use status::{RunStatus, StageStatus, status};
+pub use superseded::{Superseded, prune};
 pub use work::Training;

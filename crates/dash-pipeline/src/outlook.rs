@@ -102,7 +102,7 @@ pub(crate) struct Teller<'a> {
 impl<'a> Teller<'a> {
     /// `None` if there is no dataset that can be read.
     pub(crate) fn new(pipeline: &'a Pipeline, folders: &'a Folders, policy: Policy) -> Option<Teller<'a>> {
-        let data = DatasetFolder::open(&folders.runs.dataset(&pipeline.name)).ok()?;
+        let data = DatasetFolder::open(&folders.runs.dataset(&pipeline.run_name())).ok()?;
         Some(Teller { pipeline, data, folders, policy, told: Vec::new() })
     }
 
@@ -121,7 +121,7 @@ impl<'a> Teller<'a> {
     }
 
     fn look(&self, stage: Stage, seed: u64, searched: bool) -> Option<Foretold> {
-        let search = self.folders.runs.stage(&self.pipeline.name, seed, Stage::Search.name());
+        let search = self.folders.runs.stage(&self.pipeline.run_name(), seed, Stage::Search.name());
         let found = searched.then(|| crate::collect::read_json(&search.join("architecture.json")).ok());
         let found: Option<Architecture> = found.flatten();
         let kernels = match (stage, &found) {
@@ -190,7 +190,8 @@ impl Classify for TooLarge {
     }
 }
 
-/// Refuses a stage that would need more than `available` bytes.
+/// Refuses a stage that would need more than `available` bytes, if that is limited; else tells how many it will
+/// need, if that is known.
 ///
 /// # Errors
 /// If it does, or if its network does not fit the data.
@@ -198,18 +199,19 @@ pub(crate) fn check(
     ctx: &StageContext<'_>,
     stage: Stage,
     kernels: &Kernels<'_>,
-    available: u64,
-) -> Result<Result<(), TooLarge>, dash_train::Error> {
+    available: Option<u64>,
+) -> Result<Result<Option<u64>, TooLarge>, dash_train::Error> {
     let (batch_size, key) = batch_size(ctx.pipeline, stage);
-    let needs = |size: usize| outlook(ctx, stage, kernels, size).map(|o| o.map_or(0, |o| o.bytes));
+    let needs = |size: usize| outlook(ctx, stage, kernels, size).map(|o| o.map(|o| o.bytes));
     let needed = needs(batch_size)?;
-    if needed <= available {
-        return Ok(Ok(()));
-    }
+    let (needed, available) = match (needed, available) {
+        (Some(needed), Some(available)) if needed > available => (needed, available),
+        _ => return Ok(Ok(needed)),
+    };
     let (mut fits, mut too_large) = (0, batch_size);
     while too_large - fits > 1 {
         let middle = fits.midpoint(too_large);
-        if needs(middle)? <= available {
+        if needs(middle)?.is_none_or(|bytes| bytes <= available) {
             fits = middle;
         } else {
             too_large = middle;

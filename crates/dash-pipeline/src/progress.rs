@@ -3,7 +3,7 @@
 //! The process that works writes `.progress.json` into the folder of its run every few seconds; `status` reads
 //! it, as long as that process lives.
 
-use crate::Stage;
+use crate::{Stage, attempts::Attempts};
 use dash_core::{
     event::{Event, Listener},
     pipeline::Pipeline,
@@ -49,6 +49,7 @@ impl Progress {
 /// Passes events on, and tells how far the stage has come.
 pub(crate) struct Told<'a> {
     listener: &'a dyn Listener,
+    attempts: &'a Attempts,
     path: PathBuf,
     stage: Stage,
     epochs: usize,
@@ -67,14 +68,20 @@ struct State {
 
 impl<'a> Told<'a> {
     /// For a stage of `pipeline` whose results will be in `dir`.
-    pub(crate) fn new(listener: &'a dyn Listener, dir: &Path, stage: Stage, pipeline: &Pipeline) -> Told<'a> {
+    pub(crate) fn new(
+        listener: &'a dyn Listener,
+        dir: &Path,
+        stage: Stage,
+        pipeline: &Pipeline,
+        attempts: &'a Attempts,
+    ) -> Told<'a> {
         let epochs = match stage {
             Stage::Search => pipeline.search.epochs,
             Stage::Retrain(_) => pipeline.retrain.epochs,
             Stage::Dataset | Stage::Tune(_) | Stage::Report => 0,
         };
         let state = State { start: Instant::now(), told: None, first: 0.0, done: 0.0, epoch: 0 };
-        Told { listener, path: progress_of(dir), stage, epochs, state: Mutex::new(state) }
+        Told { listener, attempts, path: progress_of(dir), stage, epochs, state: Mutex::new(state) }
     }
 
     /// Removes what was told, once the stage is at its end.
@@ -134,6 +141,7 @@ impl Listener for Told<'_> {
         if let Ok(text) = serde_json::to_vec(&progress) {
             let _ = dash_store::publish_file(&self.path, &text);
         }
+        self.attempts.save(None);
     }
 
     fn stopping(&self) -> bool {

@@ -2,20 +2,22 @@
 
 use crate::{
     Error, Failure,
+    attempts::{Attempts, attempts_of},
+    contents::{self, Contents, Reader},
     executor::{Executor, Job, checkpoint_of},
-    graph::{Batch, Folders, Stage},
-    plan::{Decision, Step, steps},
+    graph::{self, Batch, Folders, Node, Stage},
+    plan::{Decision, Raw, Step, examine, steps},
     progress::{Told, progress_of},
     report::{self, Part, gather},
+    superseded,
 };
-use dash_conv::Planner;
 use dash_core::{
     error::ErrorKind,
     event::{Event, Listener},
     pipeline::Pipeline,
     results::ResultRow,
 };
-use dash_store::{Holder, Lock, Patience, StageRecord, publish_file, recover, recover_shared};
+use dash_store::{HashMemo, Holder, Lock, Patience, StageRecord, publish_file, recover, recover_shared};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -51,8 +53,9 @@ impl Outcome {
 
     /// Adds the reports that exist now and, if the batch asks for one, the report over all.
     pub(crate) fn finish(&mut self, batch: &Batch, folders: &Folders, parts: Vec<Part>) -> Result<(), Error> {
-        self.reports.extend(parts.iter().map(|part| report::page(&part.config.pipeline, folders)));
-        if let (Some(name), false) = (&batch.report, parts.is_empty()) {
+        let reported = parts.iter().filter(|part| part.any_result());
+        self.reports.extend(reported.map(|part| report::page(&part.name, folders)));
+        if let (Some(name), true) = (&batch.report, parts.iter().any(Part::any_result)) {
             report::write(name, &parts, folders)?;
             self.reports.push(report::page(name, folders));
         }
@@ -77,55 +80,68 @@ pub fn run(
     let mut outcome = Outcome::default();
     let mut parts = Vec::new();
     report::check_places(batch, folders)?;
-    let _locks = take_locks(batch, folders, listener)?;
+    recover_shared(&folders.reports)?;
+    let locks = take_locks(batch, folders, listener)?;
+    let hashes = folders.hashes();
     for pipeline in &batch.pipelines {
-        let steps = match steps(pipeline, folders, batch.planner.policy()) {
-            Ok(steps) => steps,
+        let policy = batch.planner.policy();
+        match steps(pipeline, folders, policy, &hashes, Raw::Compared) {
+            Ok(_) => {}
             Err(Error::Input(failure)) => {
                 tell_failure(&failure, listener);
                 outcome.failures.push(failure);
+                parts.push(gather(pipeline, folders, policy, &hashes)?);
                 continue;
             }
             Err(error) => return Err(error),
-        };
+        }
+        let name = pipeline.run_name();
         // Readers of the dataset keep memory-mapped copies beside it, without a lock.
-        recover_shared(&folders.runs.dataset(&pipeline.name).join("cache"))?;
+        recover_shared(&folders.runs.dataset(&name).join("cache"))?;
         let text = dash_core::load::to_toml(pipeline)?;
         for &seed in &pipeline.seeds {
-            publish_file(&folders.runs.run(&pipeline.name, seed).join("pipeline.toml"), text.as_bytes())?;
+            publish_file(&folders.runs.run(&name, seed).join("pipeline.toml"), text.as_bytes())?;
         }
-        let finished =
-            run_stages(pipeline, &steps, &batch.planner, folders, executor, listener, &mut outcome)?;
+        let nodes = graph::stages(pipeline, folders, policy)?;
+        let at_work = AtWork { batch, pipeline, folders, hashes: &hashes, executor, listener, locks: &locks };
+        at_work.run_stages(nodes, &mut outcome)?;
+        let _ = hashes.save();
         if outcome.is_stopped() {
             return Ok(outcome);
         }
-        let fine = |step: &Step| steps.iter().zip(&finished).any(|(s, done)| *done && std::ptr::eq(s, step));
-        let part = gather(pipeline, folders, &steps, &fine)?;
-        if !part.rows.is_empty() {
-            run_report(pipeline, &steps, &part, folders, listener)?;
-            parts.push(part);
+        let part = gather(pipeline, folders, policy, &hashes)?;
+        if part.any_result() {
+            run_report(&part, folders, &hashes, listener)?;
         }
+        parts.push(part);
     }
     outcome.finish(batch, folders, parts)?;
+    let _ = hashes.save();
     Ok(outcome)
 }
 
 /// Makes the dataset of a pipeline and nothing else.
+///
+/// # Errors
+/// As [`run`], and if the dataset cannot be made.
 pub fn ingest(
+    batch: &Batch,
     pipeline: &Pipeline,
     folders: &Folders,
     executor: &dyn Executor,
     listener: &dyn Listener,
 ) -> Result<PathBuf, Error> {
-    // Nothing is convolved on the way to a dataset.
-    let planner = Planner::default();
-    let steps = steps(pipeline, folders, planner.policy())?;
+    let hashes = folders.hashes();
     let mut outcome = Outcome::default();
-    let dataset = steps.get(..1).unwrap_or_default();
-    run_stages(pipeline, dataset, &planner, folders, executor, listener, &mut outcome)?;
+    // Nothing is convolved on the way to a dataset.
+    let nodes: Vec<Node> =
+        graph::stages(pipeline, folders, batch.planner.policy())?.into_iter().take(1).collect();
+    let at_work = AtWork { batch, pipeline, folders, hashes: &hashes, executor, listener, locks: &[] };
+    at_work.run_stages(nodes, &mut outcome)?;
+    let _ = hashes.save();
     match outcome.error() {
         Some(error) => Err(error),
-        None => Ok(folders.runs.dataset(&pipeline.name)),
+        None => Ok(folders.runs.dataset(&pipeline.run_name())),
     }
 }
 
@@ -140,7 +156,7 @@ fn take_locks(batch: &Batch, folders: &Folders, listener: &dyn Listener) -> Resu
     let mut locks = Vec::new();
     for pipeline in &batch.pipelines {
         for &seed in &pipeline.seeds {
-            let dir = folders.runs.run(&pipeline.name, seed);
+            let dir = folders.runs.run(&pipeline.run_name(), seed);
             locks.push(Lock::acquire(&dir)?);
             recover(&dir)?;
         }
@@ -151,9 +167,9 @@ fn take_locks(batch: &Batch, folders: &Folders, listener: &dyn Listener) -> Resu
 
 /// The lock of the dataset of a pipeline; waits while another process makes it, as long as that shows any sign of work.
 fn dataset_lock(pipeline: &Pipeline, folders: &Folders, listener: &dyn Listener) -> Result<Lock, Error> {
-    let dir = folders.runs.pipeline(&pipeline.name);
+    let dir = folders.runs.pipeline(&pipeline.run_name());
     let tell = |holder: &Holder, waited: Duration| {
-        let name = &pipeline.name;
+        let name = pipeline.run_name();
         let message = match waited.as_secs() / 60 {
             0 => format!("waiting for {holder}, which makes the dataset of {name}"),
             minutes => format!("waiting for {minutes} min for {holder}, which makes the dataset of {name}"),
@@ -176,8 +192,8 @@ fn refuse_replacing(pipeline: &Pipeline, dataset: &Path, folders: &Folders) -> R
     if !dataset.exists() {
         return Ok(());
     }
-    for seed in folders.runs.seeds(&pipeline.name)? {
-        let path = folders.runs.run(&pipeline.name, seed);
+    for seed in folders.runs.seeds(&pipeline.run_name())? {
+        let path = folders.runs.run(&pipeline.run_name(), seed);
         if let Some(holder) = Lock::holder(&path)?.filter(|holder| !holder.own) {
             return Err(dash_store::Error::Locked { path, holder }.into());
         }
@@ -185,129 +201,176 @@ fn refuse_replacing(pipeline: &Pipeline, dataset: &Path, folders: &Folders) -> R
     Ok(())
 }
 
-/// Runs all stages but the report, in order; tells for each step whether its results are there.
-fn run_stages(
-    pipeline: &Pipeline,
-    steps: &[Step],
-    planner: &Planner,
-    folders: &Folders,
-    executor: &dyn Executor,
-    listener: &dyn Listener,
-    outcome: &mut Outcome,
-) -> Result<Vec<bool>, Error> {
-    let mut finished: Vec<bool> = Vec::with_capacity(steps.len());
-    for step in steps {
-        let node = &step.node;
-        let ready = node.inputs.iter().all(|&i| finished.get(i) == Some(&true));
-        if outcome.is_stopped() {
-            finished.push(false);
-            continue;
+/// A pipeline that is being run, and with what.
+struct AtWork<'a> {
+    batch: &'a Batch,
+    pipeline: &'a Pipeline,
+    folders: &'a Folders,
+    hashes: &'a HashMemo,
+    executor: &'a dyn Executor,
+    listener: &'a dyn Listener,
+    locks: &'a [Lock],
+}
+
+impl AtWork<'_> {
+    /// Runs all stages but the report, in order. Each is decided about when its inputs are finished, for only then
+    /// is their content known.
+    fn run_stages(&self, nodes: Vec<Node>, outcome: &mut Outcome) -> Result<(), Error> {
+        let mut done: Vec<Step> = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let mut step = match examine(self.pipeline, node, &done, self.hashes, Raw::Compared) {
+                Ok(step) => step,
+                Err(Error::Input(failure)) => {
+                    tell_failure(&failure, self.listener);
+                    outcome.failures.push(failure);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            };
+            if step.node.stage != Stage::Report && !outcome.is_stopped() && self.settle(&step, outcome)? {
+                step.decision = Decision::Reuse;
+                let mut left = Contents::new();
+                contents::add(&mut left, Reader::Stage, &step.node, &step.node.dir, self.hashes)?;
+                step.left = Some(left);
+            }
+            done.push(step);
         }
-        let done = match &step.decision {
-            _ if !ready || node.stage == Stage::Report => false,
+        Ok(())
+    }
+
+    /// Sees to it that the results of a step exist; tells whether they do.
+    fn settle(&self, step: &Step, outcome: &mut Outcome) -> Result<bool, Error> {
+        let (node, Some(fingerprint)) = (&step.node, step.fingerprint()) else { return Ok(false) };
+        match &step.decision {
             Decision::Reuse => {
+                if let Some(failure) = &step.unchecked {
+                    let message = format!(
+                        "{}: the dataset is reused, but not compared with its raw files: {}",
+                        node.run, failure.message
+                    );
+                    self.listener.on(&Event::Warning { message });
+                }
                 // A process may have ended between the results and this.
                 if node.seed.is_some() {
                     dash_store::remove(&checkpoint_of(&node.dir))?;
                 }
+                dash_store::remove(&attempts_of(&node.dir))?;
                 dash_store::remove(&progress_of(&node.dir))?;
-                listener.on(&Event::StageReused { run: node.run.clone(), stage: node.stage.name().into() });
-                true
+                self.reused(node);
+                Ok(true)
+            }
+            Decision::Restore { from, .. } => {
+                let _lock = self.lock_of(node)?;
+                let kept = superseded::place(&node.dir, &fingerprint);
+                dash_store::exchange(from, &node.dir, kept.as_deref())?;
+                self.reused(node);
+                Ok(true)
             }
             Decision::Run { reason, damaged, .. } => {
                 if let Some(file) = damaged {
                     let message = format!("{} is damaged and made again", node.dir.join(file).display());
-                    listener.on(&Event::Warning { message });
+                    self.listener.on(&Event::Warning { message });
                 }
-                match run_one(pipeline, step, reason, planner, folders, executor, listener)? {
-                    Ok(()) => {
-                        outcome.ran += 1;
-                        true
+                match self.run_one(step, &fingerprint, reason)? {
+                    Ok(ran) => {
+                        outcome.ran += usize::from(ran);
+                        Ok(true)
                     }
                     Err(failure) => {
-                        tell_failure(&failure, listener);
+                        tell_failure(&failure, self.listener);
                         outcome.failures.push(failure);
-                        false
+                        Ok(false)
                     }
                 }
             }
-        };
-        finished.push(done);
+        }
     }
-    Ok(finished)
-}
 
-fn run_one(
-    pipeline: &Pipeline,
-    step: &Step,
-    reason: &str,
-    planner: &Planner,
-    folders: &Folders,
-    executor: &dyn Executor,
-    listener: &dyn Listener,
-) -> Result<Result<(), Failure>, Error> {
-    let node = &step.node;
-    let (run, stage) = (node.run.clone(), node.stage.name().to_owned());
-    // The dataset is shared: its lock is the pipeline's and is held only while it is made.
-    let _lock = match node.seed {
-        None => {
-            let lock = dataset_lock(pipeline, folders, listener)?;
-            recover(&folders.runs.pipeline(&pipeline.name))?;
+    fn reused(&self, node: &Node) {
+        self.listener.on(&Event::StageReused { run: node.run.clone(), stage: node.stage.name().into() });
+    }
+
+    /// The lock that is needed to replace the results of `node`, besides those of the runs. The dataset is shared:
+    /// its lock is the pipeline's and is held only while it is made.
+    fn lock_of(&self, node: &Node) -> Result<Option<Lock>, Error> {
+        if node.seed.is_some() {
+            return Ok(None);
+        }
+        let lock = dataset_lock(self.pipeline, self.folders, self.listener)?;
+        recover(&self.folders.runs.pipeline(&self.pipeline.run_name()))?;
+        refuse_replacing(self.pipeline, &node.dir, self.folders)?;
+        Ok(Some(lock))
+    }
+
+    /// Runs a stage; tells whether it had to run at all.
+    fn run_one(&self, step: &Step, fingerprint: &str, reason: &str) -> Result<Result<bool, Failure>, Error> {
+        let (node, inputs) = (&step.node, step.inputs.clone().unwrap_or_default());
+        let (run, stage) = (node.run.clone(), node.stage.name().to_owned());
+        let own = self.lock_of(node)?;
+        let of_run = |lock: &&Lock| lock.path().parent() == node.dir.parent();
+        let lock = own.as_ref().or_else(|| self.locks.iter().find(of_run));
+        if node.seed.is_none() {
             // Another process may have made it while this one waited.
             let there = StageRecord::read(&node.dir).ok().flatten();
-            if there
-                .is_some_and(|r| r.fingerprint == step.fingerprint && r.damaged_output(&node.dir).is_none())
-            {
-                listener.on(&Event::StageReused { run, stage });
-                return Ok(Ok(()));
+            let same = |r: StageRecord| {
+                r.fingerprint == fingerprint && r.damaged_output(&node.dir, self.hashes).is_none()
+            };
+            if there.is_some_and(same) {
+                self.reused(node);
+                return Ok(Ok(false));
             }
-            refuse_replacing(pipeline, &node.dir, folders)?;
-            Some(lock)
         }
-        Some(_) => None,
-    };
-    listener.on(&Event::StageStarted { run: run.clone(), stage: stage.clone(), reason: reason.to_owned() });
-    let told = Told::new(listener, &node.dir, node.stage, pipeline);
-    let job = Job {
-        pipeline,
-        stage: node.stage,
-        seed: node.seed,
-        run: &node.run,
-        dir: &node.dir,
-        config: &node.config,
-        inputs: &step.inputs,
-        fingerprint: &step.fingerprint,
-        planner: &planner.remembering_anew(),
-        folders,
-        listener: &told,
-    };
-    let done = executor.execute(&job);
-    told.finish();
-    Ok(done.map(|record: StageRecord| {
-        listener.on(&Event::StageFinished { run, stage, seconds: record.seconds });
-    }))
+        let started =
+            Event::StageStarted { run: run.clone(), stage: stage.clone(), reason: reason.to_owned() };
+        self.listener.on(&started);
+        let attempts = Attempts::begin(&node.dir, fingerprint);
+        let told = Told::new(self.listener, &node.dir, node.stage, self.pipeline, &attempts);
+        let job = Job {
+            pipeline: self.pipeline,
+            stage: node.stage,
+            seed: node.seed,
+            run: &node.run,
+            dir: &node.dir,
+            config: &node.config,
+            inputs: &inputs,
+            fingerprint,
+            attempts: &attempts,
+            lock,
+            program: &self.batch.program,
+            planner: &self.batch.planner.remembering_anew(),
+            folders: self.folders,
+            listener: &told,
+        };
+        let done = self.executor.execute(&job);
+        told.finish();
+        if let Err(failure) = &done {
+            let stopped = failure.kind == ErrorKind::Stopped;
+            attempts.save((!stopped).then_some(failure.message.as_str()));
+        }
+        Ok(done.map(|record: StageRecord| {
+            self.listener.on(&Event::StageFinished { run, stage, seconds: record.seconds });
+            true
+        }))
+    }
 }
 
 /// Rebuilds the report of a pipeline unless it shows exactly these results already.
 fn run_report(
-    pipeline: &Pipeline,
-    steps: &[Step],
     part: &Part,
     folders: &Folders,
+    hashes: &HashMemo,
     listener: &dyn Listener,
 ) -> Result<(), Error> {
-    let (run, stage) = (pipeline.name.clone(), Stage::Report.name().to_owned());
-    let decision = steps.last().map(|step| &step.decision);
-    if let Some(Decision::Reuse) = decision {
-        listener.on(&Event::StageReused { run, stage });
-        return Ok(());
-    }
-    let reason = match decision {
-        Some(Decision::Run { reason, .. }) => reason.clone(),
-        _ => "new".into(),
+    let (run, stage) = (part.name.clone(), Stage::Report.name().to_owned());
+    let reason = match report::stale(part, folders, hashes)? {
+        Some(reason) => reason,
+        None => {
+            listener.on(&Event::StageReused { run, stage });
+            return Ok(());
+        }
     };
     listener.on(&Event::StageStarted { run: run.clone(), stage: stage.clone(), reason });
-    let record = report::write(&pipeline.name, std::slice::from_ref(part), folders)?;
+    let record = report::write(&part.name, std::slice::from_ref(part), folders)?;
     listener.on(&Event::StageFinished { run, stage, seconds: record.seconds });
     Ok(())
 }

@@ -1,6 +1,9 @@
 //! What is there.
 
-use crate::{Error, Folders, Progress};
+use crate::{
+    Error, Folders, Progress,
+    superseded::{self, Superseded},
+};
 use dash_core::pipeline::Method;
 use dash_store::{Holder, Lock, StageRecord};
 use std::path::Path;
@@ -16,6 +19,8 @@ pub struct RunStatus {
     pub progress: Option<Progress>,
     /// Its finished stages in the order in which they ran.
     pub stages: Vec<StageStatus>,
+    /// Results of other settings that are kept until `dash-nas runs prune`.
+    pub superseded: Vec<Superseded>,
 }
 
 /// A finished stage.
@@ -42,6 +47,7 @@ pub fn status(folders: &Folders) -> Result<Vec<RunStatus>, Error> {
             progress: holder.as_ref().and_then(|_| Progress::read(&folder)),
             holder,
             stages: stage("dataset", &runs.dataset(&pipeline)).into_iter().collect(),
+            superseded: superseded::list(&folder),
             run: pipeline.clone(),
         });
         for seed in runs.seeds(&pipeline)? {
@@ -52,7 +58,8 @@ pub fn status(folders: &Folders) -> Result<Vec<RunStatus>, Error> {
             let folder = runs.run(&pipeline, seed);
             let holder = Lock::holder(&folder).ok().flatten();
             let progress = holder.as_ref().and_then(|_| Progress::read(&folder));
-            found.push(RunStatus { run: format!("{pipeline}/{seed}"), holder, progress, stages });
+            let superseded = superseded::list(&folder);
+            found.push(RunStatus { run: format!("{pipeline}/{seed}"), holder, progress, stages, superseded });
         }
     }
     Ok(found)

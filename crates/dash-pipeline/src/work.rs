@@ -2,9 +2,11 @@
 
 use crate::{
     DeviceChoice,
+    contents::{self, Changed},
     error::Failure,
-    executor::{Job, Work},
+    executor::{Done, Job, Work},
     graph::Stage,
+    machine,
     outlook::{self, Kernels},
 };
 use candle_core::{Device, DeviceLocation};
@@ -14,9 +16,12 @@ use dash_core::{
 };
 use dash_data::DatasetFolder;
 use dash_store::Staging;
-use dash_train::{Checkpoints, StageContext, free_memory};
-use serde_json::{Value, json};
-use std::{path::PathBuf, time::Duration};
+use dash_train::{Checkpoints, StageContext, free_memory, read_architecture, read_hyperparameters};
+use serde_json::json;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Ingestion, search, tuning and retraining on a device.
 pub struct Training {
@@ -30,21 +35,23 @@ pub struct Training {
 }
 
 impl Work for Training {
-    fn perform(&self, job: &Job<'_>, out: &mut Staging) -> Result<Value, Failure> {
+    fn perform(&self, job: &Job<'_>, out: &mut Staging) -> Result<Done, Failure> {
         let pipeline = job.pipeline;
         if job.stage == Stage::Dataset {
             let card = dash_data::ingest(&pipeline.dataset, pipeline.protocol, out, job.listener)
                 .map_err(|e| job.failure(&e))?;
-            return Ok(
-                json!({ "rows": card.splits.iter().map(|(s, i)| (s.name(), i.rows)).collect::<Vec<_>>() }),
-            );
+            let rows = card.splits.iter().map(|(s, i)| (s.name(), i.rows)).collect::<Vec<_>>();
+            return Ok(Done { summary: json!({ "rows": rows }), predicted_memory: None });
         }
-        let (Some(seed), runs) = (job.seed, &job.folders.runs) else {
-            return Err(job.failure(&Misplaced));
-        };
+        let Some(seed) = job.seed else { return Err(job.failure(&Misplaced)) };
         // Of the whole program: stages run one after the other.
         candle_core::cuda::set_gemm_reduced_precision_f32(pipeline.tf32);
-        let data = DatasetFolder::open(&runs.dataset(&pipeline.name)).map_err(|e| job.failure(&e))?;
+        let dataset = job.folders.runs.dataset(&pipeline.run_name());
+        let data = DatasetFolder::open(&dataset).map_err(|e| job.failure(&e))?;
+        if job.inputs.get(contents::DATASET).map(String::as_str) != Some(data.content()) {
+            return Err(job.failure(&Changed { path: dataset }));
+        }
+        data.prepare(job.listener).map_err(|e| job.failure(&e))?;
         let checkpoints = Checkpoints::new(job.checkpoint(), job.fingerprint, self.checkpoint_every);
         let context = StageContext {
             pipeline,
@@ -55,39 +62,32 @@ impl Work for Training {
             listener: job.listener,
             checkpoints: Some(&checkpoints),
         };
-        let input = |stage: Stage, file: &str| runs.stage(&pipeline.name, seed, stage.name()).join(file);
         let architecture = |method| match method {
-            Method::Dash => dash_train::read_architecture(&input(Stage::Search, "architecture.json"))
-                .map(Some)
-                .map_err(|e| job.failure(&e)),
+            Method::Dash => read_input(job, seed, Stage::Search, read_architecture).map(Some),
             Method::Backbone => Ok(None),
         };
+        let found = match job.stage {
+            Stage::Tune(method) | Stage::Retrain(method) => architecture(method)?,
+            Stage::Dataset | Stage::Search | Stage::Report => None,
+        };
+        let kernels = found.as_ref().map_or(Kernels::Own, Kernels::Found);
         let available = if self.device.is_cpu() { self.memory } else { free_memory(&self.device) };
-        if let Some(available) = available {
-            let found = match job.stage {
-                Stage::Tune(method) | Stage::Retrain(method) => architecture(method)?,
-                Stage::Dataset | Stage::Search | Stage::Report => None,
-            };
-            let kernels = found.as_ref().map_or(Kernels::Own, Kernels::Found);
-            outlook::check(&context, job.stage, &kernels, available)
-                .map_err(|e| job.failure(&e))?
-                .map_err(|e| job.failure(&e))?;
-        }
+        let predicted_memory = outlook::check(&context, job.stage, &kernels, available)
+            .map_err(|e| job.failure(&e))?
+            .map_err(|e| job.failure(&e))?;
         let mut summary = match job.stage {
             Stage::Search => {
                 let found = dash_search::search(&context, out).map_err(|e| job.failure(&e))?;
                 let pattern = found.layers.iter().map(|l| json!([l.kernel_size, l.dilation]));
                 json!({ "pattern": pattern.collect::<Vec<_>>() })
             }
-            Stage::Tune(method) => {
-                let chosen = dash_tune::tune(&context, architecture(method)?.as_ref(), out)
-                    .map_err(|e| job.failure(&e))?;
+            Stage::Tune(_) => {
+                let chosen = dash_tune::tune(&context, found.as_ref(), out).map_err(|e| job.failure(&e))?;
                 json!(chosen)
             }
             Stage::Retrain(method) => {
-                let chosen = input(Stage::Tune(method), "hyperparameters.json");
-                let chosen = dash_train::read_hyperparameters(&chosen).map_err(|e| job.failure(&e))?;
-                let metrics = dash_train::retrain(&context, architecture(method)?.as_ref(), &chosen, out)
+                let chosen = read_input(job, seed, Stage::Tune(method), read_hyperparameters)?;
+                let metrics = dash_train::retrain(&context, found.as_ref(), &chosen, out)
                     .map_err(|e| job.failure(&e))?;
                 json!(metrics)
             }
@@ -98,7 +98,9 @@ impl Work for Training {
             let cost = json!({ "taken": total.taken, "seconds": total.time.as_secs_f64() });
             facts.insert("checkpoints".to_owned(), cost);
         }
-        Ok(summary)
+        // What was trained on must still be there: it stands for the result.
+        data.unchanged().map_err(|e| job.failure(&e))?;
+        Ok(Done { summary, predicted_memory })
     }
 
     fn device(&self) -> String {
@@ -109,6 +111,31 @@ impl Work for Training {
                 location => format!("{location:?}").to_lowercase(),
             },
         }
+    }
+
+    fn device_name(&self) -> String {
+        match &self.device {
+            Device::Cpu => machine::cpu_name(),
+            other => dash_train::device_name(other).unwrap_or_default(),
+        }
+    }
+}
+
+/// What an earlier stage of the run left for this one, if it is what this one was planned with.
+fn read_input<T>(
+    job: &Job<'_>,
+    seed: u64,
+    stage: Stage,
+    read: impl FnOnce(&Path) -> Result<T, dash_train::Error>,
+) -> Result<T, Failure> {
+    let Some(file) = contents::file_of(stage) else { return Err(job.failure(&Misplaced)) };
+    let path = job.folders.runs.stage(&job.pipeline.run_name(), seed, stage.name()).join(file);
+    let value = read(&path).map_err(|e| job.failure(&e))?;
+    // Of what was read: looked at afterwards.
+    let hash = dash_store::sha256_file(&path).map_err(|e| job.failure(&e))?;
+    match job.inputs.get(&contents::name_of(stage, file)) == Some(&hash) {
+        true => Ok(value),
+        false => Err(job.failure(&Changed { path })),
     }
 }
 

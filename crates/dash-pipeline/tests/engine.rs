@@ -9,10 +9,11 @@ use dash_core::{
     error::{Classify, ErrorKind},
     event::{Event, Listener},
     pipeline::{Method, Pipeline},
-    results::Epoch,
+    provenance::Program,
+    results::{Epoch, Status},
 };
 use dash_pipeline::{
-    Batch, Error, Failure, Folders, Job, Local, Outcome, Stage, Work, plan, report, run, status,
+    Batch, Done, Error, Failure, Folders, Job, Local, Outcome, Stage, Work, plan, prune, report, run, status,
 };
 use dash_store::{Lock, Staging, publish_file};
 use dash_train::{MetricValue, Metrics, write_history};
@@ -29,14 +30,26 @@ impl Classify for Broken {
     }
 }
 
-/// Fails in the stages named `run stage`, with a kind.
-#[derive(Default)]
+/// Fails in the stages named `run stage`, with a kind; its search finds a kernel of this size, its dataset has as
+/// many rows.
 struct Fake {
     fails: Vec<(String, ErrorKind)>,
+    found: usize,
+}
+
+/// A dataset card with this number of training rows.
+fn card(rows: usize) -> Value {
+    let split = |rows: usize| json!({ "rows": rows, "sha256": format!("{rows:064x}") });
+    json!({
+        "format": 1, "recipe": "fake", "sources": [], "licence": "none",
+        "input": { "column": "x", "shape": [1, 4], "element": "f32" },
+        "target": { "kind": "field", "column": "y", "shape": [1, 4], "element": "f32" },
+        "splits": { "train": split(rows), "validation": split(1), "test": split(1) },
+    })
 }
 
 impl Work for Fake {
-    fn perform(&self, job: &Job<'_>, out: &mut Staging) -> Result<Value, Failure> {
+    fn perform(&self, job: &Job<'_>, out: &mut Staging) -> Result<Done, Failure> {
         out.write("half", b"written").map_err(|e| job.failure(&e))?;
         let name = format!("{} {}", job.run, job.stage.name());
         if let Some((_, kind)) = self.fails.iter().find(|(fails, _)| *fails == name) {
@@ -45,17 +58,18 @@ impl Work for Fake {
         let epoch = Epoch { epoch: 0, learning_rate: 0.1, train_loss: 1.0, score: None };
         let mut json = |file: &str, value: Value| out.write(file, value.to_string().as_bytes()).unwrap();
         match job.stage {
+            Stage::Dataset => json("dataset.json", card(self.found)),
             Stage::Search => json(
                 "architecture.json",
                 json!(Architecture {
                     format: 1,
-                    kernel_sizes: vec![3],
+                    kernel_sizes: vec![3, 5, 7, 9],
                     dilations: vec![1],
                     layers: vec![FoundLayer {
                         name: "stem".into(),
-                        kernel_size: 3,
+                        kernel_size: self.found,
                         dilation: 1,
-                        alpha: vec![0.0]
+                        alpha: vec![0.0; 4]
                     }],
                 }),
             ),
@@ -63,29 +77,42 @@ impl Work for Fake {
                 "hyperparameters.json",
                 json!(Hyperparameters { learning_rate: 0.1, dropout: 0.0, weight_decay: 0.0, momentum: 0.9 }),
             ),
-            Stage::Retrain(method) => json(
-                "metrics.json",
-                json!(Metrics {
-                    params: 7,
-                    epochs: 1,
-                    values: vec![MetricValue {
-                        metric: "relative-l2".into(),
-                        value: if method == Method::Dash { 0.1 } else { 0.2 },
-                        lower_is_better: true,
-                        split: "test".into(),
-                    }],
-                }),
-            ),
+            Stage::Retrain(method) => {
+                // As the stage before left it.
+                let search = job.folders.runs.run(&job.pipeline.run_name(), job.seed.unwrap()).join("search");
+                let pattern = (method == Method::Dash).then(|| {
+                    let text = std::fs::read(search.join("architecture.json")).unwrap();
+                    serde_json::from_slice::<Architecture>(&text).unwrap().pattern()
+                });
+                json("model.json", json!({ "pattern": pattern, "params": 7 }));
+                json(
+                    "metrics.json",
+                    json!(Metrics {
+                        params: 7,
+                        epochs: 1,
+                        values: vec![MetricValue {
+                            metric: "relative-l2".into(),
+                            value: if method == Method::Dash { 0.1 } else { 0.2 },
+                            lower_is_better: true,
+                            split: "test".into(),
+                        }],
+                    }),
+                )
+            }
             _ => {}
         }
         if matches!(job.stage, Stage::Search | Stage::Retrain(_)) {
             write_history(out, &[epoch], &[]).unwrap();
         }
-        Ok(Value::Null)
+        Ok(Done::default())
     }
 
     fn device(&self) -> String {
         "none".into()
+    }
+
+    fn device_name(&self) -> String {
+        "no device".into()
     }
 }
 
@@ -128,10 +155,21 @@ impl Bench {
         pipelines: Vec<Pipeline>,
         fails: &[(&str, ErrorKind)],
     ) -> (Result<Outcome, Error>, Vec<String>) {
+        self.run_finding(3, pipelines, fails)
+    }
+
+    /// The same where stages leave other results.
+    fn run_finding(
+        &self,
+        found: usize,
+        pipelines: Vec<Pipeline>,
+        fails: &[(&str, ErrorKind)],
+    ) -> (Result<Outcome, Error>, Vec<String>) {
         let fails = fails.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
         let heard = Heard::default();
-        let batch = Batch { pipelines, report: None, planner: Planner::default() };
-        let outcome = run(&batch, &self.folders, &Local { work: Fake { fails } }, &heard);
+        let batch =
+            Batch { pipelines, report: None, planner: Planner::default(), program: Program::default() };
+        let outcome = run(&batch, &self.folders, &Local { work: Fake { fails, found } }, &heard);
         let started = heard.0.into_inner().unwrap().into_iter().filter_map(|event| match event {
             Event::StageStarted { run, stage, .. } => Some(format!("{run} {stage}")),
             _ => None,
@@ -160,14 +198,22 @@ fn a_failed_stage_stops_only_what_depends_on_it_and_is_tried_again() {
             "p report"
         ]
     );
-    let runs: Vec<(Method, u64)> = outcome.rows.iter().map(|row| (row.method, row.seed)).collect();
-    assert_eq!(runs, [(Method::Backbone, 0), (Method::Dash, 1), (Method::Backbone, 1)]);
+    let runs: Vec<(Method, u64, Status)> =
+        outcome.rows.iter().map(|row| (row.method, row.seed, row.status)).collect();
+    let (dash, backbone) = (Method::Dash, Method::Backbone);
+    let expected = [
+        (dash, 0, Status::Failed),
+        (backbone, 0, Status::Done),
+        (dash, 1, Status::Done),
+        (backbone, 1, Status::Done),
+    ];
+    assert_eq!(runs, expected);
     let error = outcome.error().unwrap();
     assert_eq!((error.kind().exit_code(), error.to_string().as_str()), (7, "p/0: search failed: it broke"));
     // Nothing of the failed stage is left.
     assert!(!bench.folders.runs.stage("p", 0, "search").exists());
     let page = std::fs::read_to_string(bench.folders.report("p").join("index.html")).unwrap();
-    assert!(page.contains("seed 0: dash is not finished"));
+    assert!(page.contains("seed 0: dash is failed: search failed: it broke"), "{page}");
 
     let (outcome, started) = bench.run(vec![pipeline("p", &[])], &[]);
     assert_eq!(started, ["p/0 search", "p/0 tune", "p/0 retrain", "p report"]);
@@ -248,7 +294,7 @@ fn a_held_run_and_foreign_files_are_left_alone() {
     publish_file(&newer.folders.runs.stage("p", 0, "search").join("stage.json"), b"{\"format\": 99}")
         .unwrap();
     let (outcome, _) = newer.run(vec![pipeline("p", &[])], &[]);
-    assert!(outcome.unwrap_err().to_string().contains("has format 99, this program reads up to 1"));
+    assert!(outcome.unwrap_err().to_string().contains("has format 99, this program reads up to 2"));
     assert!(newer.folders.runs.stage("p", 0, "search").join("stage.json").exists());
 }
 
@@ -302,4 +348,157 @@ fn a_report_is_rebuilt_from_what_fits_the_present_settings() {
     assert!(outcome.reports[0].is_file());
     let other = Batch::one(pipeline("p", &["retrain.epochs=3"]));
     assert!(matches!(report(&other, &bench.folders), Err(Error::NoResults { .. })));
+}
+
+const ONE: [&str; 2] = ["methods=[\"dash\"]", "seeds=[0]"];
+
+#[test]
+fn a_stage_that_is_made_again_takes_with_it_what_read_another_result() {
+    let bench = bench();
+    let go = |found| bench.run_finding(found, vec![pipeline("p", &ONE)], &[]);
+    go(3).0.unwrap();
+    let search = bench.folders.runs.stage("p", 0, "search");
+    // The same again: nothing else has to run.
+    dash_store::remove(&search).unwrap();
+    assert_eq!(go(3).1, ["p/0 search", "p report"]);
+    // Another pattern, from the same settings: the scores of the old one are no results any more.
+    dash_store::remove(&search).unwrap();
+    let planned = plan(&Batch::one(pipeline("p", &ONE)), &bench.folders).unwrap();
+    let reason = |stage: &str| planned.iter().find(|p| p.stage == stage).unwrap().reason.clone();
+    assert_eq!((reason("search").as_str(), reason("tune").as_str()), ("new", "after 0/search"));
+    let (outcome, started) = go(5);
+    assert_eq!(started, ["p/0 search", "p/0 tune", "p/0 retrain", "p report"]);
+    assert_eq!(outcome.unwrap().rows.len(), 1);
+    // And a dataset with another content takes everything with it.
+    dash_store::remove(&bench.folders.runs.dataset("p")).unwrap();
+    assert_eq!(go(7).1, ["p dataset", "p/0 search", "p/0 tune", "p/0 retrain", "p report"]);
+}
+
+#[test]
+fn a_report_shows_no_score_beside_an_architecture_that_was_not_trained() {
+    let bench = bench();
+    let batch = Batch::one(pipeline("p", &ONE));
+    bench.run_finding(3, batch.pipelines.clone(), &[]).0.unwrap();
+    let row = || report(&batch, &bench.folders).map(|outcome| outcome.rows[0].clone());
+    assert_eq!(row().unwrap().status, Status::Done);
+    // As if it had been searched on another machine, with another result, and nothing else had been run.
+    let stage = bench.folders.runs.stage("p", 0, "search");
+    let record = dash_store::StageRecord::read(&stage).unwrap().unwrap();
+    let text = std::fs::read_to_string(stage.join("architecture.json")).unwrap();
+    let mut again = Staging::begin(&stage).unwrap();
+    again
+        .write("architecture.json", text.replace("\"kernel_size\":3", "\"kernel_size\":5").as_bytes())
+        .unwrap();
+    write_history(&mut again, &[], &[]).unwrap();
+    record.publish(again, None).unwrap();
+    assert!(matches!(row(), Err(Error::NoResults { .. })));
+    // A model that is not what the search found is refused even where all hashes agree.
+    let bench = self::bench();
+    bench.run_finding(3, batch.pipelines.clone(), &[]).0.unwrap();
+    let stage = bench.folders.runs.stage("p", 0, "retrain");
+    let record = dash_store::StageRecord::read(&stage).unwrap().unwrap();
+    let mut again = Staging::begin(&stage).unwrap();
+    for file in ["metrics.json", "history.parquet"] {
+        again.write(file, &std::fs::read(stage.join(file)).unwrap()).unwrap();
+    }
+    let other = json!({ "pattern": [{ "kernel_size": 5, "dilation": 1 }], "params": 7 });
+    again.write("model.json", other.to_string().as_bytes()).unwrap();
+    record.publish(again, None).unwrap();
+    let outcome = bench.run(batch.pipelines.clone(), &[]).0.unwrap();
+    let row = &outcome.rows[0];
+    assert_eq!((row.status, row.value), (Status::Failed, None));
+    assert!(row.reason.as_deref().unwrap().contains("is not the one that the search found"), "{row:?}");
+}
+
+#[test]
+fn a_missing_stage_costs_its_own_row_and_no_other() {
+    let bench = bench();
+    let batch = Batch::one(pipeline("p", &[]));
+    bench.run(batch.pipelines.clone(), &[]).0.unwrap();
+    dash_store::remove(&bench.folders.runs.stage("p", 1, "tune")).unwrap();
+    let outcome = report(&batch, &bench.folders).unwrap();
+    let rows: Vec<(Method, u64, Status)> =
+        outcome.rows.iter().map(|row| (row.method, row.seed, row.status)).collect();
+    assert_eq!(rows[2], (Method::Dash, 1, Status::Missing));
+    assert_eq!(rows.iter().filter(|row| row.2 == Status::Done).count(), 3);
+    let csv = std::fs::read_to_string(bench.folders.report("p").join("results.csv")).unwrap();
+    assert!(csv.contains(",missing,tune has not been run,"), "{csv}");
+}
+
+#[test]
+fn pipelines_without_a_result_are_rows_of_the_common_report() {
+    let bench = bench();
+    let pipelines = vec![pipeline("p", &ONE), pipeline("q", &ONE)];
+    bench.run(vec![pipelines[0].clone()], &[]).0.unwrap();
+    let batch = Batch { pipelines, report: Some("all".into()), ..Batch::one(pipeline("p", &ONE)) };
+    let outcome = report(&batch, &bench.folders).unwrap();
+    assert_eq!(outcome.rows.len(), 2);
+    let page = std::fs::read_to_string(bench.folders.report("all").join("index.html")).unwrap();
+    assert!(page.contains("q, seed 0: dash is missing: dataset has not been run"), "{page}");
+}
+
+#[test]
+fn results_of_other_settings_are_kept_restored_and_pruned() {
+    let bench = bench();
+    let (first, second) = (pipeline("p", &ONE), pipeline("p", &[&ONE[..], &["search.epochs=7"]].concat()));
+    bench.run(vec![first.clone()], &[]).0.unwrap();
+    let page = |name: &str| bench.folders.runs.run("p", 0).join(name);
+    let before = std::fs::read(page("retrain/stage.json")).unwrap();
+    bench.run_finding(5, vec![second.clone()], &[]).0.unwrap();
+    let kept = || -> Vec<String> {
+        let runs = status(&bench.folders).unwrap();
+        runs.iter().flat_map(|run| run.superseded.iter().map(|s| s.stage.clone())).collect()
+    };
+    // Tuning and retraining read another pattern, so that they gave way, too.
+    assert_eq!(kept(), ["retrain", "search", "tune"]);
+    let planned = plan(&Batch::one(first.clone()), &bench.folders).unwrap();
+    let restored = planned.iter().filter(|p| p.action == dash_pipeline::Action::Restore).count();
+    assert_eq!(restored, 3);
+    // Back to the first settings: nothing is computed again.
+    let (outcome, started) = bench.run_finding(9, vec![first], &[]);
+    assert_eq!((started, outcome.unwrap().ran), (vec!["p report".to_owned()], 0));
+    assert_eq!(std::fs::read(page("retrain/stage.json")).unwrap(), before);
+    assert_eq!(kept(), ["retrain", "search", "tune"]);
+
+    assert!(matches!(prune(&bench.folders, &["q".into()], false), Err(Error::NoRuns { .. })));
+    assert_eq!(prune(&bench.folders, &[], true).unwrap().len(), 3);
+    assert_eq!(prune(&bench.folders, &["p".into()], false).unwrap().len(), 3);
+    assert!(kept().is_empty());
+    let (_, started) = bench.run_finding(5, vec![second], &[]);
+    assert_eq!(started, ["p/0 search", "p/0 tune", "p/0 retrain", "p report"]);
+}
+
+#[test]
+fn profiles_have_runs_and_reports_of_their_own() {
+    let bench = bench();
+    bench.run(vec![pipeline("p", &ONE)], &[]).0.unwrap();
+    let mut quick = pipeline("p", &[&ONE[..], &["search.epochs=1"]].concat());
+    quick.profile = Some("quick".into());
+    let outcome = bench.run(vec![quick], &[]).0.unwrap();
+    assert_eq!((outcome.rows[0].pipeline.as_str(), outcome.rows[0].run.as_str()), ("p@quick", "p@quick/0"));
+    let record = dash_store::StageRecord::read(&bench.folders.runs.stage("p@quick", 0, "search"));
+    let provenance = record.unwrap().unwrap().provenance.unwrap();
+    assert_eq!(provenance.profile.as_deref(), Some("quick"));
+    assert_eq!(provenance.overrides.last().map(String::as_str), Some("search.epochs=1"));
+    let page = std::fs::read_to_string(bench.folders.report("p@quick").join("index.html")).unwrap();
+    assert!(page.contains("made with the profile quick"), "{page}");
+    // The runs without a profile are as they were.
+    assert!(bench.run(vec![pipeline("p", &ONE)], &[]).1.is_empty());
+}
+
+#[test]
+fn times_and_attempts_are_those_of_all_processes_that_worked_on_a_stage() {
+    let bench = bench();
+    let fails = [("p/0 search", ErrorKind::Stopped)];
+    bench.run(vec![pipeline("p", &ONE)], &fails).0.unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    bench.run(vec![pipeline("p", &ONE)], &fails).0.unwrap();
+    bench.run(vec![pipeline("p", &ONE)], &[]).0.unwrap();
+    let stage = bench.folders.runs.stage("p", 0, "search");
+    let record = dash_store::StageRecord::read(&stage).unwrap().unwrap();
+    let provenance = record.provenance.unwrap();
+    assert_eq!(provenance.attempts, 3);
+    assert_eq!((provenance.seconds, &provenance.first_started), (record.seconds, &record.started));
+    assert_eq!(provenance.device_name, "no device");
+    assert!(!stage.with_file_name(".search.attempts.json").exists());
 }

@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use candle_core::Device;
-use dash_conv::Planner;
 use dash_core::{event::Silent, pipeline::Pipeline};
 use dash_pipeline::{Batch, Error, Folders, Local, Outcome, Training, run};
 use dash_store::{FailingDisk, Fault, write_through};
@@ -36,7 +35,7 @@ fn pipeline() -> Pipeline {
 
 /// Runs the pipeline in `dir` with a checkpoint after every step.
 fn go(dir: &Path) -> Result<Outcome, Error> {
-    let batch = Batch { pipelines: vec![pipeline()], report: None, planner: Planner::default() };
+    let batch = Batch::one(pipeline());
     let folders = Folders::new(dir.join("runs"), dir.join("reports"));
     let work = Training { device: Device::Cpu, checkpoint_every: Some(Duration::ZERO), memory: None };
     run(&batch, &folders, &Local { work }, &Silent)
@@ -54,7 +53,9 @@ fn lasting(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
                 pending.push(path);
             } else if folder.ends_with("cache") && name.starts_with('.') {
                 // Caches are shared: what a living process began there, and this one lives, is kept.
-            } else if !["stage.json", "events.jsonl", ".lock", "manifest.json"].contains(&name.as_str()) {
+            } else if !["stage.json", "events.jsonl", ".lock", "manifest.json", ".file-hashes"]
+                .contains(&name.as_str())
+            {
                 found.insert(path.strip_prefix(dir).unwrap().to_owned(), std::fs::read(&path).unwrap());
             }
         }

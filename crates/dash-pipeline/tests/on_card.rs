@@ -4,7 +4,6 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use candle_core::Device;
-use dash_conv::Planner;
 use dash_core::event::{Event, Listener};
 use dash_pipeline::{Batch, Folders, Local, Outcome, Training, run};
 use dash_tests::TINY;
@@ -39,7 +38,7 @@ enum Place {
 
 fn go(dir: &Path, place: &Place, steps: usize) -> Outcome {
     let pipeline = dash_core::load::pipeline("tiny.toml", TINY, None, &["seeds=[0]".to_owned()]).unwrap();
-    let batch = Batch { pipelines: vec![pipeline], report: None, planner: Planner::default() };
+    let batch = Batch::one(pipeline);
     let folders = Folders::new(dir.join("runs"), dir.join("reports"));
     let device = if let Place::Card(card) = place { card.clone() } else { Device::Cpu };
     let work = Training { device, checkpoint_every: Some(Duration::ZERO), memory: None };
@@ -51,7 +50,7 @@ fn go(dir: &Path, place: &Place, steps: usize) -> Outcome {
 
 fn scores(outcome: &Outcome) -> Vec<f64> {
     assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
-    outcome.rows.iter().map(|row| row.value).collect()
+    outcome.rows.iter().filter_map(|row| row.value).collect()
 }
 
 /// A dense task: search, tuning, retraining and evaluation of both methods. Runs that begin on the processor and go on

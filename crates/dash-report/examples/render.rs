@@ -4,7 +4,7 @@
 use dash_core::{
     architecture::{Architecture, FoundLayer, Hyperparameters},
     pipeline::{Candidate, Method, Protocol},
-    results::{Epoch, ResultRow, RunDetail, StageSeconds},
+    results::{Epoch, ResultRow, RunDetail, StageSeconds, Status},
 };
 use dash_report::{PipelineConfig, ReportInput, render};
 use std::{error::Error, path::Path};
@@ -88,7 +88,7 @@ fn shapes() -> [Shape; 2] {
         Shape {
             pipeline: "synthetic-ecg",
             task: "ecg",
-            metric: "macro-f1",
+            metric: "1-macro-f1",
             layers: resnet1d,
             kernel_sizes: vec![3, 7, 11, 15, 19],
             level: 0.32,
@@ -119,16 +119,22 @@ fn input() -> ReportInput {
                     seed,
                     protocol: Protocol::Strict,
                     metric: shape.metric.to_owned(),
-                    value: level * (1.0 + 0.08 * (noise(seed, 0, method as u64) - 0.5)),
+                    value: Some(level * (1.0 + 0.08 * (noise(seed, 0, method as u64) - 0.5))),
                     lower_is_better: true,
                     split: "test".to_owned(),
-                    params: if searched { shape.params } else { shape.params / 3 },
+                    primary: true,
+                    status: Status::Done,
+                    reason: None,
+                    params: Some(if searched { shape.params } else { shape.params / 3 }),
                     stage_seconds: StageSeconds {
                         search: searched.then_some(41.2 * longer),
                         tune: Some(22.9 * longer),
                         retrain: Some(if searched { 58.4 } else { 37.0 } * longer),
                     },
                     run: run.clone(),
+                    dataset: None,
+                    fingerprint: None,
+                    provenance: None,
                 });
                 input.details.push(RunDetail {
                     pipeline: shape.pipeline.to_owned(),

@@ -10,7 +10,8 @@ use crate::{
 use dash_core::{
     architecture::Architecture,
     pipeline::{Method, Protocol},
-    results::{ResultRow, RunDetail, StageSeconds},
+    provenance::Provenance,
+    results::{ResultRow, RunDetail, StageSeconds, Status},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,14 +107,23 @@ fn slug(pipeline: &str, task: &str, taken: &mut BTreeSet<String>) -> String {
 
 fn lead(input: &ReportInput) -> String {
     let set = |of: fn(&ResultRow) -> String| input.rows.iter().map(of).collect::<BTreeSet<_>>();
-    let runs: BTreeMap<_, StageSeconds> =
-        input.rows.iter().map(|r| (check::run_of_row(r), r.stage_seconds)).collect();
+    let runs: BTreeMap<_, StageSeconds> = (input.rows.iter())
+        .filter(|r| r.status == Status::Done)
+        .map(|r| (check::run_of_row(r), r.stage_seconds))
+        .collect();
     let seconds: f64 = runs.values().map(time::total).sum();
     let seeds: BTreeSet<u64> = input.rows.iter().map(|r| r.seed).collect();
     let methods: BTreeSet<Method> = input.rows.iter().map(|r| r.method).collect();
     let noun = |count: usize, noun: &str| if count == 1 { noun.to_owned() } else { format!("{noun}s") };
+    let missing: BTreeSet<_> =
+        input.rows.iter().filter(|r| r.status != Status::Done).map(check::run_of_row).collect();
+    let missing = match missing.len() {
+        0 => String::new(),
+        1 => " One result is missing.".to_owned(),
+        many => format!(" {many} results are missing."),
+    };
     format!(
-        "{} on {}: {} {}, {} {}, {} {}. The stages of all runs took {} together.",
+        "{} on {}: {} {}, {} {}, {} {}. The stages of all runs took {} together.{missing}",
         words::plural(runs.len(), "trained network"),
         words::list(set(|r| r.task.clone())),
         noun(methods.len(), "method"),
@@ -132,8 +142,9 @@ fn comparisons(summary: &[SummaryRow]) -> impl Iterator<Item = &[SummaryRow]> {
 }
 
 fn findings(summary: &[SummaryRow], headings: &Headings<'_>) -> Vec<String> {
+    // Batch averages and values that were selected on test data are no comparisons.
     let contested: Vec<&[SummaryRow]> =
-        comparisons(summary).filter(|rows| rows.iter().any(|r| r.best)).collect();
+        comparisons(summary).filter(|rows| rows.iter().any(|r| r.best && r.primary)).collect();
     if contested.len() > TOLD {
         let mut wins: BTreeMap<Method, usize> = BTreeMap::new();
         for row in contested.iter().copied().flatten().filter(|r| r.best) {
@@ -245,6 +256,10 @@ fn results_table(comparison: &[SummaryRow], headings: &Headings<'_>) -> Option<T
     let titles = ["Method", &value, ">n", ">min", ">max", ">Parameters", ">Search", ">Tuning", ">Retraining"];
     let mut caption =
         format!("{}. Mean ± standard deviation over n seeds; mean wall times.", title(first, headings));
+    for row in comparison.iter().filter(|r| r.missing > 0) {
+        let all = row.seeds + row.missing;
+        caption += &format!(" {}: {} of {all} seeds have no result.", row.method, row.missing);
+    }
     for row in comparison.iter().filter(|r| r.not_finite > 0) {
         caption += &format!(" {}: {} of {} values not finite.", row.method, row.not_finite, row.seeds);
     }
@@ -257,7 +272,7 @@ fn results_table(comparison: &[SummaryRow], headings: &Headings<'_>) -> Option<T
             row.seeds.to_string().into(),
             digits(row.min).into(),
             digits(row.max).into(),
-            number::count(row.params).into(),
+            row.params.map_or(MISSING.to_owned(), number::count).into(),
             number::duration(row.search_seconds).into(),
             number::duration(row.tune_seconds).into(),
             number::duration(row.retrain_seconds).into(),
@@ -284,7 +299,9 @@ fn seeds_table(
         ">Tuning",
         ">Retraining",
         "Finished",
+        "Attempts",
         "Device",
+        "Program",
         "Run",
         "Fingerprint",
     ];
@@ -302,18 +319,26 @@ fn seeds_table(
         table.rows.push(vec![
             row.method.to_string().into(),
             row.seed.to_string().into(),
-            number::value(row.value, 5).into(),
-            number::count(row.params as f64).into(),
+            row.value.map_or(row.status.name().to_owned(), |v| number::value(v, 5)).into(),
+            row.params.map_or(MISSING.to_owned(), |n| number::count(n as f64)).into(),
             number::duration(row.stage_seconds.search).into(),
             number::duration(row.stage_seconds.tune).into(),
             number::duration(row.stage_seconds.retrain).into(),
             known(|d| &d.finished).into(),
-            known(|d| &d.device).into(),
+            row.provenance.as_ref().map_or(MISSING.to_owned(), |p| p.attempts.to_string()).into(),
+            row.provenance.as_ref().map_or_else(|| known(|d| &d.device), device).into(),
+            row.provenance.as_ref().map_or(MISSING.to_owned(), |p| p.program.describe()).into(),
             Cell::code(&row.run),
             Cell::code(&fingerprint.chars().take(12).collect::<String>()),
         ]);
     }
     Some(table)
+}
+
+/// The device with what else may explain the times and, where instruction sets differ, the last bits.
+fn device(from: &Provenance) -> String {
+    let name = if from.device_name.is_empty() { &from.device } else { &from.device_name };
+    format!("{name}, {}, {}", from.instruction_set, words::plural(from.threads, "thread"))
 }
 
 fn hyperparameters_table(details: &[&RunDetail], place: &str) -> Option<Table> {
@@ -431,13 +456,18 @@ fn figures(rows: &[&ResultRow], details: &[&RunDetail], score: &str, place: &str
             curves::draw(&lines, &kind.to_lowercase(), score),
         );
     }
-    let runs: BTreeMap<_, StageSeconds> =
-        rows.iter().map(|r| ((r.method, r.seed, r.run.as_str()), r.stage_seconds)).collect();
+    let runs: BTreeMap<_, StageSeconds> = (rows.iter())
+        .filter(|r| r.status == Status::Done)
+        .map(|r| ((r.method, r.seed, r.run.as_str()), r.stage_seconds))
+        .collect();
     let bars: Vec<(String, StageSeconds)> =
         runs.into_iter().map(|((method, seed, _), s)| (format!("{method}, seed {seed}"), s)).collect();
     let told = |(label, stages): &(String, StageSeconds)| {
         format!("{label} {}", number::duration(Some(time::total(stages))))
     };
+    if bars.is_empty() {
+        return figures;
+    }
     add(
         Subject::Time,
         "time",

@@ -1,7 +1,7 @@
 //! Results -> statistics, tables, figures, one HTML page. No I/O: values in, bytes out.
 //!
 //! ```
-//! use dash_core::{pipeline::{Method, Protocol}, results::{ResultRow, StageSeconds}};
+//! use dash_core::{pipeline::{Method, Protocol}, results::{ResultRow, StageSeconds, Status}};
 //! use dash_report::{ReportInput, render, summary};
 //!
 //! let row = |seed, value| ResultRow {
@@ -11,12 +11,18 @@
 //!     seed,
 //!     protocol: Protocol::Strict,
 //!     metric: "relative-l2".into(),
-//!     value,
+//!     value: Some(value),
 //!     lower_is_better: true,
 //!     split: "test".into(),
-//!     params: 174_657,
+//!     primary: true,
+//!     status: Status::Done,
+//!     reason: None,
+//!     params: Some(174_657),
 //!     stage_seconds: StageSeconds { search: Some(41.0), tune: Some(20.5), retrain: Some(63.2) },
 //!     run: format!("quickstart/{seed}"),
+//!     dataset: None,
+//!     fingerprint: None,
+//!     provenance: None,
 //! };
 //! let input = ReportInput {
 //!     name: "quickstart".into(),
@@ -58,7 +64,7 @@ pub struct ReportInput {
     pub generated: String,
     /// Version of the program that makes the report.
     pub version: String,
-    /// The measured values; at least one.
+    /// The values that pipelines ask for, the missing ones included; at least one.
     pub rows: Vec<ResultRow>,
     /// Patterns, hyperparameters, histories and provenance, at most one per run and method. Rows
     /// without details are reported all the same.
@@ -92,8 +98,9 @@ pub struct Artifact {
 /// `results.md`, `results.tex`, and `figures/*.svg`. Equal inputs give equal bytes.
 ///
 /// `results.json` is the rows as serde writes them. Where a value is NaN or infinite it holds
-/// `null`, for JSON has no such numbers; CSV and Parquet keep `NaN`, `inf` and `-inf`. A time that
-/// was not measured is `null` in JSON and Parquet and an empty field in CSV, a dash in tables.
+/// `null`, for JSON has no such numbers; CSV and Parquet keep `NaN`, `inf` and `-inf`. A value, a time or a
+/// provenance that does not exist is `null` in JSON and Parquet and an empty field in CSV, a dash in tables;
+/// `status` and `reason` say why a value does not exist.
 ///
 /// # Errors
 /// No rows; a row or the details of a run given twice; a metric with two directions; an

@@ -28,8 +28,12 @@ pub struct SummaryRow {
     pub lower_is_better: bool,
     /// How the networks were obtained.
     pub method: Method,
-    /// Number of seeds, n.
+    /// Whether the metric is the one by which methods are compared on this task.
+    pub primary: bool,
+    /// Number of seeds with a value, n.
     pub seeds: usize,
+    /// Seeds that were asked for and have no value.
+    pub missing: usize,
     /// How many of the n values are NaN or infinite.
     pub not_finite: usize,
     /// Arithmetic mean; absent if a value is not finite, for leaving out failures would flatter.
@@ -41,8 +45,8 @@ pub struct SummaryRow {
     pub min: Option<f64>,
     /// Largest finite value.
     pub max: Option<f64>,
-    /// Mean number of trainable parameters.
-    pub params: f64,
+    /// Mean number of trainable parameters; absent if no seed has a value.
+    pub params: Option<f64>,
     /// Mean wall time of the search in seconds, over the seeds that have one.
     pub search_seconds: Option<f64>,
     /// Mean wall time of tuning in seconds, over the seeds that have one.
@@ -79,7 +83,7 @@ pub fn summary(rows: &[ResultRow]) -> Result<Vec<SummaryRow>, Error> {
     let first = table.column("first")?.u32()?;
     let count = |name: &str| -> Result<_, Error> { Ok(table.column(name)?.u32()?.clone()) };
     let real = |name: &str| -> Result<_, Error> { Ok(table.column(name)?.f64()?.clone()) };
-    let (seeds, not_finite) = (count("seeds")?, count("not_finite")?);
+    let (seeds, missing, not_finite) = (count("seeds")?, count("missing")?, count("not_finite")?);
     let (mean, sd, min, max, params) =
         (real("mean")?, real("sd")?, real("min")?, real("max")?, real("params")?);
     let (search, tune, retrain) = (real("search")?, real("tune")?, real("retrain")?);
@@ -97,13 +101,15 @@ pub fn summary(rows: &[ResultRow]) -> Result<Vec<SummaryRow>, Error> {
             split: row.split.clone(),
             lower_is_better: row.lower_is_better,
             method: row.method,
+            primary: row.primary,
             seeds: seeds.get(i)? as usize,
+            missing: missing.get(i)? as usize,
             not_finite: not_finite.get(i)? as usize,
             mean: finite(&mean, i),
             sd: finite(&mean, i).and_then(|_| finite(&sd, i)),
             min: finite(&min, i),
             max: finite(&max, i),
-            params: params.get(i)?,
+            params: params.get(i),
             search_seconds: finite(&search, i),
             tune_seconds: finite(&tune, i),
             retrain_seconds: finite(&retrain, i),
@@ -141,7 +147,7 @@ fn statistics(rows: &[ResultRow]) -> Result<LazyFrame, Error> {
         "seed" => rows.iter().map(|r| r.seed).collect::<Vec<_>>(),
         "value" => rows.iter().map(|r| r.value).collect::<Vec<_>>(),
         "lower" => rows.iter().map(|r| r.lower_is_better).collect::<Vec<_>>(),
-        "params" => rows.iter().map(|r| r.params as f64).collect::<Vec<_>>(),
+        "params" => rows.iter().map(|r| r.params.map(|n| n as f64)).collect::<Vec<_>>(),
         "search" => rows.iter().map(|r| r.stage_seconds.search).collect::<Vec<_>>(),
         "tune" => rows.iter().map(|r| r.stage_seconds.tune).collect::<Vec<_>>(),
         "retrain" => rows.iter().map(|r| r.stage_seconds.retrain).collect::<Vec<_>>(),
@@ -157,7 +163,8 @@ fn statistics(rows: &[ResultRow]) -> Result<LazyFrame, Error> {
         .agg([
             col("row").first().alias("first"),
             col("lower").first(),
-            len().cast(DataType::UInt32).alias("seeds"),
+            col("value").count().cast(DataType::UInt32).alias("seeds"),
+            col("value").null_count().cast(DataType::UInt32).alias("missing"),
             finite().not().sum().cast(DataType::UInt32).alias("not_finite"),
             col("value").mean().alias("mean"),
             col("value").std(1).alias("sd"),
@@ -177,7 +184,7 @@ fn statistics(rows: &[ResultRow]) -> Result<LazyFrame, Error> {
         .with_column(
             goodness()
                 .eq(goodness().max().over([col("comparison")])?)
-                .and(len().over([col("comparison")])?.gt(lit(1u32)))
+                .and(col("seeds").gt(lit(0u32)).sum().over([col("comparison")])?.gt(lit(1u32)))
                 .fill_null(lit(false))
                 .alias("best"),
         ))
@@ -186,7 +193,7 @@ fn statistics(rows: &[ResultRow]) -> Result<LazyFrame, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dash_core::results::StageSeconds;
+    use dash_core::results::{StageSeconds, Status};
     use proptest::prelude::*;
 
     fn row(method: Method, seed: u64, value: f64) -> ResultRow {
@@ -197,12 +204,18 @@ mod tests {
             seed,
             protocol: Protocol::Strict,
             metric: "relative-l2".to_owned(),
-            value,
+            value: Some(value),
             lower_is_better: true,
             split: "test".to_owned(),
-            params: 10,
+            primary: true,
+            status: Status::Done,
+            reason: None,
+            params: Some(10),
             stage_seconds: StageSeconds::default(),
             run: format!("p/{seed}"),
+            dataset: None,
+            fingerprint: None,
+            provenance: None,
         }
     }
 
@@ -212,7 +225,7 @@ mod tests {
         let values = [0.0405, 0.0388, 0.0421];
         let mut rows: Vec<ResultRow> =
             values.iter().enumerate().map(|(i, v)| row(Method::Dash, i as u64, *v)).collect();
-        rows[1].params = 13;
+        rows[1].params = Some(13);
         rows[0].stage_seconds.search = Some(10.0);
         rows[2].stage_seconds.search = Some(20.0);
         let summary = summary(&rows).unwrap();
@@ -220,7 +233,7 @@ mod tests {
         assert!((only.mean.unwrap() - 0.040_466_666_666_666_67).abs() < 1e-16);
         assert!((only.sd.unwrap() - 0.001_650_252_505_931_541_7).abs() < 1e-16);
         assert_eq!((only.seeds, only.min, only.max), (3, Some(0.0388), Some(0.0421)));
-        assert_eq!(only.params, 11.0);
+        assert_eq!(only.params, Some(11.0));
         // A mean over the seeds that have the stage; a stage that none has is absent, not 0.
         assert_eq!((only.search_seconds, only.tune_seconds), (Some(15.0), None));
         assert!(!only.best, "nothing to be better than");
@@ -241,7 +254,7 @@ mod tests {
         assert_eq!(best(&rows), [Method::Dash]);
         rows.iter_mut().for_each(|r| r.lower_is_better = false);
         assert_eq!(best(&rows), [Method::Backbone]);
-        rows[0].value = 0.05;
+        rows[0].value = Some(0.05);
         assert_eq!(best(&rows), [Method::Dash, Method::Backbone], "equal means are equally good");
     }
 
@@ -278,6 +291,25 @@ mod tests {
         assert_eq!((all[0].mean, all[0].min, all[0].max), (None, None, None));
         let huge = summary(&[row(Method::Dash, 0, f64::MAX), row(Method::Dash, 1, f64::MAX)]).unwrap();
         assert_eq!((huge[0].mean, huge[0].sd), (None, None), "the sum overflows");
+    }
+
+    #[test]
+    fn missing_values_are_counted_and_a_method_without_values_is_no_rival() {
+        let none = |mut row: ResultRow| {
+            (row.value, row.params, row.status) = (None, None, Status::Missing);
+            row
+        };
+        let rows = [
+            row(Method::Dash, 0, 0.04),
+            none(row(Method::Dash, 1, 0.0)),
+            none(row(Method::Backbone, 0, 0.0)),
+            none(row(Method::Backbone, 1, 0.0)),
+        ];
+        let summary = summary(&rows).unwrap();
+        let [dash, backbone] = summary.as_slice() else { panic!("{summary:?}") };
+        assert_eq!((dash.seeds, dash.missing, dash.mean, dash.params), (1, 1, Some(0.04), Some(10.0)));
+        assert_eq!((backbone.seeds, backbone.missing, backbone.mean, backbone.params), (0, 2, None, None));
+        assert!(!dash.best && !backbone.best && backbone.not_finite == 0);
     }
 
     #[test]

@@ -43,17 +43,18 @@ pub(crate) fn metric(name: &str) -> Option<&'static str> {
              what the mask says, ignored positions counting as certain."
         }
         "mae8" => {
-            "Mean over samples of the mean absolute error of predicted distances, in the unit of the target              (ångström), over the pairs of positions that are 24 or more apart in the sequence and at a true distance              of at most 8. Predictions are symmetrised and at least 0.01; samples without such pairs are left out."
+            "Mean over samples of the mean absolute error of predicted distances, in the unit of the target (ångström), over the \
+             pairs of positions that are 24 or more apart in the sequence and at a true distance of at most 8. Predictions are symmetrised and at least 0.01; samples without such pairs are left out."
         }
-        "macro-f1" => {
+        "1-macro-f1" => {
             "1 − F1, where F1 is the mean over classes of the harmonic mean of precision and recall; classes that \
              are neither target nor prediction are left out."
         }
-        "auroc" => {
+        "1-auroc" => {
             "1 − AUROC, where AUROC is the mean over labels of the area under the ROC curve of all samples; labels \
              that all samples have, or none, are left out."
         }
-        "average-precision" => {
+        "1-map" => {
             "1 − mAP, where mAP is the mean over labels of the average precision over all samples (precision at each \
              threshold times the gain in recall, without interpolation); labels that no sample has are left out."
         }

@@ -7,7 +7,8 @@ use arrow::{
 use dash_core::{
     architecture::{Architecture, FoundLayer, Hyperparameters},
     pipeline::{Method, Protocol},
-    results::{Epoch, ResultRow, RunDetail, StageSeconds},
+    provenance::{Program, Provenance},
+    results::{Epoch, ResultRow, RunDetail, StageSeconds, Status},
 };
 use dash_report::{Artifact, Error, PipelineConfig, ReportInput, render};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -22,16 +23,22 @@ fn row(method: Method, seed: u64, value: f64) -> ResultRow {
         seed,
         protocol: Protocol::Strict,
         metric: "relative-l2".to_owned(),
-        value,
+        value: Some(value),
         lower_is_better: true,
         split: "test".to_owned(),
-        params: if searched { 1_234_567 } else { 174_657 },
+        primary: true,
+        status: Status::Done,
+        reason: None,
+        params: Some(if searched { 1_234_567 } else { 174_657 }),
         stage_seconds: StageSeconds {
             search: searched.then_some(41.25),
             tune: Some(20.5),
             retrain: Some(63.0),
         },
         run: format!("quickstart/{seed}"),
+        dataset: None,
+        fingerprint: None,
+        provenance: None,
     }
 }
 
@@ -156,7 +163,13 @@ fn json_has_the_keys_that_scripts_rely_on() {
             "split",
             "params",
             "stage_seconds",
-            "run"
+            "run",
+            "primary",
+            "status",
+            "reason",
+            "dataset",
+            "fingerprint",
+            "provenance"
         ]
     );
     assert_eq!(rows[0]["stage_seconds"], serde_json::json!({"search": 41.25, "tune": 20.5, "retrain": 63.0}));
@@ -165,20 +178,86 @@ fn json_has_the_keys_that_scripts_rely_on() {
     assert_eq!(serde_json::from_value::<Vec<ResultRow>>(json).unwrap(), input.rows);
 }
 
+/// The columns of tables, in order.
+const COLUMNS: &str = "pipeline,task,method,seed,protocol,metric,value,lower_is_better,split,params,search_seconds,\
+     tune_seconds,retrain_seconds,run,primary,status,reason,profile,overrides,dataset,fingerprint,version,commit,\
+     dirty,instruction_set,device,device_name,threads,os,plan_policy,first_started,attempts,peak_memory,\
+     predicted_memory";
+
+/// How a stage was run.
+fn provenance() -> Provenance {
+    Provenance {
+        program: Program { version: "0.1.0".into(), commit: "e0c543b4d1c2".into(), ..Program::default() },
+        instruction_set: "avx2".into(),
+        device: "cpu".into(),
+        device_name: "A CPU".into(),
+        threads: 2,
+        profile: Some("smoke".into()),
+        overrides: vec!["search.epochs=1".into(), "seeds=[0]".into()],
+        attempts: 3,
+        peak_memory: Some(1 << 30),
+        ..Provenance::default()
+    }
+}
+
+#[test]
+fn a_value_that_does_not_exist_is_a_row_with_its_reason_in_every_format() {
+    let mut input = input();
+    input.rows[0].provenance = Some(provenance());
+    let gap = &mut input.rows[1];
+    (gap.value, gap.params, gap.status) = (None, None, Status::Failed);
+    gap.reason = Some("search failed: it broke".into());
+    let artifacts = render(&input).unwrap();
+    let csv = text(&artifacts, "results.csv");
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let records: Vec<std::collections::BTreeMap<String, String>> =
+        reader.deserialize().map(Result::unwrap).collect();
+    let of = |row: usize, column: &str| records[row][column].clone();
+    assert_eq!(
+        (of(1, "value"), of(1, "params"), of(1, "status")),
+        (String::new(), String::new(), "failed".into())
+    );
+    assert_eq!(of(1, "reason"), "search failed: it broke");
+    assert_eq!((of(0, "profile"), of(0, "overrides")), ("smoke".into(), "search.epochs=1; seeds=[0]".into()));
+    assert_eq!(
+        (of(0, "attempts"), of(0, "commit"), of(0, "dirty")),
+        ("3".into(), "e0c543b4d1c2".into(), "false".into())
+    );
+    let json: serde_json::Value = serde_json::from_str(&text(&artifacts, "results.json")).unwrap();
+    assert_eq!((&json[1]["value"], &json[1]["status"]), (&serde_json::Value::Null, &"failed".into()));
+    assert_eq!(json[0]["provenance"]["device_name"], "A CPU");
+    for file in ["index.html", "results.md", "results.tex"] {
+        assert!(text(&artifacts, file).contains("1 of 2 seeds have no result"), "{file}");
+    }
+    for file in ["index.html", "results.md"] {
+        let page = text(&artifacts, file);
+        assert!(page.contains("One result is missing.") && page.contains("failed"), "{file}");
+    }
+}
+
+#[test]
+fn secondary_values_are_no_comparisons() {
+    let mut input = input();
+    let mut second: Vec<ResultRow> = input.rows.clone();
+    for row in &mut second {
+        row.metric = "relative-l2 (best on test)".into();
+        row.primary = false;
+        row.value = row.value.map(|value| value / 2.0);
+    }
+    input.rows.extend(second);
+    let page = text(&render(&input).unwrap(), "results.md");
+    let findings = page.lines().filter(|line| line.starts_with("- ") && line.contains("(best)")).count();
+    assert_eq!(findings, 1, "{page}");
+}
+
 #[test]
 fn csv_comes_back_as_it_was() {
     let mut input = input();
     input.rows[0].task = "a \"quoted\", task\nof two lines".to_owned();
-    input.rows[1].value = 0.1 + 0.2; // needs all 17 digits
-    input.rows[3].value = f64::NAN;
+    input.rows[1].value = Some(0.1 + 0.2); // needs all 17 digits
+    input.rows[3].value = Some(f64::NAN);
     let file = text(&render(&input).unwrap(), "results.csv");
-    assert_eq!(
-        file.lines().next(),
-        Some(
-            "pipeline,task,method,seed,protocol,metric,value,lower_is_better,split,params,search_seconds,\
-             tune_seconds,retrain_seconds,run"
-        )
-    );
+    assert_eq!(file.lines().next(), Some(COLUMNS));
     let records: Vec<csv::StringRecord> =
         csv::Reader::from_reader(file.as_bytes()).records().map(Result::unwrap).collect();
     assert_eq!(records.len(), 4);
@@ -191,7 +270,7 @@ fn csv_comes_back_as_it_was() {
 #[test]
 fn parquet_comes_back_as_it_was() {
     let mut input = input();
-    input.rows[3].value = f64::NAN;
+    input.rows[3].value = Some(f64::NAN);
     input.rows[2].seed = u64::MAX;
     let artifacts = render(&input).unwrap();
     let file = artifacts.iter().find(|a| a.path == "results.parquet").unwrap();
@@ -199,18 +278,14 @@ fn parquet_comes_back_as_it_was() {
     let batches: Vec<_> = reader.build().unwrap().map(Result::unwrap).collect();
     let [batch] = batches.as_slice() else { panic!("{} batches", batches.len()) };
     let names: Vec<&str> = batch.schema_ref().fields().iter().map(|f| f.name().as_str()).collect();
-    assert_eq!(
-        names.join(","),
-        "pipeline,task,method,seed,protocol,metric,value,lower_is_better,split,params,search_seconds,\
-         tune_seconds,retrain_seconds,run"
-    );
+    assert_eq!(names.join(","), COLUMNS);
     let reals = |name: &str| batch.column_by_name(name).unwrap().as_primitive::<Float64Type>().clone();
     let texts = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().clone();
     for (i, row) in input.rows.iter().enumerate() {
         assert_eq!(texts("method").value(i), row.method.to_string());
         assert_eq!(texts("run").value(i), row.run);
         assert_eq!(batch["seed"].as_primitive::<UInt64Type>().value(i), row.seed);
-        assert_eq!(reals("value").value(i).to_bits(), row.value.to_bits());
+        assert_eq!(reals("value").value(i).to_bits(), row.value.unwrap().to_bits());
         let search = reals("search_seconds");
         assert_eq!(search.is_valid(i).then(|| search.value(i)), row.stage_seconds.search);
     }
@@ -391,8 +466,8 @@ fn protocols_have_tables_of_their_own() {
 #[test]
 fn values_that_are_not_finite_are_shown_as_such() {
     let mut input = input();
-    input.rows[0].value = f64::NAN;
-    input.rows[1].value = f64::INFINITY;
+    input.rows[0].value = Some(f64::NAN);
+    input.rows[1].value = Some(f64::INFINITY);
     input.rows[2].stage_seconds.retrain = Some(f64::NAN);
     for epoch in &mut input.details[0].retrain_history {
         epoch.train_loss = f64::NAN;

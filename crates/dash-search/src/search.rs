@@ -34,7 +34,7 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
     let candidates = Candidate::enumerate(&settings.kernel_sizes, &settings.dilations);
     let rule = AlphaRule::new(settings.grad_scale, settings.pull, &candidates);
     let objective = ctx.objective()?;
-    ctx.check_metric()?;
+    ctx.check_task()?;
     let sgd = Sgd::new(&params, settings.momentum, settings.weight_decay)?;
     let sizes = (settings.batch_size, settings.fraction);
     let mut trainer = Trainer::new(ctx, Stage::Search, network.as_ref(), &params, &objective, sgd, sizes)?

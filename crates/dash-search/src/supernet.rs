@@ -31,8 +31,14 @@ pub struct Gumbel;
 impl Noise for Gumbel {
     fn draw(&self, pass: &Pass, layer: usize, candidates: usize) -> Vec<f32> {
         let mut rng = stream(pass.seed, Purpose::Gumbel, [pass.epoch as u64, pass.step, layer as u64]);
-        // The logarithm is not the system's: see `standard_exponential`.
-        (0..candidates).map(|_| -libm::log(standard_exponential(&mut rng)) as f32).collect()
+        loop {
+            // The logarithm is not the system's, whose last bit depends on the machine.
+            let noise: Vec<f32> =
+                (0..candidates).map(|_| -libm::log(standard_exponential(&mut rng)) as f32).collect();
+            if noise.iter().all(|g| g.is_finite()) {
+                return noise;
+            }
+        }
     }
 }
 

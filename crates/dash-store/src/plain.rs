@@ -10,6 +10,9 @@ use std::{
     path::Path,
 };
 
+/// As many bytes as a JSON file of the run state may have: far more than any has, far less than memory.
+pub const STATE_LIMIT: u64 = 256 << 20;
+
 /// Opens a plain file for reading. Links are followed: raw files and finished results may be links. Anything else
 /// than a plain file is refused at once, without waiting for the other end of a FIFO.
 ///

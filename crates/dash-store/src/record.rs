@@ -1,6 +1,8 @@
 //! `stage.json`: the proof that a stage is done, and by what.
 
-use crate::{Error, Staging, sha256_file};
+use crate::staging::plain;
+use crate::{Error, HashMemo, STATE_LIMIT, Staging, Unsealed, read_small, seal, sha256_file, unseal};
+use dash_core::provenance::Provenance;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, io, path::Path};
@@ -9,6 +11,8 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 pub const RECORD_FILE: &str = "stage.json";
 
 /// A finished stage. It is the last file written into the staged folder.
+///
+/// Format 2 has the contents of inputs, provenance and a hash of the record itself; format 1 is still read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
     /// Version of this format.
@@ -17,15 +21,17 @@ pub struct StageRecord {
     pub stage: String,
     /// `<pipeline>/<seed>`, or `<pipeline>` for stages shared by all seeds.
     pub run: String,
-    /// SHA-256 over the canonical form of everything the stage depends on.
+    /// SHA-256 over the canonical form of everything the stage depends on: its settings and the contents of its
+    /// inputs.
     pub fingerprint: String,
     /// Exactly the part of the configuration that the stage depends on.
     pub config: Value,
-    /// Fingerprint of each input stage, or SHA-256 of each input file, by name.
+    /// SHA-256 of the content of each input, by name. In format 1, fingerprints of input stages and SHA-256 of raw
+    /// files.
     pub inputs: BTreeMap<String, String>,
     /// SHA-256 of each output file, by path within the folder.
     pub outputs: BTreeMap<String, String>,
-    /// Wall time.
+    /// Wall time, since format 2 summed over attempts.
     pub seconds: f64,
     /// Device it ran on.
     pub device: String,
@@ -35,12 +41,15 @@ pub struct StageRecord {
     pub plan: Option<ConvolutionPlan>,
     /// Versions of this program and of the code format of the stage.
     pub versions: BTreeMap<String, String>,
-    /// UTC date and time of the start.
+    /// UTC date and time of the start, since format 2 of the first attempt.
     pub started: String,
     /// UTC date and time of the end.
     pub finished: String,
     /// A few facts for people who look at the file.
     pub summary: Value,
+    /// How the stage was run; none in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 /// How the convolutions of a stage were computed, for people and for comparisons.
@@ -54,46 +63,67 @@ pub struct ConvolutionPlan {
 
 impl StageRecord {
     /// The current version of the format.
-    pub const FORMAT: u32 = 1;
+    pub const FORMAT: u32 = 2;
 
     /// The record of the stage in `dir`; `None` if no stage was finished there.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if it is not a record or not the one that was written, [`Error::NewerFormat`].
     pub fn read(dir: &Path) -> Result<Option<StageRecord>, Error> {
         let path = dir.join(RECORD_FILE);
-        let bytes = match fs::read(&path) {
+        let bytes = match read_small(&path, STATE_LIMIT) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(Error::Io { action: "read", path, source }),
+            Err(Error::Io { source, .. })
+                if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         };
-        let damaged = |e: serde_json::Error| Error::Damaged { path: path.clone(), reason: e.to_string() };
-        let value: Value = serde_json::from_slice(&bytes).map_err(damaged)?;
-        // The format is looked at first: a newer one may have other fields.
-        match value.get("format").and_then(Value::as_u64) {
-            Some(found) if found > u64::from(StageRecord::FORMAT) => Err(Error::NewerFormat {
+        let damaged = |reason: String| Error::Damaged { path: path.clone(), reason };
+        // The format is looked at first: a newer one may have other fields, and another seal.
+        let format =
+            serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| value.get("format")?.as_u64());
+        let format = format.unwrap_or_default();
+        if format > u64::from(StageRecord::FORMAT) {
+            return Err(Error::NewerFormat {
                 path,
-                found: u32::try_from(found).unwrap_or(u32::MAX),
+                found: u32::try_from(format).unwrap_or(u32::MAX),
                 known: StageRecord::FORMAT,
-            }),
-            _ => serde_json::from_value(value).map(Some).map_err(damaged),
+            });
+        }
+        let value = match unseal(&bytes) {
+            Unsealed::Intact(value) => value,
+            // Records of format 1 have no seal.
+            Unsealed::Unknown(value) if format <= 1 => value,
+            Unsealed::Unknown(_) => return Err(damaged("it has no hash of itself".into())),
+            Unsealed::Changed(reason) => return Err(damaged(reason)),
+        };
+        let record: StageRecord = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
+        match record.outputs.keys().find(|name| plain(name).is_err()) {
+            Some(name) => Err(damaged(format!("it names the output {name:?}"))),
+            None => Ok(Some(record)),
         }
     }
 
     /// The first output whose content is not what was recorded, if any.
-    pub fn damaged_output(&self, dir: &Path) -> Option<String> {
+    pub fn damaged_output(&self, dir: &Path, hashes: &HashMemo) -> Option<String> {
         let intact = |(name, hash): &(&String, &String)| {
-            sha256_file(&dir.join(name)).is_ok_and(|found| found == **hash)
+            hashes.hash(&dir.join(name)).is_ok_and(|found| found == **hash)
         };
         self.outputs.iter().find(|output| !intact(output)).map(|(name, _)| name.clone())
     }
 
-    /// Records the hashes of all files in `staging`, adds itself as the last file, and publishes.
-    pub fn publish(mut self, mut staging: Staging) -> Result<StageRecord, Error> {
+    /// Records the hashes of all files in `staging`, adds itself as the last file, and publishes. A folder that is
+    /// there already is kept as `kept`, or removed.
+    pub fn publish(mut self, mut staging: Staging, kept: Option<&Path>) -> Result<StageRecord, Error> {
         self.outputs = hashes(staging.path())?;
-        let text = serde_json::to_string_pretty(&self).map_err(|e| Error::Damaged {
-            path: staging.target().join(RECORD_FILE),
-            reason: e.to_string(),
-        })?;
-        staging.write(RECORD_FILE, text.as_bytes())?;
-        staging.publish()?;
+        let path = staging.target().join(RECORD_FILE);
+        staging.write(RECORD_FILE, &seal(&self, &path)?)?;
+        match kept {
+            Some(kept) => staging.publish_keeping(kept)?,
+            None => staging.publish()?,
+        }
         Ok(self)
     }
 }
@@ -140,6 +170,7 @@ mod tests {
             started: "s".into(),
             finished: "f".into(),
             summary: Value::Null,
+            provenance: None,
         }
     }
 
@@ -147,11 +178,12 @@ mod tests {
     fn damage_and_loss_of_outputs_are_noticed() {
         let dir = tempfile::tempdir().unwrap();
         let stage = dir.path().join("search");
+        let hashes = HashMemo::open(&dir.path().join("hashes"));
         assert_eq!(StageRecord::read(&stage).unwrap(), None);
         let mut staging = Staging::begin(&stage).unwrap();
         staging.write("architecture.json", b"{}").unwrap();
         staging.write("checkpoint/w", b"weights").unwrap();
-        let written = record().publish(staging).unwrap();
+        let written = record().publish(staging, None).unwrap();
         assert_eq!(
             written.outputs,
             [("architecture.json", sha256(b"{}")), ("checkpoint/w", sha256(b"weights"))]
@@ -159,11 +191,54 @@ mod tests {
                 .into()
         );
         assert_eq!(StageRecord::read(&stage).unwrap(), Some(written.clone()));
-        assert_eq!(written.damaged_output(&stage), None);
+        assert_eq!(written.damaged_output(&stage, &hashes), None);
         crate::publish_file(&stage.join("checkpoint/w"), b"weighty").unwrap();
-        assert_eq!(written.damaged_output(&stage).as_deref(), Some("checkpoint/w"));
+        assert_eq!(written.damaged_output(&stage, &hashes).as_deref(), Some("checkpoint/w"));
         crate::remove(&stage.join("architecture.json")).unwrap();
-        assert_eq!(written.damaged_output(&stage).as_deref(), Some("architecture.json"));
+        assert_eq!(written.damaged_output(&stage, &hashes).as_deref(), Some("architecture.json"));
+    }
+
+    #[test]
+    fn any_changed_value_of_a_record_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let stage = dir.path().join("search");
+        record().publish(Staging::begin(&stage).unwrap(), None).unwrap();
+        let path = stage.join(RECORD_FILE);
+        let text = fs::read_to_string(&path).unwrap();
+        for (from, to) in [
+            ("1.5", "0.5"),
+            ("\"cpu\"", "\"cuda:0\""),
+            ("a: fft", "a: gemm"),
+            ("\"epochs\": 2", "\"epochs\": 3"),
+        ] {
+            assert!(text.contains(from), "{from}");
+            crate::publish_file(&path, text.replacen(from, to, 1).as_bytes()).unwrap();
+            assert!(matches!(StageRecord::read(&stage), Err(Error::Damaged { .. })), "{from}");
+        }
+    }
+
+    #[test]
+    fn outputs_outside_of_the_folder_are_no_outputs() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut value = serde_json::to_value(record()).unwrap();
+        value["format"] = 1.into();
+        for name in ["/dev/zero", "../other", ""] {
+            value["outputs"] = serde_json::json!({ name: sha256(b"") });
+            crate::publish_file(&dir.path().join(RECORD_FILE), value.to_string().as_bytes()).unwrap();
+            assert!(matches!(StageRecord::read(dir.path()), Err(Error::Damaged { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_gives_way_is_kept_where_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stage, kept) = (dir.path().join("search"), dir.path().join("superseded/search-1"));
+        record().publish(Staging::begin(&stage).unwrap(), Some(&kept)).unwrap();
+        assert!(!kept.exists());
+        let other = StageRecord { seconds: 9.0, ..record() };
+        other.clone().publish(Staging::begin(&stage).unwrap(), Some(&kept)).unwrap();
+        assert_eq!(StageRecord::read(&kept).unwrap(), Some(record()));
+        assert_eq!(StageRecord::read(&stage).unwrap(), Some(other));
     }
 
     #[test]
@@ -171,11 +246,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(RECORD_FILE);
         for (text, newer) in
-            [("{", false), ("[]", false), (r#"{"format": 1}"#, false), (r#"{"format": 2}"#, true)]
+            [("{", false), ("[]", false), (r#"{"format": 1}"#, false), (r#"{"format": 3}"#, true)]
         {
             crate::publish_file(&path, text.as_bytes()).unwrap();
             let error = StageRecord::read(dir.path()).unwrap_err();
-            assert_eq!(matches!(error, Error::NewerFormat { found: 2, known: 1, .. }), newer, "{text}");
+            assert_eq!(matches!(error, Error::NewerFormat { found: 3, known: 2, .. }), newer, "{text}");
             assert!(error.to_string().contains(RECORD_FILE));
         }
     }

@@ -92,6 +92,25 @@ impl Staging {
     /// Makes the folder durable and visible. A folder that was at the target is moved aside
     /// first and removed after; should the machine stop in between, [`recover`] puts it back.
     pub fn publish(self) -> Result<(), Error> {
+        let (old, had_old) = self.replace(None)?;
+        if had_old {
+            // The new folder is in place; what is left of the old one is `recover`'s to remove.
+            let _ = self.disk.remove(&old);
+        }
+        Ok(())
+    }
+
+    /// The same, but a folder that was at the target is kept as `kept`.
+    pub fn publish_keeping(self, kept: &Path) -> Result<(), Error> {
+        let dir = parent(kept);
+        self.disk.create_dirs(dir).map_err(Error::io("make the folder", dir))?;
+        self.replace(Some(kept))?;
+        self.disk.sync_dir(dir).map_err(Error::io("make durable", dir))
+    }
+
+    /// Puts the folder in its place and what was there at `kept`, or at a temporary name; tells where, and whether
+    /// anything was.
+    fn replace(&self, kept: Option<&Path>) -> Result<(PathBuf, bool), Error> {
         let open = self.unfinished.load(Ordering::Relaxed);
         if open > 0 {
             return Err(Error::Unfinished { path: self.target.clone(), open });
@@ -101,7 +120,10 @@ impl Staging {
         }
         let mut tries = 0..TRIES;
         let (old, had_old) = loop {
-            let old = sibling(&self.target, "old")?;
+            let old = match kept {
+                Some(kept) => kept.to_owned(),
+                None => sibling(&self.target, "old")?,
+            };
             // It is in use until its successor is there.
             let _mark = mark_existing(&self.target);
             let had_old = match self.disk.rename(&self.target, &old) {
@@ -114,7 +136,7 @@ impl Staging {
             match self.disk.rename(&self.temporary, &self.target) {
                 Ok(()) => break (old, had_old),
                 // Another process published the same meanwhile, such as a report that many runs share.
-                Err(error) if is_taken(&error) && tries.next().is_some() => {
+                Err(error) if is_taken(&error) && kept.is_none() && tries.next().is_some() => {
                     if had_old {
                         let _ = self.disk.remove(&old);
                     }
@@ -129,12 +151,28 @@ impl Staging {
         };
         let dir = parent(&self.target);
         self.disk.sync_dir(dir).map_err(Error::io("make durable", dir))?;
-        if had_old {
-            // The new folder is in place; what is left of the old one is `recover`'s to remove.
-            let _ = self.disk.remove(&old);
-        }
-        Ok(())
+        Ok((old, had_old))
     }
+}
+
+/// Puts the folder `from` at `target`; a folder that was there moves to `kept`, if that is given. Should the
+/// machine stop in between, both are where they were or where they belong, never lost.
+///
+/// # Errors
+/// If something is at `target` and `kept` is not given, or if the system refuses.
+pub fn exchange(from: &Path, target: &Path, kept: Option<&Path>) -> Result<(), Error> {
+    let disk = disk();
+    if let Some(kept) = kept {
+        let dir = parent(kept);
+        disk.create_dirs(dir).map_err(Error::io("make the folder", dir))?;
+        disk.rename(target, kept).map_err(Error::io("move aside", target))?;
+    }
+    disk.rename(from, target).map_err(Error::io("put back", target))?;
+    let dirs = [Some(target), Some(from), kept];
+    for dir in dirs.into_iter().flatten().map(parent) {
+        disk.sync_dir(dir).map_err(Error::io("make durable", dir))?;
+    }
+    Ok(())
 }
 
 impl Drop for Staging {
@@ -168,7 +206,7 @@ impl Write for StagedFile {
 }
 
 /// A relative path without `..`, root or drive.
-fn plain(name: &str) -> Result<&Path, Error> {
+pub(crate) fn plain(name: &str) -> Result<&Path, Error> {
     let path = Path::new(name);
     let fine = !name.is_empty() && path.components().all(|c| matches!(c, Component::Normal(_)));
     if fine { Ok(path) } else { Err(Error::Name { name: name.to_owned() }) }

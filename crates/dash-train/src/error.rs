@@ -70,14 +70,6 @@ pub enum Error {
         /// Whether they are finite numbers in the dataset.
         augmented: bool,
     },
-    /// No output could have a score.
-    #[error("the {metric} of any output on the {split} split is undefined, because of the split's targets")]
-    NoMetric {
-        /// Name of the metric.
-        metric: &'static str,
-        /// Name of the split.
-        split: &'static str,
-    },
     /// An architecture is for a larger network.
     #[error("architecture.json has {found} kernels, the network has {expected} convolutions that take one")]
     SurplusKernels {
@@ -142,7 +134,6 @@ impl Classify for Error {
             | Error::EmptySplit { .. }
             | Error::Format { .. }
             | Error::NotFinite { .. }
-            | Error::NoMetric { .. }
             | Error::SurplusKernels { .. }
             | Error::Input { .. } => ErrorKind::Data,
         }
@@ -162,11 +153,6 @@ impl Classify for Error {
             }
             Error::NotFinite { .. } => Some(
                 "`dash-nas data verify` says whether the dataset is the one that was made; if it is, mend the raw files"
-                    .to_owned(),
-            ),
-            Error::NoMetric { .. } => Some(
-                "give the split samples that the metric can be computed on (such as both values of a label, or fields \
-                 that are not zero everywhere), or choose another metric"
                     .to_owned(),
             ),
             Error::SurplusKernels { .. } => {

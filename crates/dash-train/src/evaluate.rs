@@ -5,14 +5,10 @@ use crate::{
     ahead::ahead,
     gather::{Gather, to_device},
 };
-use candle_core::{DType, Device, Tensor};
-use dash_core::{
-    card::{Split, TargetKind},
-    pipeline::Metric,
-};
+use candle_core::Tensor;
 use dash_data::SplitData;
 use dash_kernels::Card;
-use dash_nn::{BatchMean, Network, Pass, Targets, metric_name};
+use dash_nn::{BatchMean, Network, Pass, Targets};
 
 /// The metric of `network` over all samples of `data`, accumulated over samples: neither their order
 /// nor `batch_size`, which counts rows, changes it, but for the last digits of the network's outputs, which
@@ -65,47 +61,14 @@ pub(crate) fn batch_average(
 }
 
 impl StageContext<'_> {
-    /// Whether the metric can have a value on the splits that are scored: better before training than after.
+    /// Whether loss and metric have a value on the data: better told before training than after.
     ///
     /// # Errors
-    /// [`Error::NoMetric`] if the targets of one leave it undefined whatever the network puts out.
-    pub fn check_metric(&self) -> Result<(), Error> {
-        for split in [Split::Validation, Split::Test] {
-            // Whoever needs a split that is missing says so.
-            let Ok(data) = self.data.split(split) else { continue };
-            if !data.is_empty() && !self.is_measurable(data)? {
-                let metric = metric_name(self.pipeline.task.metric);
-                return Err(Error::NoMetric { metric, split: split.name() });
-            }
-        }
-        Ok(())
-    }
-
-    fn is_measurable(&self, data: &SplitData) -> Result<bool, Error> {
-        let (metric, outputs) = (self.pipeline.task.metric, self.data.card().target.outputs());
-        if metric.target() == TargetKind::Class {
-            return Ok(true);
-        }
-        let (gather, mut found) = (Gather::new(self), self.objective()?.accumulator(outputs));
-        for rows in gather.batches(data, LOOK) {
-            let (_, targets) = to_device(gather.evaluation(data, &rows)?, &Device::Cpu)?;
-            let length = targets.len() / rows.len().max(1);
-            let shape = match metric {
-                Metric::Mae8 => vec![rows.len(), 1, length.isqrt(), length.isqrt()],
-                _ => vec![rows.len(), length],
-            };
-            found.add(&Tensor::zeros(shape, DType::F32, &Device::Cpu)?, &targets)?;
-            // One undefined error makes their mean undefined; what others need once they have from then on.
-            if metric != Metric::RelativeL2 && found.value().is_finite() {
-                return Ok(true);
-            }
-        }
-        Ok(found.value().is_finite())
+    /// [`Error::Data`] if they have none, whatever the network puts out.
+    pub fn check_task(&self) -> Result<(), Error> {
+        Ok(self.data.check_task(&self.pipeline.task)?)
     }
 }
-
-/// Rows at a time that targets are looked at.
-const LOOK: usize = 256;
 
 /// Hands the outputs of `network` for all samples of `data` to `take`, with their targets.
 fn predict(

@@ -32,7 +32,7 @@ pub use error::Error;
 pub use evaluate::{evaluate, watch};
 pub use history::{Series, read_history, write_history, write_table};
 pub use inputs::{read_architecture, read_hyperparameters};
-pub use memory::{Outlook, free_memory, training_bytes};
+pub use memory::{Outlook, device_name, free_memory, training_bytes};
 pub use model::Model;
 pub use resume::{Best, Checkpoints, Limits, Position, Progress, Saved, Total};
 pub use retrain::{MetricValue, Metrics, retrain};

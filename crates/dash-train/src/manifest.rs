@@ -28,9 +28,6 @@ pub(crate) struct Manifest {
     pub(crate) format: u32,
     /// Of the stage that was at work.
     pub(crate) fingerprint: String,
-    /// That of the processor it was taken on; since format 3.
-    #[serde(default)]
-    pub(crate) instruction_set: Option<String>,
     pub(crate) epoch: usize,
     pub(crate) step: usize,
     pub(crate) loss_bits: u64,

@@ -50,6 +50,11 @@ pub fn free_memory(device: &Device) -> Option<u64> {
     Card::of(device)?.free_memory()
 }
 
+/// Model name of a GPU; `None` if `device` is none, or does not tell.
+pub fn device_name(device: &Device) -> Option<String> {
+    Card::of(device)?.name()
+}
+
 /// A survey of a network as `device` computes it.
 fn surveyed(
     network: &dyn Network,

@@ -13,8 +13,6 @@ use serde::{Deserialize, Serialize};
 pub struct Model {
     /// Version of this format.
     pub format: u32,
-    /// Name of the task.
-    pub task_name: String,
     /// Loss, metric and decoding.
     pub task: Task,
     /// The backbone.

@@ -95,7 +95,6 @@ pub struct Limits {
 pub struct Checkpoints {
     dir: PathBuf,
     fingerprint: String,
-    instruction_set: Option<String>,
     every: Option<Duration>,
     clock: Mutex<Clock>,
 }
@@ -121,13 +120,7 @@ impl Checkpoints {
     /// costs little.
     pub fn new(dir: PathBuf, fingerprint: &str, every: Option<Duration>) -> Checkpoints {
         let clock = Mutex::new(Clock { last: Instant::now(), cost: Duration::ZERO, total: Total::default() });
-        Checkpoints { dir, fingerprint: fingerprint.to_owned(), instruction_set: None, every, clock }
-    }
-
-    /// The same, on a processor whose instruction set, by which results may differ, has this name: it is written
-    /// down, and another one is told when the stage is resumed.
-    pub fn with_instruction_set(self, name: &str) -> Checkpoints {
-        Checkpoints { instruction_set: Some(name.to_owned()), ..self }
+        Checkpoints { dir, fingerprint: fingerprint.to_owned(), every, clock }
     }
 
     /// What checkpoints have cost so far, in this process.
@@ -165,7 +158,6 @@ impl Checkpoints {
         let manifest = Manifest {
             format: FORMAT,
             fingerprint: self.fingerprint.clone(),
-            instruction_set: self.instruction_set.clone(),
             epoch,
             step,
             loss_bits: loss.to_bits(),
@@ -203,14 +195,6 @@ impl Checkpoints {
         if !saved.sealed {
             warn(format!(
                 "{place} was written by an earlier version, whose checkpoints do not show all damage"
-            ));
-        }
-        if let (Some(then), Some(now)) = (&saved.instruction_set, &self.instruction_set)
-            && then != now
-        {
-            warn(format!(
-                "{place} was taken with the instruction set {then}, and is resumed with {now}: the results may not be \
-                 those of an uninterrupted run"
             ));
         }
         let Progress { position: Position { epoch, step, .. }, scores, .. } = &saved.progress;
@@ -260,8 +244,7 @@ impl Checkpoints {
             recovery,
         };
         limits.check(&progress).map_err(damaged)?;
-        let instruction_set = manifest.instruction_set;
-        Ok(Some(Saved { dir: self.dir.clone(), progress, instruction_set, sealed }))
+        Ok(Some(Saved { dir: self.dir.clone(), progress, sealed }))
     }
 }
 
@@ -282,8 +265,6 @@ pub struct Saved {
     dir: PathBuf,
     /// What the stage knew.
     pub progress: Progress,
-    /// That of the processor it was taken on, if it says.
-    instruction_set: Option<String>,
     /// Whether its manifest has a hash of itself.
     sealed: bool,
 }

@@ -9,7 +9,7 @@ use dash_core::{
     architecture::{Architecture, Hyperparameters},
     card::Split,
     event::Event,
-    pipeline::Protocol,
+    pipeline::{Protocol, Task},
     results::Epoch,
 };
 use dash_data::SplitData;
@@ -73,7 +73,7 @@ pub fn retrain(
     let (network, params) = ctx.retrain_network(architecture, hyperparameters.dropout)?;
     let objective = ctx.objective()?;
     let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)?;
-    ctx.check_metric()?;
+    ctx.check_task()?;
     let sizes = (settings.batch_size, 1.0);
     let mut trainer = Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, sizes)?
         .on_divergence(settings.on_divergence);
@@ -168,8 +168,8 @@ pub fn retrain(
     write_tensors(out, "model.safetensors", &params.state()?)?;
     let model = Model {
         format: Model::FORMAT,
-        task_name: ctx.pipeline.task_name().to_owned(),
-        task: ctx.pipeline.task.clone(),
+        // The name is of the report alone: a stage is not made again because it changes.
+        task: Task { name: None, ..ctx.pipeline.task.clone() },
         backbone: ctx.retrain_backbone()?,
         pattern: architecture.map(Architecture::pattern),
         input: card.input.clone(),

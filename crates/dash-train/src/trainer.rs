@@ -13,7 +13,7 @@ use dash_core::{
     pipeline::{Augment, OnDivergence},
     random::{Purpose, permutation, stream},
 };
-use dash_data::{Batch, Noise, SplitData};
+use dash_data::{Batch, DatasetFolder, Noise, SplitData};
 use dash_kernels::{Card, Question};
 use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd};
 use rand::Rng;
@@ -36,6 +36,7 @@ pub struct Trainer<'a> {
     pub sgd: Sgd,
     stage: Stage,
     seed: u64,
+    folder: &'a DatasetFolder,
     gather: Gather,
     augmentation: Augmentation<'a>,
     device: &'a Device,
@@ -81,6 +82,7 @@ impl<'a> Trainer<'a> {
             sgd,
             stage,
             seed: ctx.seed,
+            folder: ctx.data,
             gather: Gather::new(ctx),
             augmentation: augmentation.with_noise(noise(ctx)?)?,
             device: ctx.device,
@@ -162,6 +164,9 @@ impl<'a> Trainer<'a> {
             return error;
         };
         // The data first: no setting helps against them.
+        if let Err(error) = self.folder.recheck() {
+            return error.into();
+        }
         if let Err(error) = self.check_batch(data, samples, epoch, step) {
             return error;
         }

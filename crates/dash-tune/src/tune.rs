@@ -50,7 +50,7 @@ pub fn tune(
 ) -> Result<Hyperparameters, Error> {
     let metric = ctx.pipeline.task.metric;
     let all = grid(&ctx.pipeline.tune);
-    ctx.check_metric()?;
+    ctx.check_task()?;
     let mut last = None;
     let mut saved = ctx.saved(&limits(ctx, all.len())?)?;
     let mut scores = saved.as_ref().map(|saved| saved.progress.scores.clone()).unwrap_or_default();

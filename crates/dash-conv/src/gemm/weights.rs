@@ -116,7 +116,7 @@ impl Gemm {
                     let whole = segment.taps.len() == taps;
                     for (i, tile) in tiles.iter().enumerate() {
                         let (left, left_row) = Self::matrix(tiling, tile, (x, from), matrix);
-                        let out = if whole { &mut *sums } else { &mut **sub };
+                        let out = if whole { &mut *sums } else { &mut sub[..] };
                         let (len, add) = (tile.len(), whole || i > 0);
                         if few {
                             Self::gradient_lines(tiling, tile, (grad, to), lines, true);

@@ -167,7 +167,9 @@ pub fn pipeline(file: &str, text: &str, profile: Option<&str>, sets: &[String]) 
         effective = effective.merged(change);
     }
     schema::check(&effective, &schema, schema::Keys::All, &mut found);
-    let pipeline: Pipeline = found.build(&effective)?;
+    let mut pipeline: Pipeline = found.build(&effective)?;
+    pipeline.profile = profile.map(str::to_owned);
+    pipeline.overrides = sets.to_vec();
     validate::pipeline(&pipeline, &effective, &mut found);
     found.done()?;
     Ok(pipeline)

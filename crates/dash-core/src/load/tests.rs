@@ -1,5 +1,5 @@
 use super::*;
-use crate::pipeline::{Augment, Backbone, Dataset, Loss, Mask, Pull};
+use crate::pipeline::{Augment, Backbone, Dataset, Loss, Mask, Pipeline, Pull};
 
 mod large;
 
@@ -552,7 +552,17 @@ fn text_that_is_not_toml_names_the_line() {
 fn the_effective_configuration_is_a_pipeline_file_again() {
     let p = pipeline("f.toml", DARCY, Some("small"), &["seeds=[1, 2]".into()]).unwrap();
     let text = to_toml(&p).unwrap();
-    assert_eq!(load(&text, &[]).unwrap(), p, "{text}");
+    let again = load(&text, &[]).unwrap();
+    assert_eq!(again, Pipeline { profile: None, overrides: vec![], ..p }, "{text}");
+}
+
+#[test]
+fn a_profile_names_the_run_folder_and_must_be_able_to() {
+    let name = |profile| pipeline("f.toml", DARCY, profile, &[]).unwrap().run_name();
+    assert_eq!((name(None), name(Some("small"))), ("d".to_owned(), "d@small".to_owned()));
+    let text = format!("{DARCY}\n[profiles.\"a/b\"]\nsearch.epochs = 1\n");
+    let error = pipeline("f.toml", &text, Some("a/b"), &[]).unwrap_err();
+    assert!(error.to_string().contains("does not make a safe folder name"), "{error}");
 }
 
 #[test]

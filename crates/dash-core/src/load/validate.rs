@@ -19,6 +19,9 @@ const MOST_ROWS: usize = 8192;
 pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
     let mut checks = Checks { tree, found };
     checks.folder_name("name", &p.name);
+    if let Some(profile) = &p.profile {
+        checks.folder_name("profiles", profile);
+    }
     checks.distinct("seeds", "seed", &p.seeds);
     checks.distinct("methods", "method", &p.methods);
     match &p.dataset {

@@ -1,7 +1,7 @@
 //! The coefficients of a mixture, and what is done to the gradients of architecture parameters (DASH, section 5).
 
 use super::{Values, operand};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use dash_kernels::{
     Card, mixing_coefficients as coefficients_on, mixing_gradient, treated_gradient as treated_on,
 };
@@ -12,7 +12,12 @@ use dash_kernels::{
 /// If there is not as much noise as there are parameters.
 pub fn mixing_coefficients(alpha: &Tensor, noise: Vec<f32>) -> Result<Tensor> {
     let Some(card) = Card::of(alpha.device()) else {
-        return alpha.contiguous()?.apply_op1(MixingCoefficients { noise });
+        if alpha.device().is_cpu() {
+            return alpha.contiguous()?.apply_op1(MixingCoefficients { noise });
+        }
+        // A device without kernels of this project.
+        let noise = Tensor::from_vec(noise, alpha.elem_count(), alpha.device())?;
+        return candle_nn::ops::softmax(&(alpha + noise)?, D::Minus1);
     };
     let value = coefficients_on(&card, card.operand(&alpha.contiguous()?)?.read(), &noise)?;
     let value = card.tensor(value, alpha.shape())?;
@@ -109,6 +114,11 @@ mod tests {
                 terms.iter().map(|term| term / terms.iter().sum::<f64>()).collect()
             },
         );
+        // candle's own softmax is another definition of it.
+        let alpha = Tensor::from_vec(ramp(7, 1), 7, &Device::Cpu).unwrap();
+        let ours = mixing_coefficients(&alpha, vec![0.0; 7]).unwrap().to_vec1::<f32>().unwrap();
+        let theirs = candle_nn::ops::softmax(&alpha, D::Minus1).unwrap().to_vec1::<f32>().unwrap();
+        assert!(ours.iter().zip(theirs).all(|(a, b)| (a - b).abs() < 1e-6));
         let alpha = Tensor::new(&[1f32, f32::NAN], &Device::Cpu).unwrap();
         let found = mixing_coefficients(&alpha, vec![0.0; 2]).unwrap().to_vec1::<f32>().unwrap();
         assert!(found.iter().all(|c| c.is_nan()));

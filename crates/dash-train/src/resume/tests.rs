@@ -67,10 +67,7 @@ fn everything_comes_back_bit_by_bit() {
 /// A checkpoint in `folder` of a stage that came to `progress`.
 fn save(folder: &Path, progress: &Progress) {
     let (params, sgd) = network();
-    Checkpoints::new(folder.to_owned(), "one", None)
-        .with_instruction_set("avx2")
-        .save(progress, &params, &sgd)
-        .unwrap();
+    Checkpoints::new(folder.to_owned(), "one", None).save(progress, &params, &sgd).unwrap();
 }
 
 fn open(folder: &Path, limits: &Limits) -> Result<Option<Saved>, Refusal> {
@@ -235,20 +232,6 @@ fn checkpoints_of_earlier_versions_are_resumed_from_with_a_warning() {
     manifest["format"] = 3.into();
     dash_store::publish_file(&path, manifest.to_string().as_bytes()).unwrap();
     assert_eq!(damage(open(dir.path(), &LIMITS)), "manifest.json has lost the hash of itself");
-}
-
-#[test]
-fn another_instruction_set_is_told() {
-    let dir = tempfile::tempdir().unwrap();
-    save(dir.path(), &trained());
-    for (name, warnings) in [("avx2", 0), ("avx512", 1)] {
-        let checkpoints = Checkpoints::new(dir.path().to_owned(), "one", None).with_instruction_set(name);
-        let heard = Warnings::default();
-        assert!(checkpoints.saved(&LIMITS, &heard).unwrap().is_some());
-        let heard = heard.0.into_inner().unwrap();
-        assert_eq!(heard.len(), warnings);
-        assert!(heard.iter().all(|text| text.contains("instruction set avx2, and is resumed with avx512")));
-    }
 }
 
 #[test]
