@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod compat;
+mod contents;
 mod data;
 mod dense;
 mod fuzz;
