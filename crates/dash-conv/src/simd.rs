@@ -194,6 +194,7 @@ impl<S: Simd, const P: usize> Lanes<S, P> {
     }
 
     /// The first numbers of a slice; there must be [`LANES`].
+    #[allow(clippy::manual_memcpy, reason = "registers stay registers in a loop, and not in a call")]
     #[inline(always)]
     pub fn load(values: &[f32]) -> Self {
         let registers = &S::as_simd_f32s(values).0[..P];
