@@ -12,7 +12,7 @@ use dash_core::{
 };
 use dash_data::{
     matlab::MatFile,
-    npy::{self, Archive, Array},
+    npy::{self, Archive, NpyArray},
     pickle::{Pickle, Value},
 };
 use dash_store::Staging;
@@ -33,7 +33,7 @@ fn with_file(name: &str, bytes: &[u8], read: impl FnOnce(&Path)) {
 }
 
 /// All numbers of an array, by each of the ways to read them.
-fn read_all(array: &mut Array) {
+fn read_all(array: &mut NpyArray) {
     let (rows, block) = (array.shape().first().copied().unwrap_or(1), array.block_rows().max(1));
     for first in (0..rows).step_by(block).take(MOST_BLOCKS) {
         let count = block.min(rows - first);
@@ -70,7 +70,7 @@ fn walk(root: Value<'_>) {
 /// A numpy file.
 pub fn npy(bytes: &[u8]) {
     with_file("a.npy", bytes, |path| {
-        if let Ok(mut array) = Array::open(path) {
+        if let Ok(mut array) = NpyArray::open(path) {
             read_all(&mut array);
         }
         if let Ok(pickle) = npy::object(path) {

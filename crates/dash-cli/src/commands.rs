@@ -10,9 +10,9 @@ use crate::{
 use clap::CommandFactory;
 use dash_conv::Planner;
 use dash_pipeline::{
-    Batch, Device, DeviceChoice, Folders, Local, Training,
+    Device, DeviceChoice, Folders, LocalExecutor, RunSet, Training,
     bench::{self, Bench, Kernels, TimedStage},
-    sweep::{self, Method, Settings},
+    sweep::{self, MixingMethod, Settings},
 };
 use std::{
     io::{self, Write},
@@ -104,7 +104,7 @@ fn check(args: &args::Check) -> Result<(), Error> {
 
 fn explain(args: &args::Explain) -> Result<(), Error> {
     let pipeline = files::one(&args.file, &args.changes)?;
-    let batch = Batch { planner: args.planning.planner(), ..Batch::one(pipeline) };
+    let batch = RunSet { planner: args.planning.planner(), ..RunSet::one(pipeline) };
     let planned = dash_pipeline::plan(&batch, &folders(&args.folders))?;
     let chosen: Vec<_> = planned.iter().filter(|p| p.stage == args.stage).cloned().collect();
     if chosen.is_empty() {
@@ -156,7 +156,7 @@ fn compare(args: &args::Bench, settings: &Settings) -> Result<(), Error> {
     let device = open(args.device)?;
     let mut timings = Vec::new();
     for point in sweep::points(args.points) {
-        for method in Method::on(&device) {
+        for method in MixingMethod::on(&device) {
             let timing = among_workers(|| sweep::measure(&point, method, settings, &device))?;
             output::sweep_point(&timing, args.format)?;
             timings.push(timing);
@@ -172,19 +172,22 @@ fn folders(args: &args::Folders) -> Folders {
     Folders::new(&args.runs_dir, &args.reports_dir)
 }
 
-fn executor(args: &args::Execution, checkpoint_every: Option<Duration>) -> Result<Local<Training>, Error> {
+fn executor(
+    args: &args::Execution,
+    checkpoint_every: Option<Duration>,
+) -> Result<LocalExecutor<Training>, Error> {
     if let Some(most) = args.memory {
         memory::limit_to(usize::try_from(most.get()).unwrap_or(usize::MAX).saturating_mul(1 << 20));
     }
     let memory = memory::left().and_then(|bytes| u64::try_from(bytes).ok());
-    Ok(Local { work: Training { device: open(args.device)?, checkpoint_every, memory } })
+    Ok(LocalExecutor { work: Training { device: open(args.device)?, checkpoint_every, memory } })
 }
 
-/// The device; says why if it is not a card where one would have been taken.
+/// The device; says why if it is not a GPU where one would have been taken.
 fn open(choice: DeviceChoice) -> Result<Device, Error> {
     let (device, reason) = choice.open()?;
     if let Some(reason) = reason {
-        writeln!(stderr(), "computing on the processor: {reason}")?;
+        writeln!(stderr(), "computing on the CPU: {reason}")?;
     }
     Ok(device)
 }

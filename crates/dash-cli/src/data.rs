@@ -10,7 +10,7 @@ use crate::{
 };
 use comfy_table::CellAlignment;
 use dash_core::{
-    card::{Card, Split, Target},
+    card::{DatasetCard, Split, Target},
     event::{Event, Silent},
     pipeline::Pipeline,
 };
@@ -171,7 +171,7 @@ pub(crate) fn inspect(args: &args::Inspect) -> Result<(), Error> {
     Ok(())
 }
 
-fn describe(path: &Path, card: &Card, summaries: &[SplitSummary]) -> Result<(), Error> {
+fn describe(path: &Path, card: &DatasetCard, summaries: &[SplitSummary]) -> Result<(), Error> {
     let mut out = stdout();
     writeln!(out, "{}: recipe {}, {}", path.display(), card.recipe, card.licence)?;
     let target = match &card.target {

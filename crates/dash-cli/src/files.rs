@@ -6,15 +6,15 @@ use dash_core::{
     load::{self, FileKind},
     pipeline::Pipeline,
 };
-use dash_pipeline::Batch;
+use dash_pipeline::RunSet;
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
 /// All pipelines of the files. Several files, or a sweep, get a common report if a sweep asks.
-pub(crate) fn batch(input: &Input, planner: Planner) -> Result<Batch, Error> {
-    let mut batch = Batch { pipelines: Vec::new(), report: None, planner, program: program() };
+pub(crate) fn batch(input: &Input, planner: Planner) -> Result<RunSet, Error> {
+    let mut batch = RunSet { pipelines: Vec::new(), report: None, planner, program: program() };
     for path in &input.files {
         let text = read(path)?;
         match load::kind(&name(path), &text)? {
@@ -30,7 +30,7 @@ pub(crate) fn one(path: &Path, changes: &Changes) -> Result<Pipeline, Error> {
     pipeline(path, &read(path)?, changes)
 }
 
-fn sweep(path: &Path, text: &str, changes: &Changes, batch: &mut Batch) -> Result<(), Error> {
+fn sweep(path: &Path, text: &str, changes: &Changes, batch: &mut RunSet) -> Result<(), Error> {
     let sweep = load::sweep(&name(path), text)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     for include in &sweep.include {

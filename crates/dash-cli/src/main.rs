@@ -60,7 +60,7 @@ fn keep_freed_memory() {
 }
 
 /// Has the allocator of glibc ask the system for huge pages: a training step of any network walks
-/// through more memory than the processor has translations at hand, which took 5 to 7 % of it when it was
+/// through more memory than the CPU has translations at hand, which took 5 to 7 % of it when it was
 /// measured. Glibc reads this setting once, at the start of a process, so that this one starts itself
 /// anew, under the same number; settings that are there already are left alone.
 fn use_huge_pages() {

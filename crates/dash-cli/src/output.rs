@@ -7,7 +7,7 @@ use crate::{
 };
 use comfy_table::{CellAlignment, Column, ContentArrangement, presets::UTF8_HORIZONTAL_ONLY};
 use dash_core::error::Classify;
-use dash_pipeline::{Action, Outcome, Planned, RunStatus, Superseded, bench::Timing, sweep::SweepTiming};
+use dash_pipeline::{Action, Planned, RunOutcome, RunStatus, Superseded, bench::Timing, sweep::SweepTiming};
 use dash_store::ConvolutionPlan;
 use serde_json::{Value, json};
 use std::{
@@ -19,7 +19,7 @@ use std::{
 const TOLD: usize = 20;
 
 /// Results and where the report is.
-pub(crate) fn outcome(outcome: &Outcome, format: Format) -> Result<(), Error> {
+pub(crate) fn outcome(outcome: &RunOutcome, format: Format) -> Result<(), Error> {
     if format == Format::Json {
         let failures = outcome.failures.iter().map(|f| {
             json!({ "run": f.run, "stage": f.stage, "kind": f.kind, "message": f.message, "hint": f.hint })
@@ -48,7 +48,7 @@ pub(crate) fn outcome(outcome: &Outcome, format: Format) -> Result<(), Error> {
     Ok(())
 }
 
-fn results(outcome: &Outcome) -> Result<Table, Error> {
+fn results(outcome: &RunOutcome) -> Result<Table, Error> {
     let heads = [
         "pipeline", "method", "metric", "split", "protocol", "seeds", "value", "params", "search", "tune",
         "retrain",

@@ -1,7 +1,7 @@
 //! The gradient of the bias.
 
 use crate::{
-    Problem,
+    ConvProblem,
     simd::{self, LANES, Lanes, WithLanes, run_lanes},
 };
 use pulp::{Arch, Simd};
@@ -12,12 +12,12 @@ const BLOCK: usize = 32;
 
 /// Sum of the output gradient per channel, in a fixed order: lanes in f32 over short blocks, and
 /// blocks in f64.
-pub(crate) fn bias_gradient(p: &Problem, grad: &[f32]) -> Vec<f32> {
+pub(crate) fn bias_gradient(p: &ConvProblem, grad: &[f32]) -> Vec<f32> {
     bias_gradient_with(p, grad, simd::arch())
 }
 
 /// The same with the vectors of a given instruction set.
-fn bias_gradient_with(p: &Problem, grad: &[f32], arch: Arch) -> Vec<f32> {
+fn bias_gradient_with(p: &ConvProblem, grad: &[f32], arch: Arch) -> Vec<f32> {
     let (len, pitch) = (p.out_plane(), p.out_plane() * p.c_out);
     (0..p.c_out)
         .into_par_iter()
@@ -71,7 +71,7 @@ mod tests {
     fn the_gradient_of_the_bias_is_the_same_on_every_instruction_set() {
         for (batch, width) in [(1, 1), (3, 15), (2, 16), (40, 33), (9, 700)] {
             let taps = TapSet::centred(1, 1, 1).unwrap();
-            let p = Problem::new(&taps, batch, 2, 3, 1, [1, width], [1, 1]).unwrap();
+            let p = ConvProblem::new(&taps, batch, 2, 3, 1, [1, width], [1, 1]).unwrap();
             let grad: Vec<f32> = (0..batch * 3 * width).map(|i| (i as f32 * 0.7).sin()).collect();
             let of = |set: InstructionSet| bias_gradient_with(&p, &grad, set.arch().unwrap());
             let exact = (0..3).map(|channel| {

@@ -5,7 +5,7 @@
 //! transformed at once, and the way back computes only the positions that the stride keeps. No length
 //! is slow, so N = n + r exactly (r = largest reachable offset).
 
-use crate::Problem;
+use crate::ConvProblem;
 use candle_core::{Device, Result, Tensor};
 use std::f64::consts::TAU;
 
@@ -14,7 +14,7 @@ type Complex = (Tensor, Tensor);
 
 /// The matrices of one problem on one device.
 pub(crate) struct Dft {
-    problem: Problem,
+    problem: ConvProblem,
     /// Rows of a spectrum (N of the row axis), and kept bins of the column axis.
     bins: [usize; 2],
     /// Columns: `[width, bins]`, cos and -sin.
@@ -28,7 +28,7 @@ pub(crate) struct Dft {
 }
 
 /// `[rows, columns]` of `weight(i, j) cos` and `-weight(i, j) sin` of 2 pi `turns(i, j)`.
-fn waves(
+fn twiddles(
     [rows, columns]: [usize; 2],
     device: &Device,
     turns: impl Fn(usize, usize) -> f64,
@@ -62,17 +62,17 @@ fn both(z: &Complex, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Complex> {
 }
 
 impl Dft {
-    pub(crate) fn new(p: &Problem, device: &Device) -> Result<Dft> {
+    pub(crate) fn new(p: &ConvProblem, device: &Device) -> Result<Dft> {
         let ([height, width], [reach_rows, reach_columns]) = (p.size, p.reach());
         let (rows, columns) = (height + reach_rows, width + reach_columns);
         let half = columns / 2 + 1;
         let [out_rows, out_columns] = p.out_size();
         let one = |_: usize, _: usize| 1.0;
-        let column = waves([width, half], device, |i, k| turn(i, k, columns), one)?;
+        let column = twiddles([width, half], device, |i, k| turn(i, k, columns), one)?;
         // All bins but the first, and the last of an even length, stand for two.
         let double = |k: usize| if k == 0 || 2 * k == columns { 1.0 } else { 2.0 };
         let scale = 1.0 / (rows * columns) as f64;
-        let column_back = waves(
+        let column_back = twiddles(
             [half, out_columns],
             device,
             |k, j| turn(k, j * p.stride[1], columns),
@@ -81,16 +81,16 @@ impl Dft {
         let row = if rows == 1 {
             None
         } else {
-            let there = waves([height, rows], device, |i, q| turn(i, q, rows), one)?;
-            let back = waves([rows, out_rows], device, |q, j| 1.0 - turn(q, j * p.stride[0], rows), one)?;
+            let there = twiddles([height, rows], device, |i, q| turn(i, q, rows), one)?;
+            let back = twiddles([rows, out_rows], device, |q, j| 1.0 - turn(q, j * p.stride[0], rows), one)?;
             Some((there, back))
         };
         let wrap = |offset: i32, n: usize| i64::from(offset).rem_euclid(n as i64) as usize;
         let mut placed: Vec<Option<[usize; 2]>> = vec![None; p.taps];
-        for (offset, &place) in p.offsets.iter().zip(&p.places) {
+        for (offset, &place) in p.offsets.iter().zip(&p.tap_indices) {
             placed[place] = Some([wrap(offset[0], rows), wrap(offset[1], columns)]);
         }
-        let taps = waves(
+        let taps = twiddles(
             [p.taps, half * rows],
             device,
             |tap, bin| {
@@ -105,7 +105,7 @@ impl Dft {
     fn transform(&self, maps: &Tensor, planes: usize) -> Result<Complex> {
         let ([height, width], [rows, half]) = (self.problem.size, self.bins);
         let flat = maps.reshape((planes * height, width))?;
-        let spectrum = both(&self.column, |wave| flat.matmul(wave))?;
+        let spectrum = both(&self.column, |twiddle| flat.matmul(twiddle))?;
         let Some((there, _)) = &self.row else { return Ok(spectrum) };
         let turned = both(&spectrum, |part| {
             let part = part.reshape((planes, height, half))?.transpose(1, 2)?;
@@ -139,7 +139,7 @@ impl Dft {
         let bins = self.bins[0] * self.bins[1];
         let x = self.transform(&x.reshape((p.batch * p.c_in, p.size[0], p.size[1]))?, p.batch * p.c_in)?;
         let flat = weights.reshape((p.c_out * gi, p.taps))?;
-        let w = both(&self.taps, |wave| flat.matmul(wave))?;
+        let w = both(&self.taps, |twiddle| flat.matmul(twiddle))?;
         // Y = X conj(W).
         let y = if p.is_depthwise() {
             let x = both(&x, |part| part.reshape((p.batch, p.c_in, bins)))?;

@@ -1,6 +1,6 @@
 //! Which inputs an output sees under each tap, forwards and backwards, worked out once per problem.
 
-use crate::Problem;
+use crate::ConvProblem;
 use std::ops::Range;
 
 /// A tap: input position less `in_step` times the output's, and its place in the weights.
@@ -27,8 +27,8 @@ pub(crate) struct Grid {
 
 impl Grid {
     /// From inputs to outputs.
-    pub(crate) fn forward(problem: &Problem) -> Grid {
-        let taps = problem.offsets.iter().zip(&problem.places);
+    pub(crate) fn forward(problem: &ConvProblem) -> Grid {
+        let taps = problem.offsets.iter().zip(&problem.tap_indices);
         let taps = taps.map(|(offset, &place)| Tap { shift: offset.map(i64::from), place });
         let mut taps: Vec<Tap> = taps.collect();
         taps.sort_unstable();
@@ -44,12 +44,12 @@ impl Grid {
 
     /// From gradients of outputs to those of inputs: input u receives from the outputs
     /// (u - offset) / stride that are whole, so that each residue of u sees taps of its own.
-    pub(crate) fn backward(problem: &Problem) -> Vec<Grid> {
+    pub(crate) fn backward(problem: &ConvProblem) -> Vec<Grid> {
         let stride = problem.stride;
         let residues = |axis: usize| 0..stride[axis].min(problem.size[axis]);
         let pairs = residues(0).flat_map(|r| residues(1).map(move |c| [r, c]));
         let of = |residue: [usize; 2]| {
-            let taps = problem.offsets.iter().zip(&problem.places).filter_map(|(offset, &place)| {
+            let taps = problem.offsets.iter().zip(&problem.tap_indices).filter_map(|(offset, &place)| {
                 let [row, column] = [0, 1].map(|axis| {
                     let (from, step) = (residue[axis] as i64 - i64::from(offset[axis]), stride[axis] as i64);
                     (from.rem_euclid(step) == 0).then(|| from.div_euclid(step))
@@ -111,12 +111,12 @@ mod tests {
             [(3, 1, [9, 21], 1), (5, 3, [8, 11], 2), (7, 2, [5, 30], 3), (3, 15, [4, 4], 1)]
         {
             let taps = TapSet::centred(2, kernel, dilation).unwrap();
-            let problem = Problem::new(&taps, 1, 1, 1, 1, size, [stride, stride]).unwrap();
+            let problem = ConvProblem::new(&taps, 1, 1, 1, 1, size, [stride, stride]).unwrap();
             let mut expected = Vec::new();
             let [rows, columns] = problem.out_size();
             for r in 0..rows {
                 for c in 0..columns {
-                    for (offset, &place) in problem.offsets.iter().zip(&problem.places) {
+                    for (offset, &place) in problem.offsets.iter().zip(&problem.tap_indices) {
                         let y = (r * stride) as i64 + i64::from(offset[0]);
                         let x = (c * stride) as i64 + i64::from(offset[1]);
                         if (0..size[0] as i64).contains(&y) && (0..size[1] as i64).contains(&x) {

@@ -26,11 +26,11 @@
 
 mod bias;
 mod buffer;
-mod card;
 mod dft;
 mod direct;
 mod error;
 mod gemm;
+mod gpu;
 mod grid;
 mod maps;
 mod mixture;
@@ -52,11 +52,11 @@ mod winograd;
 
 pub use error::Error;
 pub use mixture::Mixture;
-pub use op::{TapConv, seconds_on_card};
+pub use op::{TapConv, seconds_on_gpu};
 pub use parallel::zeros;
 pub use plan::{Algorithm, Plan};
 pub use planner::{Choice, Planner, Policy};
-pub use problem::Problem;
+pub use problem::ConvProblem;
 pub use results::ResultMixture;
 pub use simd::{InstructionSet, check_instruction_set, instruction_set};
 pub use taps::TapSet;

@@ -130,7 +130,7 @@ pub(crate) trait Source: Sync {
 
 /// An evenly spaced run of positions of a map, and their places in a transform.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Run {
+pub(crate) struct Segment {
     /// First position in the map.
     pub(crate) start: usize,
     /// Distance in the map.
@@ -153,7 +153,7 @@ pub(crate) struct Maps<'a> {
     /// Rows and columns of a map.
     size: [usize; 2],
     /// Pieces along rows and along columns.
-    runs: &'a [Vec<Run>; 2],
+    runs: &'a [Vec<Segment>; 2],
     live: usize,
     /// Added to what is read, per channel of the sample.
     bias: Option<&'a [f32]>,
@@ -167,7 +167,7 @@ impl<'a> Maps<'a> {
         channels: usize,
         group: Range<usize>,
         size: [usize; 2],
-        runs: &'a [Vec<Run>; 2],
+        runs: &'a [Vec<Segment>; 2],
     ) -> Maps<'a> {
         let pieces = runs[0].len() * runs[1].len();
         Maps {
@@ -208,7 +208,7 @@ impl<'a> Maps<'a> {
         (held, in_use)
     }
 
-    fn run(&self, piece: usize) -> (&Run, &Run) {
+    fn run(&self, piece: usize) -> (&Segment, &Segment) {
         let columns = self.runs[1].len();
         (&self.runs[0][piece / columns], &self.runs[1][piece % columns])
     }

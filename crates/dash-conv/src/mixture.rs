@@ -5,7 +5,7 @@ use crate::{
     op::{contiguous, with_values},
 };
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use dash_kernels::{Card, MixtureTable};
+use dash_cuda::{Gpu, MixtureTable};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Mixture {
     taps: TapSet,
     /// For each candidate, where its taps are in the union.
-    places: Arc<Vec<Vec<usize>>>,
-    /// What a card needs, for the number of channel pairs that it was last mixed for.
+    tap_indices: Arc<Vec<Vec<usize>>>,
+    /// What a GPU needs, for the number of channel pairs that it was last mixed for.
     table: Arc<Mutex<Option<Table>>>,
 }
 
@@ -29,8 +29,8 @@ impl Mixture {
     /// # Errors
     /// If there is no candidate, or their numbers of axes differ.
     pub fn new(candidates: &[TapSet]) -> std::result::Result<Mixture, Error> {
-        let (taps, places) = TapSet::union(candidates)?;
-        Ok(Mixture { taps, places: Arc::new(places), table: Arc::default() })
+        let (taps, tap_indices) = TapSet::union(candidates)?;
+        Ok(Mixture { taps, tap_indices: Arc::new(tap_indices), table: Arc::default() })
     }
 
     /// The union of the candidates' taps.
@@ -40,13 +40,13 @@ impl Mixture {
 
     /// Number of candidates.
     pub fn candidates(&self) -> usize {
-        self.places.len()
+        self.tap_indices.len()
     }
 
     /// Elements of the flat tensor that holds all candidates' weights for `pairs` pairs of output
     /// and input channel.
     pub fn weights_len(&self, pairs: usize) -> usize {
-        pairs * self.places.iter().map(Vec::len).sum::<usize>()
+        pairs * self.tap_indices.iter().map(Vec::len).sum::<usize>()
     }
 
     /// Mixes `weights`, the candidates' tensors `[c_out, group_in, k(, k)]` flattened and joined in
@@ -74,16 +74,16 @@ impl Mixture {
         }
         let shape = Shape::from((c_out, group_in, self.taps.len()));
         let (weights, coefficients) = (weights.contiguous()?, coefficients.contiguous()?);
-        if let Some(card) = Card::of(weights.device()) {
-            return self.mix_on(card, &weights, &coefficients, pairs, shape);
+        if let Some(gpu) = Gpu::of(weights.device()) {
+            return self.mix_on(gpu, &weights, &coefficients, pairs, shape);
         }
-        weights.apply_op2(&coefficients, MixOp { places: self.places.clone(), pairs, shape })
+        weights.apply_op2(&coefficients, MixOp { tap_indices: self.tap_indices.clone(), pairs, shape })
     }
 
-    /// The same on a card.
+    /// The same on a GPU.
     fn mix_on(
         &self,
-        card: Card,
+        gpu: Gpu,
         weights: &Tensor,
         coefficients: &Tensor,
         pairs: usize,
@@ -94,18 +94,18 @@ impl Mixture {
             match &*kept {
                 Some((of, table)) if *of == pairs => table.clone(),
                 _ => {
-                    let table = Arc::new(MixtureTable::new(&card, &self.places, self.taps.len(), pairs)?);
+                    let table = Arc::new(MixtureTable::new(&gpu, &self.tap_indices, self.taps.len(), pairs)?);
                     *kept = Some((pairs, table.clone()));
                     table
                 }
             }
         };
         let value = {
-            let (weights, coefficients) = (card.operand(weights)?, card.operand(coefficients)?);
-            table.mix(&card, weights.read(), coefficients.read())?
+            let (weights, coefficients) = (gpu.operand(weights)?, gpu.operand(coefficients)?);
+            table.mix(&gpu, weights.read(), coefficients.read())?
         };
-        let (on, value) = (card.clone(), card.tensor(value, shape)?);
-        card.node("mixture", [weights, coefficients], &value, move |[weights, coefficients], grad| {
+        let (on, value) = (gpu.clone(), gpu.tensor(value, shape)?);
+        gpu.node("mixture", [weights, coefficients], &value, move |[weights, coefficients], grad| {
             let [dw, dc] = {
                 let [w, c, g] = [on.operand(weights)?, on.operand(coefficients)?, on.operand(grad)?];
                 table.gradients(&on, w.read(), c.read(), g.read())?
@@ -116,7 +116,7 @@ impl Mixture {
 }
 
 struct MixOp {
-    places: Arc<Vec<Vec<usize>>>,
+    tap_indices: Arc<Vec<Vec<usize>>>,
     pairs: usize,
     shape: Shape,
 }
@@ -135,10 +135,10 @@ impl MixOp {
         &self,
     ) -> impl Iterator<Item = (&[usize], impl Fn(usize) -> std::ops::Range<usize> + use<>)> {
         let pairs = self.pairs;
-        self.places.iter().scan(0, move |start, places| {
-            let (first, len) = (*start, places.len());
+        self.tap_indices.iter().scan(0, move |start, tap_indices| {
+            let (first, len) = (*start, tap_indices.len());
             *start += pairs * len;
-            Some((places.as_slice(), move |pair: usize| first + pair * len..first + (pair + 1) * len))
+            Some((tap_indices.as_slice(), move |pair: usize| first + pair * len..first + (pair + 1) * len))
         })
     }
 }
@@ -160,9 +160,9 @@ impl CustomOp2 for MixOp {
         let taps = self.taps();
         let mut out = vec![0.0f32; self.pairs * taps];
         out.par_chunks_mut(PAIRS * taps).enumerate().for_each(|(task, out)| {
-            for ((places, range), &c) in self.candidates().zip(coefficients) {
+            for ((tap_indices, range), &c) in self.candidates().zip(coefficients) {
                 for (pair, out) in out.chunks_exact_mut(taps).enumerate() {
-                    for (&place, w) in places.iter().zip(&weights[range(task * PAIRS + pair)]) {
+                    for (&place, w) in tap_indices.iter().zip(&weights[range(task * PAIRS + pair)]) {
                         out[place] += c * w;
                     }
                 }
@@ -185,19 +185,19 @@ impl CustomOp2 for MixOp {
             let mut dw = vec![0.0f32; weights.len()];
             let mut rest = dw.as_mut_slice();
             let mut dc = Vec::with_capacity(coefficients.len());
-            for ((places, range), &c) in self.candidates().zip(coefficients) {
-                let (dw, tail) = std::mem::take(&mut rest).split_at_mut(self.pairs * places.len());
+            for ((tap_indices, range), &c) in self.candidates().zip(coefficients) {
+                let (dw, tail) = std::mem::take(&mut rest).split_at_mut(self.pairs * tap_indices.len());
                 rest = tail;
                 let parts: Vec<f64> = dw
-                    .par_chunks_mut(PAIRS * places.len())
+                    .par_chunks_mut(PAIRS * tap_indices.len())
                     .enumerate()
                     .map(|(task, dw)| {
                         let mut inner = 0.0;
-                        for (slot, dw) in dw.chunks_exact_mut(places.len()).enumerate() {
+                        for (slot, dw) in dw.chunks_exact_mut(tap_indices.len()).enumerate() {
                             let pair = task * PAIRS + slot;
                             let grad = &grad[pair * taps..(pair + 1) * taps];
                             let own = dw.iter_mut().zip(&weights[range(pair)]);
-                            for ((dw, w), &place) in own.zip(places) {
+                            for ((dw, w), &place) in own.zip(tap_indices) {
                                 *dw = c * grad[place];
                                 inner += f64::from(*w) * f64::from(grad[place]);
                             }

@@ -2,11 +2,13 @@
 
 use crate::parallel::zeros;
 use crate::{
-    Algorithm, Error, Plan, Planner, Problem, TapSet, bias::bias_gradient, dft::Dft, direct, gemm::Gemm,
+    Algorithm, ConvProblem, Error, Plan, Planner, TapSet, bias::bias_gradient, dft::Dft, direct, gemm::Gemm,
     planner::noise, spectral::Spectral, winograd::Winograd,
 };
 use candle_core::{CpuStorage, CustomOp3, DType, Device, Layout, Result, Shape, Storage, Tensor, Var};
-use dash_kernels::{Card, Convolution, Cut, Dense, DenseMethod, DenseSizes, Depthwise, Method, channel_sums};
+use dash_cuda::{
+    Convolution, Dense, DenseMethod, DenseSizes, Depthwise, Gpu, TapMethod, Tiling, channel_sums,
+};
 use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
@@ -19,7 +21,7 @@ pub struct TapConv {
     stride: usize,
     planner: Planner,
     /// What was built for the sizes seen so far: a network sees one or two.
-    built: Mutex<Vec<(Problem, Engine)>>,
+    built: Mutex<Vec<(ConvProblem, Engine)>>,
 }
 
 /// An algorithm for one problem, on slices of values on the CPU.
@@ -38,12 +40,12 @@ enum Engine {
     Kernel(Arc<dyn Kernel>),
     /// Tensor operations: candle derives the gradients.
     Dft(Arc<Dft>),
-    /// Kernels of a card.
-    Card(Card, Arc<dyn Convolution>),
+    /// Kernels of a GPU.
+    Gpu(Gpu, Arc<dyn Convolution>),
 }
 
 impl Engine {
-    fn new(algorithm: Algorithm, problem: &Problem, device: &Device) -> Result<Engine> {
+    fn new(algorithm: Algorithm, problem: &ConvProblem, device: &Device) -> Result<Engine> {
         Ok(match algorithm {
             Algorithm::Fft => Engine::Kernel(Arc::new(Spectral::new(problem, Plan::pieces(problem).1)?)),
             Algorithm::Gemm => Engine::Kernel(Arc::new(Gemm::new(problem))),
@@ -61,48 +63,48 @@ impl Engine {
 }
 
 /// The kernel of an algorithm on the CPU; `None` if it has none or cannot be built for the problem.
-pub(crate) fn kernel(algorithm: Algorithm, problem: &Problem) -> Option<Arc<dyn Kernel>> {
+pub(crate) fn kernel(algorithm: Algorithm, problem: &ConvProblem) -> Option<Arc<dyn Kernel>> {
     match algorithm {
         // Not a kernel, and not worth building to find out.
         Algorithm::Dft => None,
         _ => match Engine::new(algorithm, problem, &Device::Cpu).ok()? {
             Engine::Kernel(kernel) => Some(kernel),
-            Engine::Dft(_) | Engine::Card(..) => None,
+            Engine::Dft(_) | Engine::Gpu(..) => None,
         },
     }
 }
 
-/// What computes `problem` on a card by an algorithm that has kernels there.
-fn on_card(card: &Card, algorithm: Algorithm, problem: &Problem) -> Result<Option<Arc<dyn Convolution>>> {
+/// What computes `problem` on a GPU by an algorithm that has kernels there.
+fn on_gpu(gpu: &Gpu, algorithm: Algorithm, problem: &ConvProblem) -> Result<Option<Arc<dyn Convolution>>> {
     if problem.offsets.is_empty() {
-        // There is no memory without numbers on a card.
+        // There is no memory without numbers on a GPU.
         return Ok(None);
     }
     let conv = match (algorithm, problem.is_depthwise()) {
-        (Algorithm::Direct, true) => depthwise_on(card, problem, Method::Taps)?,
-        (Algorithm::Fft, _) => match Plan::cut_on_card(problem, card.shared_limit()) {
-            Some((_, cut)) => transforms_on(card, problem, cut)?,
+        (Algorithm::Direct, true) => depthwise_on(gpu, problem, TapMethod::Taps)?,
+        (Algorithm::Fft, _) => match Plan::cut_on_gpu(problem, gpu.shared_limit()) {
+            Some((_, tiling)) => transforms_on(gpu, problem, tiling)?,
             None => return Ok(None),
         },
-        (Algorithm::Gemm, false) => dense_on(card, problem, DenseMethod::Columns)?,
+        (Algorithm::Gemm, false) => dense_on(gpu, problem, DenseMethod::Columns)?,
         _ => return Ok(None),
     };
     Ok(Some(conv))
 }
 
-/// Seconds of one pass forward and back of `problem` on a card by `algorithm`, the best of a few; `None` if there is no
-/// kernel for it, or `device` is no card.
+/// Seconds of one pass forward and back of `problem` on a GPU by `algorithm`, the best of a few; `None` if there is no
+/// kernel for it, or `device` is no GPU.
 ///
 /// # Errors
-/// If the card fails.
-pub fn seconds_on_card(problem: &Problem, algorithm: Algorithm, device: &Device) -> Result<Option<f64>> {
-    Card::of(device).map_or(Ok(None), |card| time_on(&card, algorithm, problem, device))
+/// If the GPU fails.
+pub fn seconds_on_gpu(problem: &ConvProblem, algorithm: Algorithm, device: &Device) -> Result<Option<f64>> {
+    Gpu::of(device).map_or(Ok(None), |gpu| time_on(&gpu, algorithm, problem, device))
 }
 
-fn time_on(card: &Card, algorithm: Algorithm, problem: &Problem, device: &Device) -> Result<Option<f64>> {
+fn time_on(gpu: &Gpu, algorithm: Algorithm, problem: &ConvProblem, device: &Device) -> Result<Option<f64>> {
     /// Passes: the first finds memory and loads kernels.
     const RUNS: usize = 4;
-    let Some(conv) = on_card(card, algorithm, problem)? else { return Ok(None) };
+    let Some(conv) = on_gpu(gpu, algorithm, problem)? else { return Ok(None) };
     let [x_len, weights_len, _] = problem.lens();
     let operand = |len: usize| Tensor::from_vec(noise(len), len, device);
     let [x, weights, bias] = [operand(x_len)?, operand(weights_len)?, operand(problem.c_out)?];
@@ -111,8 +113,8 @@ fn time_on(card: &Card, algorithm: Algorithm, problem: &Problem, device: &Device
         device.synchronize()?;
         let start = Instant::now();
         // The output serves as its own gradient: any values do.
-        let y = conv.forward(card, &x, &weights, &bias)?;
-        conv.gradients(card, &x, &weights, &y, true)?;
+        let y = conv.forward(gpu, &x, &weights, &bias)?;
+        conv.gradients(gpu, &x, &weights, &y, true)?;
         device.synchronize()?;
         best = best.min(start.elapsed().as_secs_f64());
     }
@@ -120,29 +122,33 @@ fn time_on(card: &Card, algorithm: Algorithm, problem: &Problem, device: &Device
 }
 
 /// Transforms of maps that are cut in this way.
-pub(crate) fn transforms_on(card: &Card, problem: &Problem, cut: Cut) -> Result<Arc<dyn Convolution>> {
+pub(crate) fn transforms_on(
+    gpu: &Gpu,
+    problem: &ConvProblem,
+    tiling: Tiling,
+) -> Result<Arc<dyn Convolution>> {
     if problem.is_depthwise() {
-        depthwise_on(card, problem, Method::Transforms(Box::new(cut)))
+        depthwise_on(gpu, problem, TapMethod::Transforms(Box::new(tiling)))
     } else {
-        dense_on(card, problem, DenseMethod::Transforms(Box::new(cut)))
+        dense_on(gpu, problem, DenseMethod::Transforms(Box::new(tiling)))
     }
 }
 
 /// The taps that meet data, as kernels take them.
-fn table(problem: &Problem) -> (&[[i32; 2]], &[usize], usize) {
-    (&problem.offsets, &problem.places, problem.taps)
+fn table(problem: &ConvProblem) -> (&[[i32; 2]], &[usize], usize) {
+    (&problem.offsets, &problem.tap_indices, problem.taps)
 }
 
-fn depthwise_on(card: &Card, problem: &Problem, method: Method) -> Result<Arc<dyn Convolution>> {
-    let Problem { batch, c_in, size, stride, .. } = *problem;
-    Ok(Arc::new(Depthwise::new(card, [batch, c_in], size, stride, table(problem), method)?))
+fn depthwise_on(gpu: &Gpu, problem: &ConvProblem, method: TapMethod) -> Result<Arc<dyn Convolution>> {
+    let ConvProblem { batch, c_in, size, stride, .. } = *problem;
+    Ok(Arc::new(Depthwise::new(gpu, [batch, c_in], size, stride, table(problem), method)?))
 }
 
-fn dense_on(card: &Card, problem: &Problem, method: DenseMethod) -> Result<Arc<dyn Convolution>> {
+fn dense_on(gpu: &Gpu, problem: &ConvProblem, method: DenseMethod) -> Result<Arc<dyn Convolution>> {
     let (per_in, per_out) = (problem.group_in(), problem.group_out());
-    let Problem { batch, groups, size, stride, .. } = *problem;
+    let ConvProblem { batch, groups, size, stride, .. } = *problem;
     let sizes = DenseSizes { batch, groups, per_in, per_out, size, stride };
-    Ok(Arc::new(Dense::new(card, sizes, table(problem), method)?))
+    Ok(Arc::new(Dense::new(gpu, sizes, table(problem), method)?))
 }
 
 /// Sizes kept built per convolution; a few batches of unusual size do not accumulate.
@@ -184,7 +190,7 @@ impl TapConv {
     ///
     /// # Errors
     /// If the shapes do not fit this convolution.
-    pub fn problem(&self, x: &[usize], weights: &[usize]) -> std::result::Result<Problem, Error> {
+    pub fn problem(&self, x: &[usize], weights: &[usize]) -> std::result::Result<ConvProblem, Error> {
         let shape =
             |tensor, got: &[usize], expected: String| Error::Shape { tensor, got: got.to_vec(), expected };
         let (batch, c_in, size, stride) = match (self.taps.dims(), x) {
@@ -202,7 +208,7 @@ impl TapConv {
             let expected = format!("[c_out, {c_in} / {}, {}]", self.groups, self.taps.len());
             return Err(shape("the weights", weights, expected));
         }
-        Problem::new(&self.taps, batch, c_in, c_out, self.groups, size, stride)
+        ConvProblem::new(&self.taps, batch, c_in, c_out, self.groups, size, stride)
     }
 
     /// How an input of shape `x` would be convolved with weights of shape `weights` on the CPU.
@@ -213,20 +219,20 @@ impl TapConv {
         Ok(self.planner.plan(&self.problem(x, weights)?))
     }
 
-    fn engine(&self, problem: &Problem, device: &Device) -> Result<Engine> {
+    fn engine(&self, problem: &ConvProblem, device: &Device) -> Result<Engine> {
         let built = || self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, engine)) = built().iter().find(|(p, _)| p == problem) {
             return Ok(engine.clone());
         }
         // Not under the lock: a planner that measures keeps all threads of the pool busy.
-        let engine = match Card::of(device) {
+        let engine = match Gpu::of(device) {
             None if device.is_cpu() => Engine::new(self.planner.plan(problem).algorithm, problem, device)?,
             None => Engine::new(self.planner.plan_elsewhere(problem).algorithm, problem, device)?,
-            Some(card) => {
-                let time = |plan: &Plan| time_on(&card, plan.algorithm, problem, device).ok().flatten();
-                let algorithm = self.planner.plan_on_card(problem, card.shared_limit(), time).algorithm;
-                match on_card(&card, algorithm, problem)? {
-                    Some(conv) => Engine::Card(card, conv),
+            Some(gpu) => {
+                let time = |plan: &Plan| time_on(&gpu, plan.algorithm, problem, device).ok().flatten();
+                let algorithm = self.planner.plan_on_gpu(problem, gpu.shared_limit(), time).algorithm;
+                match on_gpu(&gpu, algorithm, problem)? {
+                    Some(conv) => Engine::Gpu(gpu, conv),
                     None => Engine::new(algorithm, problem, device)?,
                 }
             }
@@ -240,7 +246,7 @@ impl TapConv {
     }
 
     /// What computes `problem`, for operations of more than one convolution.
-    pub(crate) fn kernel(&self, problem: &Problem, device: &Device) -> Result<Arc<dyn Kernel>> {
+    pub(crate) fn kernel(&self, problem: &ConvProblem, device: &Device) -> Result<Arc<dyn Kernel>> {
         match self.engine(problem, device)? {
             Engine::Kernel(kernel) if device.is_cpu() => Ok(kernel),
             _ => candle_core::bail!("this operation is computed on the CPU only, and not by dft"),
@@ -252,8 +258,8 @@ impl TapConv {
     /// `ceil(n / stride)`; differentiable in all three.
     ///
     /// # Errors
-    /// If shapes do not fit, a tensor is not f32, or an algorithm was asked for that the device has not: cards
-    /// have those of [`Algorithm::ON_CARD`], other devices than these and the CPU only [`Algorithm::Dft`].
+    /// If shapes do not fit, a tensor is not f32, or an algorithm was asked for that the device has not: GPUs
+    /// have those of [`Algorithm::ON_GPU`], other devices than these and the CPU only [`Algorithm::Dft`].
     pub fn forward(&self, x: &Tensor, weights: &Tensor, bias: &Tensor) -> Result<Tensor> {
         let op = match self.applied(x, weights, bias)? {
             Applied::Op(op) => op,
@@ -295,13 +301,13 @@ impl TapConv {
             return Err(Error::Shape { tensor: "the gradient", got: grad.dims().to_vec(), expected }.into());
         }
         let engine = self.engine(&problem, x.device())?;
-        if let Engine::Card(card, conv) = &engine {
-            let (dx, dw) = conv.gradients(card, x, weights, grad, want_dx)?;
+        if let Engine::Gpu(gpu, conv) = &engine {
+            let (dx, dw) = conv.gradients(gpu, x, weights, grad, want_dx)?;
             let (dx, dw) = (dx.map(|dx| dx.reshape(x.shape())).transpose()?, dw.reshape(weights.shape())?);
             let grad = grad.contiguous()?;
             let sizes = [problem.batch, problem.c_out, problem.out_plane()];
-            let db = channel_sums(card, card.operand(&grad)?.read(), sizes)?;
-            return Ok((dx, dw, card.tensor(db, problem.c_out)?));
+            let db = channel_sums(gpu, gpu.operand(&grad)?.read(), sizes)?;
+            return Ok((dx, dw, gpu.tensor(db, problem.c_out)?));
         }
         if let Engine::Kernel(kernel) = engine {
             let op = ConvOp { kernel, problem, shape };
@@ -323,7 +329,7 @@ impl TapConv {
     }
 
     /// The shape of the result of `problem`.
-    pub fn out_shape(&self, problem: &Problem) -> Shape {
+    pub fn out_shape(&self, problem: &ConvProblem) -> Shape {
         let out = problem.out_size();
         match self.taps.dims() {
             1 => Shape::from((problem.batch, problem.c_out, out[1])),
@@ -341,16 +347,16 @@ impl TapConv {
         let shape = self.out_shape(&problem);
         Ok(match self.engine(&problem, x.device())? {
             Engine::Kernel(kernel) => Applied::Op(ConvOp { kernel, problem, shape }),
-            Engine::Card(card, conv) => {
+            Engine::Gpu(gpu, conv) => {
                 if !(x.track_op() || weights.track_op() || bias.track_op()) {
-                    return Ok(Applied::Tensor(conv.forward(&card, x, weights, bias)?.reshape(shape)?));
+                    return Ok(Applied::Tensor(conv.forward(&gpu, x, weights, bias)?.reshape(shape)?));
                 }
                 let (x, weights) = (x.contiguous()?, weights.contiguous()?);
                 let none = bias.detach().zeros_like()?;
-                let y = conv.forward(&card, &x.detach(), &weights.detach(), &none)?;
-                let (on, flat) = (card.clone(), (problem.batch, problem.c_out, problem.out_plane()));
+                let y = conv.forward(&gpu, &x.detach(), &weights.detach(), &none)?;
+                let (on, flat) = (gpu.clone(), (problem.batch, problem.c_out, problem.out_plane()));
                 let y = y.reshape(flat)?;
-                let y = card.node("tap-conv", [&x, &weights], &y, move |[x, weights], grad| {
+                let y = gpu.node("tap-conv", [&x, &weights], &y, move |[x, weights], grad| {
                     let want_dx = x.track_op();
                     let (x, weights) = (x.detach(), weights.detach());
                     let (dx, dw) = conv.gradients(&on, &x, &weights, grad, want_dx)?;
@@ -374,7 +380,7 @@ enum Applied {
 
 struct ConvOp {
     kernel: Arc<dyn Kernel>,
-    problem: Problem,
+    problem: ConvProblem,
     shape: Shape,
 }
 

@@ -1,11 +1,11 @@
 //! The definition of the operation, written down naively in double precision. Every algorithm is
 //! tested against it, here and in the crates above.
 
-use crate::Problem;
+use crate::ConvProblem;
 
 /// Gradients of a scalar loss.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Gradients {
+pub struct OracleGradients {
     /// Gradient in x, `[batch, c_in, plane]`.
     pub input: Vec<f64>,
     /// Gradient in the weights, `[c_out, c_in / groups, taps]`.
@@ -15,13 +15,13 @@ pub struct Gradients {
 }
 
 /// Calls `f(output index, input index, weight index)` for every product of the sum.
-fn products(p: &Problem, mut f: impl FnMut(usize, usize, usize)) {
+fn products(p: &ConvProblem, mut f: impl FnMut(usize, usize, usize)) {
     let ([rows, columns], [h, w]) = (p.out_size(), p.size);
     for b in 0..p.batch {
         for o in 0..p.c_out {
             for i in 0..p.group_in() {
                 let channel = o / p.group_out() * p.group_in() + i;
-                for (offset, place) in p.offsets.iter().zip(&p.places) {
+                for (offset, place) in p.offsets.iter().zip(&p.tap_indices) {
                     for r in 0..rows {
                         for c in 0..columns {
                             let y = (r * p.stride[0]) as i64 + i64::from(offset[0]);
@@ -42,15 +42,15 @@ fn products(p: &Problem, mut f: impl FnMut(usize, usize, usize)) {
 
 /// The convolution: `x [batch, c_in, plane]`, `weights [c_out, c_in / groups, taps]`,
 /// `bias [c_out]` to `[batch, c_out, out_plane]`.
-pub fn forward(p: &Problem, x: &[f64], weights: &[f64], bias: &[f64]) -> Vec<f64> {
+pub fn forward(p: &ConvProblem, x: &[f64], weights: &[f64], bias: &[f64]) -> Vec<f64> {
     let mut y: Vec<f64> = (0..p.lens()[2]).map(|index| bias[index / p.out_plane() % p.c_out]).collect();
     products(p, |target, source, weight| y[target] += x[source] * weights[weight]);
     y
 }
 
 /// The gradients of `<grad, forward(x, weights, bias)>`.
-pub fn backward(p: &Problem, x: &[f64], weights: &[f64], grad: &[f64]) -> Gradients {
-    let mut g = Gradients {
+pub fn backward(p: &ConvProblem, x: &[f64], weights: &[f64], grad: &[f64]) -> OracleGradients {
+    let mut g = OracleGradients {
         input: vec![0.0; p.lens()[0]],
         weights: vec![0.0; p.lens()[1]],
         bias: vec![0.0; p.c_out],

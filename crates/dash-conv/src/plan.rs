@@ -1,6 +1,6 @@
 //! How a convolution will be computed, decided before anything is built.
 
-use crate::{Problem, direct, gemm, spectral::Pieces as Geometry, winograd::Tiles};
+use crate::{ConvProblem, direct, gemm, spectral::Pieces as Geometry, winograd::Tiles};
 use std::fmt;
 
 /// A way to compute a convolution.
@@ -30,7 +30,7 @@ impl Algorithm {
         [Algorithm::Fft, Algorithm::Winograd, Algorithm::Gemm, Algorithm::Direct];
 
     /// Whether the algorithm can compute `problem` at all.
-    pub fn suits(self, problem: &Problem) -> bool {
+    pub fn suits(self, problem: &ConvProblem) -> bool {
         self != Algorithm::Winograd || !Tiles::candidates(problem).is_empty()
     }
 }
@@ -100,13 +100,13 @@ const GATHER_RATE: f64 = 2.4e9;
 
 impl Plan {
     /// The plan with the least estimated time on the CPU.
-    pub fn choose(problem: &Problem) -> Plan {
+    pub fn choose(problem: &ConvProblem) -> Plan {
         let [first, rest @ ..] = Algorithm::ON_CPU.map(|algorithm| Plan::with(algorithm, problem));
         rest.into_iter().fold(first, |best, plan| if plan.seconds < best.seconds { plan } else { best })
     }
 
     /// The plan that uses `algorithm`; it takes forever if the algorithm does not suit the problem.
-    pub fn with(algorithm: Algorithm, problem: &Problem) -> Plan {
+    pub fn with(algorithm: Algorithm, problem: &ConvProblem) -> Plan {
         match algorithm {
             Algorithm::Fft => Plan::fft(problem),
             Algorithm::Winograd => Plan::winograd(problem),
@@ -116,7 +116,7 @@ impl Plan {
         }
     }
 
-    fn direct(p: &Problem) -> Plan {
+    fn direct(p: &ConvProblem) -> Plan {
         if p.is_depthwise() {
             return Plan::direct_lanes(p);
         }
@@ -137,7 +137,7 @@ impl Plan {
     }
 
     /// Depthwise: planes in lanes.
-    fn direct_lanes(p: &Problem) -> Plan {
+    fn direct_lanes(p: &ConvProblem) -> Plan {
         const LANES: usize = 16;
         let bundles = p.batch.div_ceil((LANES / p.c_in).max(1)) * p.c_in.div_ceil(LANES);
         let vectors = 3.0 * bundles as f64 * direct::vector_multiply_adds(p);
@@ -152,7 +152,7 @@ impl Plan {
         }
     }
 
-    fn dft(p: &Problem) -> Plan {
+    fn dft(p: &ConvProblem) -> Plan {
         let reach = p.reach();
         let [rows, columns] = [p.size[0] + reach[0], p.size[1] + reach[1]];
         let half = (columns / 2 + 1) as f64;
@@ -174,12 +174,12 @@ impl Plan {
         }
     }
 
-    fn fft(p: &Problem) -> Plan {
+    fn fft(p: &ConvProblem) -> Plan {
         Plan::pieces(p).0
     }
 
     /// The plan that uses transforms, and the way to cut the maps that it found cheapest.
-    pub(crate) fn pieces(p: &Problem) -> (Plan, Geometry) {
+    pub(crate) fn pieces(p: &ConvProblem) -> (Plan, Geometry) {
         let mut plans = Geometry::candidates(p).into_iter().map(|g| (Plan::fft_of(p, &g), g));
         let first = plans.next().unwrap_or_else(|| {
             let whole = Geometry::whole(p);
@@ -188,7 +188,7 @@ impl Plan {
         plans.fold(first, |best, plan| if plan.0.seconds < best.0.seconds { plan } else { best })
     }
 
-    fn fft_of(p: &Problem, geometry: &Geometry) -> Plan {
+    fn fft_of(p: &ConvProblem, geometry: &Geometry) -> Plan {
         let size = [geometry.rows.len, geometry.columns.len];
         let half = (size[1] / 2 + 1) as f64;
         let bins = size[0] as f64 * half;
@@ -233,7 +233,7 @@ impl Plan {
         }
     }
 
-    fn winograd(p: &Problem) -> Plan {
+    fn winograd(p: &ConvProblem) -> Plan {
         Plan::tiles(p).map_or_else(
             || Plan {
                 algorithm: Algorithm::Winograd,
@@ -249,12 +249,12 @@ impl Plan {
 
     /// The plan that uses short correlations, and the tiles that it found cheapest; `None` if there are
     /// none.
-    pub(crate) fn tiles(p: &Problem) -> Option<(Plan, Tiles)> {
+    pub(crate) fn tiles(p: &ConvProblem) -> Option<(Plan, Tiles)> {
         let plans = Tiles::candidates(p).into_iter().map(|tiles| (Plan::winograd_of(p, &tiles), tiles));
         plans.reduce(|best, plan| if plan.0.seconds < best.0.seconds { plan } else { best })
     }
 
-    fn winograd_of(p: &Problem, tiles: &Tiles) -> Plan {
+    fn winograd_of(p: &ConvProblem, tiles: &Tiles) -> Plan {
         let lanes = |channels: usize| channels.next_multiple_of(16) as f64;
         let (groups, points) = (p.groups as f64, tiles.points() as f64);
         let (gi, go) = (p.group_in() as f64, p.group_out() as f64);
@@ -276,7 +276,7 @@ impl Plan {
         }
     }
 
-    fn gemm(p: &Problem) -> Plan {
+    fn gemm(p: &ConvProblem) -> Plan {
         let (products, segments) = gemm::products(p);
         let products = p.batch as f64 * products;
         let flops = 3.0 * 2.0 * products * (p.c_out * p.group_in()) as f64;
@@ -314,9 +314,9 @@ mod tests {
     use super::*;
     use crate::TapSet;
 
-    fn problem(kernel: (usize, usize), c_in: usize, c_out: usize, groups: usize, n: usize) -> Problem {
+    fn problem(kernel: (usize, usize), c_in: usize, c_out: usize, groups: usize, n: usize) -> ConvProblem {
         let taps = TapSet::centred(2, kernel.0, kernel.1).unwrap();
-        Problem::new(&taps, 16, c_in, c_out, groups, [n, n], [1, 1]).unwrap()
+        ConvProblem::new(&taps, 16, c_in, c_out, groups, [n, n], [1, 1]).unwrap()
     }
 
     #[test]
@@ -325,7 +325,7 @@ mod tests {
         let sets =
             [3, 5, 7, 9].iter().flat_map(|&k| [1, 3, 7, 15].map(|d| TapSet::centred(2, k, d).unwrap()));
         let union = TapSet::union(&sets.collect::<Vec<_>>()).unwrap().0;
-        let mixture = |groups| Problem::new(&union, 16, 64, 64, groups, [64, 64], [1, 1]).unwrap();
+        let mixture = |groups| ConvProblem::new(&union, 16, 64, 64, groups, [64, 64], [1, 1]).unwrap();
         assert_eq!(Plan::choose(&mixture(64)).algorithm, Algorithm::Fft);
         assert_eq!(Plan::choose(&mixture(1)).algorithm, Algorithm::Fft);
         assert_eq!(Plan::choose(&problem((9, 1), 64, 64, 1, 64)).algorithm, Algorithm::Fft);

@@ -1,7 +1,7 @@
 //! Who decides how convolutions are computed: a cost model, or the clock.
 
 use crate::{
-    Algorithm, Plan, Problem,
+    Algorithm, ConvProblem, Plan,
     op::{Kernel, kernel},
 };
 use std::{
@@ -35,10 +35,10 @@ impl fmt::Display for Policy {
 /// and memory, so that equal layers are measured once.
 ///
 /// ```
-/// use dash_conv::{Algorithm, Planner, Policy, Problem, TapSet};
+/// use dash_conv::{Algorithm, Planner, Policy, ConvProblem, TapSet};
 ///
 /// let taps = TapSet::centred(1, 3, 1)?;
-/// let problem = Problem::new(&taps, 2, 4, 4, 1, [1, 30], [1, 1])?;
+/// let problem = ConvProblem::new(&taps, 2, 4, 4, 1, [1, 30], [1, 1])?;
 /// let planner = Planner::new(Policy::Model).among([Algorithm::Gemm, Algorithm::Direct]);
 /// assert_ne!(planner.plan(&problem).algorithm, Algorithm::Fft);
 /// assert_eq!(planner.choices().len(), 1);
@@ -54,13 +54,13 @@ pub struct Planner {
 }
 
 /// What was measured, by problem and by what could be chosen.
-type Measured = HashMap<(Problem, Vec<Algorithm>), Choice>;
+type Measured = HashMap<(ConvProblem, Vec<Algorithm>), Choice>;
 
 /// What was decided about one problem.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {
     /// The problem.
-    pub problem: Problem,
+    pub problem: ConvProblem,
     /// How it is computed.
     pub plan: Plan,
     /// Seconds of one forward and backward pass of each algorithm that was timed to the end.
@@ -117,20 +117,20 @@ impl Planner {
     }
 
     /// How `problem` is computed on the CPU.
-    pub fn plan(&self, problem: &Problem) -> Plan {
+    pub fn plan(&self, problem: &ConvProblem) -> Plan {
         self.choose(problem, self.among.as_deref().unwrap_or(&Algorithm::ON_CPU))
     }
 
-    /// How `problem` is computed on a card whose blocks may have `shared` bytes of shared memory; a planner that
+    /// How `problem` is computed on a GPU whose blocks may have `shared` bytes of shared memory; a planner that
     /// measures asks `time` for the seconds of a pass of a plan, if there is a kernel for it.
-    pub(crate) fn plan_on_card(
+    pub(crate) fn plan_on_gpu(
         &self,
-        problem: &Problem,
+        problem: &ConvProblem,
         shared: usize,
         time: impl FnMut(&Plan) -> Option<f64>,
     ) -> Plan {
-        let among = self.among.as_deref().unwrap_or(&Algorithm::ON_CARD);
-        let plans = || among.iter().map(|&algorithm| Plan::on_card_of(algorithm, problem, shared)).collect();
+        let among = self.among.as_deref().unwrap_or(&Algorithm::ON_GPU);
+        let plans = || among.iter().map(|&algorithm| Plan::on_gpu_of(algorithm, problem, shared)).collect();
         let choice = match self.policy {
             Policy::Measure if among.len() > 1 => {
                 self.measure(problem, among, || fastest(problem, plans(), time))
@@ -140,12 +140,12 @@ impl Planner {
         self.remember(choice)
     }
 
-    /// How `problem` is computed on devices that are neither the processor nor a card.
-    pub(crate) fn plan_elsewhere(&self, problem: &Problem) -> Plan {
+    /// How `problem` is computed on devices that are neither the CPU nor a GPU.
+    pub(crate) fn plan_elsewhere(&self, problem: &ConvProblem) -> Plan {
         self.remember(model(problem, vec![Plan::with(Algorithm::Dft, problem)]))
     }
 
-    fn choose(&self, problem: &Problem, among: &[Algorithm]) -> Plan {
+    fn choose(&self, problem: &ConvProblem, among: &[Algorithm]) -> Plan {
         let plans = || among.iter().map(|&algorithm| Plan::with(algorithm, problem)).collect();
         let choice = match self.policy {
             Policy::Measure if among.len() > 1 => self.measure(problem, among, || {
@@ -174,7 +174,12 @@ impl Planner {
     /// The fastest of `among`, timed unless this was done before. No lock is held meanwhile: the
     /// algorithms divide their work among the threads of a pool, any of which may come here. If two
     /// threads measure at once, the first result counts for both.
-    fn measure(&self, problem: &Problem, among: &[Algorithm], fastest: impl FnOnce() -> Choice) -> Choice {
+    fn measure(
+        &self,
+        problem: &ConvProblem,
+        among: &[Algorithm],
+        fastest: impl FnOnce() -> Choice,
+    ) -> Choice {
         let key = (problem.clone(), among.to_vec());
         if let Some(known) = lock(&self.measured).get(&key) {
             return known.clone();
@@ -185,7 +190,7 @@ impl Planner {
 }
 
 /// The plan with the least estimated time, the first among equals.
-fn model(problem: &Problem, plans: Vec<Plan>) -> Choice {
+fn model(problem: &ConvProblem, plans: Vec<Plan>) -> Choice {
     let plan = plans.into_iter().reduce(|best, plan| if plan.seconds < best.seconds { plan } else { best });
     let plan = plan.unwrap_or_else(|| Plan::choose(problem));
     Choice { problem: problem.clone(), plan, seconds: Vec::new() }
@@ -193,7 +198,11 @@ fn model(problem: &Problem, plans: Vec<Plan>) -> Choice {
 
 /// Times the plans on random values, the most promising first: one forward and one backward pass as in training, all
 /// gradients wanted. If nothing is left, the choice of the model will say what is wrong when it is built.
-fn fastest(problem: &Problem, mut plans: Vec<Plan>, mut time: impl FnMut(&Plan) -> Option<f64>) -> Choice {
+fn fastest(
+    problem: &ConvProblem,
+    mut plans: Vec<Plan>,
+    mut time: impl FnMut(&Plan) -> Option<f64>,
+) -> Choice {
     plans.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let expected = plans.first().map_or(0.0, |plan| plan.seconds);
     let mut best: Option<(Plan, f64)> = None;
@@ -222,7 +231,7 @@ struct Buffers {
 }
 
 impl Buffers {
-    fn new(problem: &Problem) -> Buffers {
+    fn new(problem: &ConvProblem) -> Buffers {
         let [x, weights, y] = problem.lens();
         Buffers {
             x: noise(x),
@@ -277,9 +286,9 @@ mod tests {
     use super::*;
     use crate::TapSet;
 
-    fn problem(kernel_size: usize, dilation: usize, n: usize) -> Problem {
+    fn problem(kernel_size: usize, dilation: usize, n: usize) -> ConvProblem {
         let taps = TapSet::centred(1, kernel_size, dilation).unwrap();
-        Problem::new(&taps, 2, 3, 3, 3, [1, n], [1, 1]).unwrap()
+        ConvProblem::new(&taps, 2, 3, 3, 3, [1, n], [1, 1]).unwrap()
     }
 
     #[test]
@@ -323,17 +332,17 @@ mod tests {
     }
 
     #[test]
-    fn a_card_is_timed_by_those_who_can() {
+    fn a_gpu_is_timed_by_those_who_can() {
         let p = problem(9, 7, 400);
         let timed = |planner: &Planner, seconds: fn(Algorithm) -> Option<f64>| {
             let mut asked = Vec::new();
-            let plan = planner.plan_on_card(&p, 227 << 10, |plan| {
+            let plan = planner.plan_on_gpu(&p, 227 << 10, |plan| {
                 asked.push(plan.algorithm);
                 seconds(plan.algorithm)
             });
             (plan.algorithm, asked.len())
         };
-        let chosen = Plan::choose_on_card(&p, 227 << 10).algorithm;
+        let chosen = Plan::choose_on_gpu(&p, 227 << 10).algorithm;
         assert_eq!(timed(&Planner::default(), |_| Some(1.0)), (chosen, 0), "the model asks nobody");
         for slow in [Algorithm::Direct, Algorithm::Fft] {
             let planner = Planner::new(Policy::Measure);

@@ -10,7 +10,7 @@ use std::fmt;
 /// `y[b, o, t] = bias[o] + sum over i, tap of w[o, i, tap] x[b, group(o) + i, stride t + offset]`,
 /// x being zero outside (DASH, section 4.1); `t` runs over `ceil(size / stride)`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Problem {
+pub struct ConvProblem {
     /// Samples.
     pub batch: usize,
     /// Input channels.
@@ -28,10 +28,10 @@ pub struct Problem {
     /// Offsets that meet data for at least one output.
     pub offsets: Vec<[i32; 2]>,
     /// Position in the weights of each of `offsets`.
-    pub places: Vec<usize>,
+    pub tap_indices: Vec<usize>,
 }
 
-impl Problem {
+impl ConvProblem {
     /// Describes the convolution of `taps` over maps of `size`.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Problem {
         groups: usize,
         size: [usize; 2],
         stride: [usize; 2],
-    ) -> Result<Problem, Error> {
+    ) -> Result<ConvProblem, Error> {
         let counts = [
             (batch, "the batch"),
             (c_in, "the number of input channels"),
@@ -70,9 +70,9 @@ impl Problem {
                 if offset >= 0 { offset < size[axis] as i64 } else { last + offset >= 0 }
             })
         };
-        let (places, offsets) =
+        let (tap_indices, offsets) =
             taps.offsets().iter().copied().enumerate().filter(|(_, o)| meets_data(o)).unzip();
-        Ok(Problem { batch, c_in, c_out, groups, size, stride, taps: taps.len(), offsets, places })
+        Ok(ConvProblem { batch, c_in, c_out, groups, size, stride, taps: taps.len(), offsets, tap_indices })
     }
 
     /// Rows and columns of an output map.
@@ -135,7 +135,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConvProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [rows, columns] = self.size;
         write!(f, "{} x {} channels of ", self.batch, self.c_in)?;
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_problem_is_said_in_a_line() {
         let said = |groups, size, stride, taps: TapSet| {
-            Problem::new(&taps, 8, 4, 4, groups, size, stride).unwrap().to_string()
+            ConvProblem::new(&taps, 8, 4, 4, groups, size, stride).unwrap().to_string()
         };
         let one = TapSet::centred(1, 3, 1).unwrap();
         assert_eq!(said(4, [1, 2], [1, 1], one.clone()), "8 x 4 channels of 2 to 4, 3 of 3 taps, depthwise");
@@ -181,7 +181,7 @@ mod tests {
             .collect();
         let union = TapSet::union(&sets).unwrap().0;
         for (n, reachable) in [(8, 105), (16, 185), (32, 257), (60, 281), (85, 313)] {
-            let problem = Problem::new(&union, 1, 1, 1, 1, [n, n], [1, 1]).unwrap();
+            let problem = ConvProblem::new(&union, 1, 1, 1, 1, [n, n], [1, 1]).unwrap();
             assert_eq!(problem.offsets.len(), reachable, "{n}");
         }
     }
@@ -190,7 +190,7 @@ mod tests {
     fn a_stride_hides_taps_that_only_skipped_outputs_would_reach() {
         // Outputs of a map of 4 with stride 2 sit at 0 and 2: offset -3 meets nothing.
         let taps = TapSet::centred(1, 7, 1).unwrap();
-        let problem = Problem::new(&taps, 1, 1, 1, 1, [1, 4], [1, 2]).unwrap();
+        let problem = ConvProblem::new(&taps, 1, 1, 1, 1, [1, 4], [1, 2]).unwrap();
         assert_eq!(problem.offsets.first(), Some(&[0, -2]));
         assert_eq!(problem.out_size(), [1, 2]);
     }
@@ -198,8 +198,8 @@ mod tests {
     #[test]
     fn sizes_are_checked() {
         let taps = TapSet::centred(1, 3, 1).unwrap();
-        assert!(Problem::new(&taps, 0, 1, 1, 1, [1, 4], [1, 1]).is_err());
-        assert!(Problem::new(&taps, 1, 3, 4, 2, [1, 4], [1, 1]).is_err());
-        assert!(Problem::new(&taps, 1, 4, 3, 2, [1, 4], [1, 1]).is_err());
+        assert!(ConvProblem::new(&taps, 0, 1, 1, 1, [1, 4], [1, 1]).is_err());
+        assert!(ConvProblem::new(&taps, 1, 3, 4, 2, [1, 4], [1, 1]).is_err());
+        assert!(ConvProblem::new(&taps, 1, 4, 3, 2, [1, 4], [1, 1]).is_err());
     }
 }

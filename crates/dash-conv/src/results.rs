@@ -5,7 +5,7 @@
 //! coefficients from those of the weights, `<dy, conv(x, w)> = <w, dw>`.
 
 use crate::{
-    Error, Planner, Problem, TapConv, TapSet,
+    ConvProblem, Error, Planner, TapConv, TapSet,
     bias::bias_gradient,
     op::{Kernel, contiguous, with_values},
 };
@@ -95,7 +95,7 @@ impl ResultMixture {
 
 /// One candidate.
 struct Part {
-    problem: Problem,
+    problem: ConvProblem,
     kernel: Arc<dyn Kernel>,
 }
 

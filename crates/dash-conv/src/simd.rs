@@ -26,7 +26,7 @@ pub enum InstructionSet {
     Avx2,
     /// NEON, in registers of four numbers.
     Neon,
-    /// No vectors: for tests, and for processors that have none of the others. Slow.
+    /// No vectors: for tests, and for CPUs that have none of the others. Slow.
     Scalar,
 }
 

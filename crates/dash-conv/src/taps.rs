@@ -75,11 +75,11 @@ impl TapSet {
         let mut offsets: Vec<[i32; 2]> = sets.iter().flat_map(|s| s.offsets.iter().copied()).collect();
         offsets.sort_unstable();
         offsets.dedup();
-        let places = sets
+        let tap_indices = sets
             .iter()
             .map(|set| set.offsets.iter().filter_map(|o| offsets.binary_search(o).ok()).collect())
             .collect();
-        Ok((TapSet { dims: first.dims, offsets }, places))
+        Ok((TapSet { dims: first.dims, offsets }, tap_indices))
     }
 
     /// Number of spatial axes.
@@ -130,9 +130,9 @@ mod tests {
     #[test]
     fn a_union_places_every_tap_of_every_set() {
         let sets = default_space(2, &[3, 5], &[1, 2, 5]);
-        let (union, places) = TapSet::union(&sets).unwrap();
-        for (set, places) in sets.iter().zip(places) {
-            let seen: Vec<_> = places.iter().map(|&p| union.offsets()[p]).collect();
+        let (union, tap_indices) = TapSet::union(&sets).unwrap();
+        for (set, tap_indices) in sets.iter().zip(tap_indices) {
+            let seen: Vec<_> = tap_indices.iter().map(|&p| union.offsets()[p]).collect();
             assert_eq!(seen, set.offsets());
         }
     }

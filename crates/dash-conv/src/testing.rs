@@ -1,12 +1,12 @@
 //! What the tests of several algorithms share.
 
-use crate::{InstructionSet, Problem, op::Kernel, oracle};
+use crate::{ConvProblem, InstructionSet, op::Kernel, oracle};
 use pulp::Arch;
 
 /// Compares what `build` makes with the oracle, forward and all gradients, on all instruction sets that
 /// this machine has; `tolerance` is relative to the largest value. Instruction sets must agree to the bit.
 pub(crate) fn against_oracle<K: Kernel>(
-    problem: &Problem,
+    problem: &ConvProblem,
     how: &str,
     tolerance: f64,
     build: impl Fn(Arch) -> K,

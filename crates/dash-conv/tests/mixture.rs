@@ -5,7 +5,7 @@
 mod support;
 
 use candle_core::{DType, Device, Tensor, Var};
-use dash_conv::{Mixture, Planner, Problem, ResultMixture, TapConv, TapSet, oracle};
+use dash_conv::{ConvProblem, Mixture, Planner, ResultMixture, TapConv, TapSet, oracle};
 use proptest::prelude::*;
 use support::values;
 
@@ -109,9 +109,9 @@ proptest! {
         let group_in = c_in / groups;
         let pairs = c_out * group_in;
         let stride = [if case.dims == 1 { 1 } else { case.stride }, case.stride];
-        let problems: Vec<Problem> = sets
+        let problems: Vec<ConvProblem> = sets
             .iter()
-            .map(|set| Problem::new(set, case.batch, c_in, c_out, groups, case.size, stride).unwrap())
+            .map(|set| ConvProblem::new(set, case.batch, c_in, c_out, groups, case.size, stride).unwrap())
             .collect();
         let [x_len, _, y_len] = problems[0].lens();
         let x = values(x_len, case.seed);

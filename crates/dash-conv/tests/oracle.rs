@@ -6,12 +6,12 @@
 mod support;
 
 use candle_core::{Device, Tensor, Var};
-use dash_conv::{Algorithm, Problem, TapConv, TapSet};
+use dash_conv::{Algorithm, ConvProblem, TapConv, TapSet};
 use proptest::prelude::*;
 use support::{cases, compare, layers_of_networks, run, values};
 
 /// The algorithms that can compute a problem.
-fn suitable(problem: &Problem) -> impl Iterator<Item = Algorithm> + use<> {
+fn suitable(problem: &ConvProblem) -> impl Iterator<Item = Algorithm> + use<> {
     let problem = problem.clone();
     Algorithm::ALL.into_iter().filter(move |algorithm| algorithm.suits(&problem))
 }

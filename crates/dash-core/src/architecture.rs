@@ -13,12 +13,12 @@ pub struct Architecture {
     /// Dilations that were searched, in the order of the candidate index.
     pub dilations: Vec<usize>,
     /// One entry per searched convolution, in forward order.
-    pub layers: Vec<FoundLayer>,
+    pub layers: Vec<LayerChoice>,
 }
 
 /// The choice for one convolution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FoundLayer {
+pub struct LayerChoice {
     /// Name of the convolution in the backbone, for example `layer1.0.conv1`.
     pub name: String,
     /// The chosen kernel size.

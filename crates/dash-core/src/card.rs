@@ -41,7 +41,7 @@ impl Split {
 
 /// Everything a reader must know about a dataset besides its rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Card {
+pub struct DatasetCard {
     /// Version of the format of the dataset folder.
     pub format: u32,
     /// The recipe that made it.
@@ -84,7 +84,7 @@ pub struct Card {
     pub licence: String,
 }
 
-impl Card {
+impl DatasetCard {
     /// The current version of the format.
     pub const FORMAT: u32 = 1;
 }

@@ -50,7 +50,7 @@ pub struct Pipeline {
     #[serde(default)]
     pub retrain: Retrain,
     /// Whether NVIDIA cards multiply matrices with factors rounded to 10 bits (TF32): faster, and less exact. The
-    /// processor never does.
+    /// CPU never does.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tf32: bool,
     /// The profile that was applied; part of the names of run folders and reports.

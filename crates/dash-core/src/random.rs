@@ -52,7 +52,7 @@ pub fn stream(seed: u64, purpose: Purpose, counter: [u64; 3]) -> ChaCha8Rng {
 }
 
 /// The key of the generators of all streams whose names differ in the last counter only: for whoever draws elsewhere
-/// than on the processor.
+/// than on the CPU.
 pub fn stream_key(seed: u64, purpose: Purpose, counter: [u64; 2]) -> [u32; 8] {
     let words = [seed, purpose as u64, counter[0], counter[1]];
     std::array::from_fn(|i| (words[i / 2] >> (32 * (i % 2))) as u32)

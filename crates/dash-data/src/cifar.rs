@@ -2,7 +2,7 @@
 
 use crate::{
     Error, packed,
-    pickle::{Array, Pickle},
+    pickle::{Pickle, PickleArray},
     points::{
         End, Labels, Part, Samples, check_finite, find, held_out, layout, warn_of_missing_classes,
         write_splits,
@@ -11,7 +11,7 @@ use crate::{
     satellite::labels,
 };
 use dash_core::{
-    card::{Card, InputScaling},
+    card::{DatasetCard, InputScaling},
     event::Listener,
     pipeline::{Cifar10, Cifar100, Protocol},
 };
@@ -113,7 +113,7 @@ impl Edition {
         path: &Path,
         pickle: &'a Pickle,
         names: &[String],
-    ) -> Result<(&'a Array, usize, Labels), Error> {
+    ) -> Result<(&'a PickleArray, usize, Labels), Error> {
         let data = field(path, pickle.root(), "data")?;
         let wrong = |problem: String| Error::field(path, "data", problem);
         let array = data.as_array().filter(|array| array.dtype().is_numeric());
@@ -185,7 +185,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     let files = sources(config)?;
     let pickles = config.edition.open(&files)?;
     let [train @ .., (test_path, test), (meta_path, meta)] = pickles.as_slice() else {
@@ -277,7 +277,7 @@ fn bit_reversal(n: usize) -> Option<Vec<usize>> {
 /// Images of one or more files: numbers, one colour plane after the other.
 #[derive(Default)]
 struct Images<'a> {
-    files: Vec<(&'a Path, &'a Array)>,
+    files: Vec<(&'a Path, &'a PickleArray)>,
     /// In a colour plane.
     pixels: usize,
     /// What is made of values that are not stored as bytes.

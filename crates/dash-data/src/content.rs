@@ -4,7 +4,7 @@
 //! edited, is the same dataset. Files take part by their hashes.
 
 use crate::{Error, folder::read_card};
-use dash_core::{card::Card, pipeline::Dataset};
+use dash_core::{card::DatasetCard, pipeline::Dataset};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub fn dataset_content(path: &Path) -> Result<String, Error> {
     Ok(content_of(&read_card(path)?))
 }
 
-pub(crate) fn content_of(card: &Card) -> String {
+pub(crate) fn content_of(card: &DatasetCard) -> String {
     let notes: serde_json::Map<String, Value> = READ_NOTES
         .iter()
         .filter_map(|&name| Some((name.to_owned(), card.notes.get(name)?.clone())))

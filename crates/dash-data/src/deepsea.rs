@@ -2,12 +2,12 @@
 
 use crate::{
     Error,
-    npy::{Archive, Array},
+    npy::{Archive, NpyArray},
     recipe::{About, Ingest, describe, raw_file},
     table::{Layout, Row, RowTarget},
 };
 use dash_core::{
-    card::{Card, ElementType, Split, SplitInfo, Target, TensorField},
+    card::{DatasetCard, ElementType, Split, SplitInfo, Target, TensorField},
     event::{Event, Listener},
     pipeline::{Deepsea, Protocol},
 };
@@ -37,7 +37,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     let path = raw_file(&config.raw, &config.file)?;
     let archive = Archive::open(&path)?;
     let train = Part::open(&archive, &path, "train")?;
@@ -135,9 +135,9 @@ struct Progress<'a> {
 struct Part {
     name: &'static str,
     /// (rows, length, channels).
-    x: Array,
+    x: NpyArray,
     /// (rows, labels).
-    y: Array,
+    y: NpyArray,
     rows: usize,
     length: usize,
     channels: usize,

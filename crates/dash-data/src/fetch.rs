@@ -272,7 +272,7 @@ fn bring(
 /// Whether a file whose size nobody knows is whole, where its form says it.
 fn check_form(file: &RawFile, path: &Path) -> Result<(), Error> {
     match Path::new(&file.name).extension() {
-        Some(end) if end == "npy" => npy::Array::open(path).map(|_| ()),
+        Some(end) if end == "npy" => npy::NpyArray::open(path).map(|_| ()),
         _ => Ok(()),
     }
 }

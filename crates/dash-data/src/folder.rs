@@ -8,7 +8,10 @@ use crate::{
     noise::{self, Noise},
 };
 use dash_core::{
-    card::{Card, ElementType, InputScaling, NoiseInfo, PairFeatures, Split, SplitInfo, Target, TensorField},
+    card::{
+        DatasetCard, ElementType, InputScaling, NoiseInfo, PairFeatures, Split, SplitInfo, Target,
+        TensorField,
+    },
     event::{Event, Listener},
 };
 use std::{
@@ -20,7 +23,7 @@ use std::{
 #[derive(Debug)]
 pub struct DatasetFolder {
     path: PathBuf,
-    card: Card,
+    card: DatasetCard,
     /// Of the card.
     content: String,
     /// The Parquet files, their recorded hashes, and their stamps when the folder was opened.
@@ -127,7 +130,7 @@ impl DatasetFolder {
     }
 
     /// The card.
-    pub fn card(&self) -> &Card {
+    pub fn card(&self) -> &DatasetCard {
         &self.card
     }
 
@@ -160,7 +163,13 @@ impl DatasetFolder {
     }
 
     /// The rows of a Parquet file, through its cache.
-    fn rows(&self, card: &Card, info: &SplitInfo, name: &str, parquet: &Path) -> Result<SplitData, Error> {
+    fn rows(
+        &self,
+        card: &DatasetCard,
+        info: &SplitInfo,
+        name: &str,
+        parquet: &Path,
+    ) -> Result<SplitData, Error> {
         let arrow = cache_file(&self.path, name, info);
         match cache::open(&arrow, card, info) {
             Ok(data) => return Ok(data),
@@ -196,7 +205,7 @@ pub(crate) fn cache_file(dataset: &Path, name: &str, info: &SplitInfo) -> PathBu
     dataset.join("cache").join(format!("{name}-{key}.arrow"))
 }
 
-fn info<'a>(dataset: &Path, card: &'a Card, split: Split) -> Result<&'a SplitInfo, Error> {
+fn info<'a>(dataset: &Path, card: &'a DatasetCard, split: Split) -> Result<&'a SplitInfo, Error> {
     card.splits.get(&split).ok_or_else(|| {
         let problem = format!("has no split `{}`", split.name());
         Error::dataset(&dataset.join("dataset.json"), problem)
@@ -207,26 +216,26 @@ fn info<'a>(dataset: &Path, card: &'a Card, split: Split) -> Result<&'a SplitInf
 ///
 /// # Errors
 /// If there is none, or it is not one that this version reads.
-pub fn read_card(path: &Path) -> Result<Card, Error> {
+pub fn read_card(path: &Path) -> Result<DatasetCard, Error> {
     let card_path = path.join("dataset.json");
     let text = std::fs::read(&card_path).map_err(Error::io(&card_path))?;
     let value: serde_json::Value =
         serde_json::from_slice(&text).map_err(|e| Error::dataset(&card_path, format!("is not JSON: {e}")))?;
     // The version first: the card of another version may not even parse.
     let format = value.get("format").and_then(serde_json::Value::as_u64);
-    if format != Some(Card::FORMAT.into()) {
+    if format != Some(DatasetCard::FORMAT.into()) {
         let found = format.map_or("no format number".to_owned(), |f| format!("format {f}"));
-        let problem = format!("has {found}, this program reads format {}", Card::FORMAT);
+        let problem = format!("has {found}, this program reads format {}", DatasetCard::FORMAT);
         return Err(Error::dataset(&card_path, problem));
     }
-    let card: Card =
+    let card: DatasetCard =
         serde_json::from_value(value).map_err(|e| Error::dataset(&card_path, format!("is no card: {e}")))?;
     check(&card).map_err(|problem| Error::dataset(&card_path, problem))?;
     Ok(card)
 }
 
 /// What a card must fulfil for its rows to be readable.
-fn check(card: &Card) -> Result<(), String> {
+fn check(card: &DatasetCard) -> Result<(), String> {
     let tensor = |field: &TensorField| tensor(field, ElementType::F32);
     match card.input.element {
         // Bytes stand for themselves, or for what the scaling makes of them.
@@ -309,7 +318,7 @@ fn check(card: &Card) -> Result<(), String> {
 }
 
 /// What a card must fulfil for features of pairs to become its input.
-fn pairs(card: &Card, features: &PairFeatures) -> Result<(), String> {
+fn pairs(card: &DatasetCard, features: &PairFeatures) -> Result<(), String> {
     let channels = features.position_features.checked_mul(2);
     let channels = channels.and_then(|channels| channels.checked_add(features.map_features));
     let square = match *card.input.shape.as_slice() {

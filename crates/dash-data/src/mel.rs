@@ -1,7 +1,7 @@
 //! Mel spectrograms in decibels, by torchaudio's definitions: HTK's mel scale without normalisation of the
 //! bands, a periodic Hann window in the middle of each transform, signals reflected at their ends.
 //!
-//! Computed in double precision and without instructions that only some processors have: the numbers of a
+//! Computed in double precision and without instructions that only some CPUs have: the numbers of a
 //! dataset are the same on every machine.
 
 use rustfft::{Fft, FftPlannerScalar, num_complex::Complex};

@@ -10,7 +10,7 @@ use crate::{
     recipe::{About, Ingest, describe},
 };
 use dash_core::{
-    card::{Card, InputScaling},
+    card::{DatasetCard, InputScaling},
     event::Listener,
     pipeline::{Mnist, Protocol},
 };
@@ -63,7 +63,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     let files = pairs(config)?;
     let [[train, train_label], [test, test_label]] = &files;
     let (train, train_labels) = read(train, train_label)?;

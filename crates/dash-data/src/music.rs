@@ -7,7 +7,7 @@ use crate::{
     table::{Layout, Row, RowTarget},
 };
 use dash_core::{
-    card::{Card, ElementType, Split, Target, TensorField},
+    card::{DatasetCard, ElementType, Split, Target, TensorField},
     event::{Event, Listener},
     pipeline::{Music, Protocol},
 };
@@ -25,7 +25,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     let path = source(config)?;
     let file = MatFile::open(&path)?;
     let mut notes = None;

@@ -8,7 +8,7 @@ use crate::{
     recipe::{About, Ingest, describe},
 };
 use dash_core::{
-    card::{Card, Split},
+    card::{DatasetCard, Split},
     event::Listener,
     pipeline::{Ninapro, Protocol},
 };
@@ -40,7 +40,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     let files = pairs(config)?;
     let mut parts = vec![];
     for [data, label] in &files {
@@ -100,13 +100,13 @@ pub(crate) fn ingest(
 /// Windows (samples, time, channels) of a file.
 struct Windows {
     path: PathBuf,
-    array: npy::Array,
+    array: npy::NpyArray,
     time: usize,
     channels: usize,
 }
 
 fn read(data: &Path, label: &Path) -> Result<(Windows, Labels), Error> {
-    let array = npy::Array::open(data)?;
+    let array = npy::NpyArray::open(data)?;
     let &[samples, time, channels] = array.shape() else {
         let problem = format!("the shape {:?}; (samples, time, channels) is expected", array.shape());
         return Err(Error::field(data, "array", problem));
@@ -114,7 +114,7 @@ fn read(data: &Path, label: &Path) -> Result<(Windows, Labels), Error> {
     if samples == 0 {
         return Err(Error::field(data, "array", "there are no windows"));
     }
-    let mut values = npy::Array::open(label)?;
+    let mut values = npy::NpyArray::open(label)?;
     if values.shape().len() != 1 {
         let problem = format!("the shape {:?}; one label per sample is expected", values.shape());
         return Err(Error::field(label, "array", problem));

@@ -1,7 +1,7 @@
 //! Recordings that augmentation mixes into training inputs: a table with a row per frame.
 
 use crate::{Error, batch::SplitData, table::Layout};
-use dash_core::card::{Card, NoiseInfo, SplitInfo, Target, TensorField};
+use dash_core::card::{DatasetCard, NoiseInfo, SplitInfo, Target, TensorField};
 
 /// Frames that are looked at together.
 const FRAMES: usize = 4096;
@@ -78,9 +78,9 @@ pub(crate) fn layout(input: &TensorField, recordings: Vec<String>) -> Layout {
 }
 
 /// The table as if it were a split of a dataset of its own, whose samples are recordings.
-pub(crate) fn table(card: &Card, noise: &NoiseInfo) -> (Card, SplitInfo) {
+pub(crate) fn table(card: &DatasetCard, noise: &NoiseInfo) -> (DatasetCard, SplitInfo) {
     let info = SplitInfo { rows: noise.rows, sha256: noise.sha256.clone(), class_counts: vec![] };
-    let table = Card {
+    let table = DatasetCard {
         input: frame(&card.input),
         target: recording(noise.recordings.clone()),
         background: None,

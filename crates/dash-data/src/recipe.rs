@@ -9,7 +9,8 @@ use crate::{
 };
 use dash_core::{
     card::{
-        Card, ElementType, InputScaling, NoiseInfo, PairFeatures, Scaling, Source, Split, SplitInfo, Target,
+        DatasetCard, ElementType, InputScaling, NoiseInfo, PairFeatures, Scaling, Source, Split, SplitInfo,
+        Target,
     },
     event::Listener,
     pipeline::{Dataset, Protocol},
@@ -30,7 +31,7 @@ pub fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     match dataset {
         Dataset::Cosmic(config) => cosmic::ingest(config, protocol, staging, listener),
         Dataset::DarcyFlow(config) => darcy::ingest(config, protocol, staging, listener),
@@ -152,11 +153,11 @@ impl<'a> Ingest<'a> {
     }
 
     /// Writes the card.
-    pub(crate) fn finish(self, about: About<'_>) -> Result<Card, Error> {
+    pub(crate) fn finish(self, about: About<'_>) -> Result<DatasetCard, Error> {
         let mut notes = about.notes;
         notes.insert("protocol".to_owned(), self.protocol.to_string().into());
-        let card = Card {
-            format: Card::FORMAT,
+        let card = DatasetCard {
+            format: DatasetCard::FORMAT,
             recipe: about.recipe.to_owned(),
             sources: about.sources,
             input: self.layout.input,

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, npy,
-    pickle::{Array, Pickle, Value},
+    pickle::{Pickle, PickleArray, Value},
     points::{
         Classes, End, Labels, Part, Samples, check_finite, find, held_out, layout, warn_of_missing_classes,
         write_splits,
@@ -10,7 +10,7 @@ use crate::{
     recipe::{About, Ingest, describe, field},
 };
 use dash_core::{
-    card::Card,
+    card::DatasetCard,
     event::Listener,
     pipeline::{Protocol, Satellite},
 };
@@ -33,7 +33,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     let paths = sources(config)?;
     let [train_path, test_path] = paths.as_slice() else {
         return Err(Error::Row { row: 1, rows: paths.len() });
@@ -76,7 +76,7 @@ pub(crate) fn ingest(
 /// Series as bytes of the file, decoded block by block.
 struct Series<'a> {
     path: &'a Path,
-    array: &'a Array,
+    array: &'a PickleArray,
     standardise: bool,
 }
 

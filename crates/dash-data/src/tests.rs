@@ -2,7 +2,7 @@
 
 use crate::{BatchTarget, DatasetFolder, Error, ingest, sources};
 use dash_core::{
-    card::{Card, Split},
+    card::{DatasetCard, Split},
     error::{Classify, ErrorKind},
     event::{Event, Listener, Silent},
     pipeline::{Dataset, Protocol},
@@ -44,7 +44,7 @@ impl Place {
         self.0.path().join("dataset")
     }
 
-    fn ingest(&self, dataset: &Dataset, protocol: Protocol) -> Result<Card, Error> {
+    fn ingest(&self, dataset: &Dataset, protocol: Protocol) -> Result<DatasetCard, Error> {
         let mut staging = Staging::begin(&self.target())?;
         let card = ingest(dataset, protocol, &mut staging, &Silent)?;
         staging.publish()?;

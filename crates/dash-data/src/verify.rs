@@ -6,7 +6,7 @@ use crate::{
     folder::{cache_file, read_card},
     noise,
 };
-use dash_core::card::{Card, NoiseInfo, Split};
+use dash_core::card::{DatasetCard, NoiseInfo, Split};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +61,7 @@ pub fn verify(dataset: &Path) -> Result<Vec<Checked>, Error> {
 }
 
 /// Hashes the raw files that a dataset was made from again, in the raw folder `raw`.
-pub fn verify_sources(card: &Card, raw: &Path) -> Vec<Checked> {
+pub fn verify_sources(card: &DatasetCard, raw: &Path) -> Vec<Checked> {
     let source =
         |source: &dash_core::card::Source| check(raw.join(&source.path), &source.sha256, Some(source.bytes));
     card.sources.iter().map(source).collect()

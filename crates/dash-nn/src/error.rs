@@ -88,25 +88,25 @@ impl Error {
     }
 }
 
-/// Whether a card, or its driver, failed or had too little memory.
-pub fn is_of_card(error: &candle_core::Error) -> bool {
+/// Whether a GPU, or its driver, failed or had too little memory.
+pub fn is_gpu_error(error: &candle_core::Error) -> bool {
     use candle_core::Error as Tensor;
     match error {
         Tensor::Cuda(_) => true,
         Tensor::WithBacktrace { inner, .. }
         | Tensor::Context { inner, .. }
-        | Tensor::WithPath { inner, .. } => is_of_card(inner),
+        | Tensor::WithPath { inner, .. } => is_gpu_error(inner),
         _ => false,
     }
 }
 
-/// What to do where a card failed.
-pub const CARD_HINT: &str = "smaller batches need less of its memory; another program may be using the card";
+/// What to do where a GPU failed.
+pub const GPU_HINT: &str = "smaller batches need less of its memory; another program may be using the GPU";
 
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Error::Tensor(error) if is_of_card(error) => ErrorKind::Device,
+            Error::Tensor(error) if is_gpu_error(error) => ErrorKind::Device,
             Error::Tensor(_) | Error::DuplicateName { .. } | Error::NoGradient { .. } => ErrorKind::Internal,
             Error::Convolution(_)
             | Error::Backbone { .. }
@@ -119,7 +119,7 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Error::Tensor(error) if is_of_card(error) => Some(CARD_HINT.to_owned()),
+            Error::Tensor(error) if is_gpu_error(error) => Some(GPU_HINT.to_owned()),
             Error::Backbone { .. } => Some("change `backbone` in the pipeline file".to_owned()),
             Error::PatternLength { .. } => {
                 Some("search again with this backbone, or retrain the backbone that was searched".to_owned())
@@ -141,13 +141,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn failures_of_a_card_are_those_of_a_device() {
-        let failed = || dash_kernels::Error::Card { what: "a kernel".into(), reason: "no memory".into() };
-        let wrong = || dash_kernels::Error::Operands { operation: "add", what: "1 is not 2".into() };
+    fn failures_of_a_gpu_are_those_of_a_device() {
+        let failed = || dash_cuda::Error::Gpu { what: "a kernel".into(), reason: "no memory".into() };
+        let wrong = || dash_cuda::Error::Operands { operation: "add", what: "1 is not 2".into() };
         let kind = |error: candle_core::Error| Error::from(error).kind();
         assert_eq!(kind(candle_core::Error::from(failed()).bt()), ErrorKind::Device);
         assert_eq!(kind(candle_core::Error::from(failed()).context("a layer")), ErrorKind::Device);
         assert_eq!(kind(candle_core::Error::from(wrong())), ErrorKind::Internal);
-        assert_eq!(candle_core::Error::from(failed()).to_string(), "the card failed at a kernel: no memory");
+        assert_eq!(candle_core::Error::from(failed()).to_string(), "the GPU failed at a kernel: no memory");
     }
 }

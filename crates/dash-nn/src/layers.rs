@@ -1,9 +1,11 @@
 //! The layers that backbones are made of.
 
-use crate::{Activation, Buffer, ConvInit, ConvSpec, Error, Init, Param, ParamBuilder, Pass, Survey, ops};
+use crate::{
+    Activation, Buffer, ConvInit, ConvSpec, Error, ForwardContext, Init, Param, ParamBuilder, Survey, ops,
+};
 use candle_core::{Result, Tensor};
 use dash_conv::{TapConv, TapSet};
-use dash_kernels::Card;
+use dash_cuda::Gpu;
 use std::sync::Arc;
 
 /// A plain convolution with its own weights [C_out, C_in, taps] and bias [C_out].
@@ -57,7 +59,7 @@ impl Conv {
         Conv::new(name, TapSet::centred(dims, 1, 1)?, stride, channels, init, params)
     }
 
-    pub(crate) fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
+    pub(crate) fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation> {
         x.convolve(&self.conv, &self.weight.tensor(pass), &self.bias.tensor(pass))
     }
 
@@ -107,10 +109,10 @@ impl BatchNorm {
         })
     }
 
-    pub(crate) fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
+    pub(crate) fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation> {
         let (weight, bias) = (self.weight.tensor(pass), self.bias.tensor(pass));
-        if let Some(card) = Card::of(x.value().device()) {
-            return self.forward_on(&card, x, [&weight, &bias], pass);
+        if let Some(gpu) = Gpu::of(x.value().device()) {
+            return self.forward_on(&gpu, x, [&weight, &bias], pass);
         }
         if !pass.training {
             let wide = |b: &Buffer| -> Result<Vec<f64>> {
@@ -129,18 +131,18 @@ impl BatchNorm {
 
     fn forward_on(
         &self,
-        card: &Card,
+        gpu: &Gpu,
         x: &Activation,
         parameters: [&Tensor; 2],
-        pass: &Pass,
+        pass: &ForwardContext,
     ) -> Result<Activation> {
         let (mean, variance) = (self.mean.tensor(), self.variance.tensor());
         if !pass.training {
             let rule = (Self::EPSILON, self.relu);
-            return ops::normalise_on(card, x, parameters, [&mean, &variance], rule);
+            return ops::normalise_on(gpu, x, parameters, [&mean, &variance], rule);
         }
         let rule = (Self::EPSILON, self.factor, self.relu);
-        let (y, [mean, variance]) = ops::batch_norm_on(card, x, parameters, [&mean, &variance], rule)?;
+        let (y, [mean, variance]) = ops::batch_norm_on(gpu, x, parameters, [&mean, &variance], rule)?;
         self.mean.set(&mean)?;
         self.variance.set(&variance)?;
         Ok(y)
@@ -175,7 +177,7 @@ impl Dropout {
         Ok(Dropout { probability, layer: layer as u64 })
     }
 
-    pub(crate) fn forward(&self, x: Activation, pass: &Pass) -> Result<Activation> {
+    pub(crate) fn forward(&self, x: Activation, pass: &ForwardContext) -> Result<Activation> {
         if !pass.training || self.probability == 0.0 {
             return Ok(x);
         }
@@ -209,7 +211,7 @@ impl Head {
     }
 
     /// [B, C, ...] -> [B, K], or [B, K, ...] for dense prediction.
-    pub(crate) fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
+    pub(crate) fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation> {
         if self.dense {
             return self.linear.forward(x, pass);
         }
@@ -245,13 +247,13 @@ mod tests {
         let params = b.finish();
         let x = Tensor::from_vec(vec![1f32, 2.0, 3.0, 6.0], (2, 1, 2), &Device::Cpu).unwrap();
         let x = Activation::from_tensor(&x).unwrap();
-        norm.forward(&x, &Pass { training: true, ..Pass::evaluation() }).unwrap();
+        norm.forward(&x, &ForwardContext { training: true, ..ForwardContext::evaluation() }).unwrap();
         let value = |i: usize| params.buffers()[i].tensor().to_vec1::<f32>().unwrap()[0];
         // Mean 3, squared deviations 4 + 1 + 0 + 9 over n - 1 = 3.
         assert!((value(0) - 0.9 * 3.0).abs() < 1e-6);
         assert!((value(1) - (0.1 + 0.9 * 14.0 / 3.0)).abs() < 1e-6);
         let before = value(1);
-        norm.forward(&x, &Pass::evaluation()).unwrap();
+        norm.forward(&x, &ForwardContext::evaluation()).unwrap();
         assert_eq!(value(1), before);
     }
 

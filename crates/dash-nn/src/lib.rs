@@ -4,14 +4,14 @@
 //! ```
 //! use candle_core::{Device, Tensor};
 //! use dash_core::pipeline::Backbone;
-//! use dash_nn::{ParamBuilder, Pass, Plain, build};
+//! use dash_nn::{ParamBuilder, ForwardContext, FixedKernels, build};
 //!
 //! let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
 //! let backbone = Backbone::Resnet1d { channels: None, causal: true };
-//! let net = build(&backbone, &[1, 100], 4, false, 0.0, &mut Plain::default(), &mut params)?;
+//! let net = build(&backbone, &[1, 100], 4, false, 0.0, &mut FixedKernels::default(), &mut params)?;
 //! assert_eq!(params.finish().count(), 2_240);
 //! let x = Tensor::zeros((2, 1, 100), candle_core::DType::F32, &Device::Cpu)?;
-//! assert_eq!(net.forward(&x, &Pass::evaluation())?.dims(), [2, 4]);
+//! assert_eq!(net.forward(&x, &ForwardContext::evaluation())?.dims(), [2, 4]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -30,21 +30,22 @@ mod survey;
 
 pub use activation::Activation;
 pub use backbone::{
-    ConvBuilder, ConvSpec, Convolve, Network, Plain, build, default_retrain_backbone, default_search_backbone,
+    ConvBuilder, ConvSpec, Convolve, FixedKernels, Network, build, default_retrain_backbone,
+    default_search_backbone,
 };
-pub use error::{CARD_HINT, Error, is_of_card};
+pub use error::{Error, GPU_HINT, is_gpu_error};
 pub use init::{ConvInit, Init};
 pub use metric::{Accumulator, BatchMean, lower_is_better, metric_name};
 pub use objective::{Objective, Targets};
 pub use ops::{mixing_coefficients, treated_gradient};
 pub use optim::{Gradients, Rates, Sgd};
-pub use params::{Buffer, Kind, Param, ParamBuilder, Params};
+pub use params::{Buffer, Param, ParamBuilder, ParamKind, Params};
 pub use schedule::rate;
 pub use survey::Survey;
 
 /// Names the random draws of one forward pass, and says whether it is for training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pass {
+pub struct ForwardContext {
     /// Whether batch statistics, dropout and gradients are on.
     pub training: bool,
     /// Seed of the run.
@@ -55,9 +56,9 @@ pub struct Pass {
     pub step: u64,
 }
 
-impl Pass {
+impl ForwardContext {
     /// A pass without randomness and gradients.
-    pub fn evaluation() -> Pass {
-        Pass { training: false, seed: 0, epoch: 0, step: 0 }
+    pub fn evaluation() -> ForwardContext {
+        ForwardContext { training: false, seed: 0, epoch: 0, step: 0 }
     }
 }

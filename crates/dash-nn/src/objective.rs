@@ -6,7 +6,7 @@ use dash_core::{
     card::{Scaling, TargetKind},
     pipeline::{Loss, Metric},
 };
-use dash_kernels::Card;
+use dash_cuda::Gpu;
 use std::sync::Arc;
 
 /// What a batch should be predicted as.
@@ -118,8 +118,8 @@ impl Objective {
     /// The loss of a batch, differentiable in `output`: [B, K] for classes and labels, [B, C, ...] for
     /// fields and masks.
     pub fn loss(&self, output: &Tensor, targets: Targets) -> Result<Tensor, Error> {
-        if let Some(card) = Card::of(output.device()) {
-            let found = ops::loss_on(&card, output, self.loss, &targets, self.scaling.as_deref())?;
+        if let Some(gpu) = Gpu::of(output.device()) {
+            let found = ops::loss_on(&gpu, output, self.loss, &targets, self.scaling.as_deref())?;
             return found.ok_or_else(|| Error::unsuitable_loss(self.loss, targets.kind()));
         }
         match (self.loss, targets) {

@@ -1,8 +1,8 @@
 //! Gradients as an owned list, global-norm clipping, and SGD with Nesterov momentum.
 
-use crate::{Error, Kind, Params, ops::Values};
+use crate::{Error, ParamKind, Params, ops::Values};
 use candle_core::{CpuStorage, Device, InplaceOp3, Layout, Tensor, bail};
-use dash_kernels::{Card, Descent, clip_scale};
+use dash_cuda::{Gpu, SgdStep, clip_scale};
 use rayon::prelude::*;
 
 /// Elements per task; part of the order of summation of norms.
@@ -17,8 +17,8 @@ pub struct Gradients {
 /// What gradients are multiplied with before they are used.
 enum Scale {
     Known(f64),
-    /// One number, on a card.
-    OnCard(Tensor),
+    /// One number, on a GPU.
+    OnGpu(Tensor),
 }
 
 impl Gradients {
@@ -74,19 +74,19 @@ impl Gradients {
         Ok(total.sqrt())
     }
 
-    /// Scales all gradients by min(1, max_norm / (norm + 1e-6)). On a card nothing waits for the norm.
+    /// Scales all gradients by min(1, max_norm / (norm + 1e-6)). On a GPU nothing waits for the norm.
     pub fn clip(&mut self, max_norm: f64) -> Result<(), Error> {
-        let card = self.tensors.first().and_then(|tensor| Card::of(tensor.device()));
-        self.scale = match card {
+        let gpu = self.tensors.first().and_then(|tensor| Gpu::of(tensor.device()));
+        self.scale = match gpu {
             None => Scale::Known((max_norm / (self.norm()? + 1e-6)).min(1.0)),
-            Some(card) => {
+            Some(gpu) => {
                 let scale = {
                     let operands: Vec<_> =
-                        self.tensors.iter().map(|t| card.operand(t)).collect::<candle_core::Result<_>>()?;
+                        self.tensors.iter().map(|t| gpu.operand(t)).collect::<candle_core::Result<_>>()?;
                     let reads: Vec<_> = operands.iter().map(|operand| operand.read()).collect();
-                    clip_scale(&card, &reads, max_norm).map_err(candle_core::Error::from)?
+                    clip_scale(&gpu, &reads, max_norm).map_err(candle_core::Error::from)?
                 };
-                Scale::OnCard(card.tensor(scale, 1)?)
+                Scale::OnGpu(gpu.tensor(scale, 1)?)
             }
         };
         Ok(())
@@ -133,17 +133,17 @@ impl Sgd {
 
     /// Updates all parameters in place.
     pub fn step(&mut self, params: &Params, gradients: &Gradients, rates: Rates) -> Result<(), Error> {
-        if let Some(card) = gradients.tensors.first().and_then(|tensor| Card::of(tensor.device())) {
-            return self.step_on(&card, params, gradients, rates);
+        if let Some(gpu) = gradients.tensors.first().and_then(|tensor| Gpu::of(tensor.device())) {
+            return self.step_on(&gpu, params, gradients, rates);
         }
         let scale = match &gradients.scale {
             Scale::Known(scale) => *scale,
-            Scale::OnCard(scale) => scale.to_vec1::<f32>()?.first().copied().map_or(1.0, f64::from),
+            Scale::OnGpu(scale) => scale.to_vec1::<f32>()?.first().copied().map_or(1.0, f64::from),
         };
         for ((param, grad), (_, buffer)) in params.iter().zip(&gradients.tensors).zip(&self.buffers) {
             let rate = match param.kind() {
-                Kind::Weight => rates.weights,
-                Kind::Architecture => rates.architecture,
+                ParamKind::Weight => rates.weights,
+                ParamKind::Architecture => rates.architecture,
             };
             let rule = Rule {
                 scale: scale as f32,
@@ -159,13 +159,13 @@ impl Sgd {
 
     fn step_on(
         &mut self,
-        card: &Card,
+        gpu: &Gpu,
         params: &Params,
         gradients: &Gradients,
         rates: Rates,
     ) -> Result<(), Error> {
         let scale = match &gradients.scale {
-            Scale::OnCard(scale) => scale.clone(),
+            Scale::OnGpu(scale) => scale.clone(),
             Scale::Known(scale) => match gradients.tensors.first() {
                 Some(tensor) => Tensor::new(&[*scale as f32], tensor.device())?,
                 None => return Ok(()),
@@ -173,20 +173,20 @@ impl Sgd {
         };
         for ((param, grad), (_, buffer)) in params.iter().zip(&gradients.tensors).zip(&mut self.buffers) {
             let rate = match param.kind() {
-                Kind::Weight => rates.weights,
-                Kind::Architecture => rates.architecture,
+                ParamKind::Weight => rates.weights,
+                ParamKind::Architecture => rates.architecture,
             };
-            let descent = Descent { decay: self.weight_decay, momentum: self.momentum, rate };
+            let descent = SgdStep { decay: self.weight_decay, momentum: self.momentum, rate };
             let values = param.var().as_detached_tensor();
             let [new_values, new_buffer] = {
-                let [p, g, b] = [card.operand(&values)?, card.operand(grad)?, card.operand(buffer)?];
-                let scale = card.operand(&scale)?;
+                let [p, g, b] = [gpu.operand(&values)?, gpu.operand(grad)?, gpu.operand(buffer)?];
+                let scale = gpu.operand(&scale)?;
                 descent
-                    .step(card, [p.read(), g.read(), b.read()], scale.read())
+                    .step(gpu, [p.read(), g.read(), b.read()], scale.read())
                     .map_err(candle_core::Error::from)?
             };
-            param.var().set(&card.tensor(new_values, values.shape())?)?;
-            *buffer = card.tensor(new_buffer, values.shape())?;
+            param.var().set(&gpu.tensor(new_values, values.shape())?)?;
+            *buffer = gpu.tensor(new_buffer, values.shape())?;
         }
         Ok(())
     }

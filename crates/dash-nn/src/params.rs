@@ -1,6 +1,6 @@
 //! The ordered store of a network's parameters and buffers.
 
-use crate::{Error, Init, Pass};
+use crate::{Error, ForwardContext, Init};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use dash_conv::Planner;
 use dash_core::random::{Purpose, stream};
@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 /// What a parameter is to the optimiser.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ParamKind {
     /// An ordinary weight, bias, or scale.
     Weight,
     /// Architecture parameters (logits of a mixture).
@@ -19,7 +19,7 @@ pub enum Kind {
 #[derive(Clone, Debug)]
 pub struct Param {
     name: String,
-    kind: Kind,
+    kind: ParamKind,
     var: Var,
 }
 
@@ -30,7 +30,7 @@ impl Param {
     }
 
     /// What the parameter is to the optimiser.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ParamKind {
         self.kind
     }
 
@@ -41,7 +41,7 @@ impl Param {
 
     /// The values as a forward pass needs them: part of the gradient graph in training, detached
     /// otherwise, so that evaluation builds no graph.
-    pub fn tensor(&self, pass: &Pass) -> Tensor {
+    pub fn tensor(&self, pass: &ForwardContext) -> Tensor {
         if pass.training { self.var.as_tensor().clone() } else { self.var.as_detached_tensor() }
     }
 }
@@ -99,7 +99,7 @@ impl Params {
     }
 
     /// Number of trainable values of one kind.
-    pub fn count_of(&self, kind: Kind) -> usize {
+    pub fn count_of(&self, kind: ParamKind) -> usize {
         self.params.iter().filter(|p| p.kind == kind).map(|p| p.var.elem_count()).sum()
     }
 
@@ -210,7 +210,7 @@ impl ParamBuilder {
     pub fn param(
         &mut self,
         name: &str,
-        kind: Kind,
+        kind: ParamKind,
         shape: impl Into<Shape>,
         init: Init,
     ) -> Result<Param, Error> {
@@ -231,12 +231,12 @@ impl ParamBuilder {
 
     /// A new weight.
     pub fn weight(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Param, Error> {
-        self.param(name, Kind::Weight, shape, init)
+        self.param(name, ParamKind::Weight, shape, init)
     }
 
     /// A new vector of architecture parameters.
     pub fn architecture(&mut self, name: &str, len: usize, init: Init) -> Result<Param, Error> {
-        self.param(name, Kind::Architecture, len, init)
+        self.param(name, ParamKind::Architecture, len, init)
     }
 
     /// A new buffer filled with `value`.
@@ -280,7 +280,10 @@ mod tests {
     #[test]
     fn counts_are_by_kind_and_leave_buffers_out() {
         let p = built(0);
-        assert_eq!((p.count(), p.count_of(Kind::Weight), p.count_of(Kind::Architecture)), (10, 6, 4));
+        assert_eq!(
+            (p.count(), p.count_of(ParamKind::Weight), p.count_of(ParamKind::Architecture)),
+            (10, 6, 4)
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a network computes and keeps, found by walking through it with shapes instead of values.
 
 use crate::Error;
-use dash_conv::{Plan, Problem, TapConv};
+use dash_conv::{ConvProblem, Plan, TapConv};
 
 /// Bytes of a number.
 const NUMBER: u64 = 4;
@@ -10,7 +10,7 @@ const NUMBER: u64 = 4;
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
     /// The convolutions in forward order.
-    pub convolutions: Vec<Problem>,
+    pub convolutions: Vec<ConvProblem>,
     /// Bytes of the activations that stay until the backward pass.
     kept: u64,
     /// The most bytes that a single operation needs besides: results or gradients, and work space.
@@ -26,11 +26,11 @@ impl Survey {
         self.kept
     }
 
-    /// The same network on a card whose blocks may have `shared` bytes of shared memory: the work space of
+    /// The same network on a GPU whose blocks may have `shared` bytes of shared memory: the work space of
     /// convolutions is another.
-    pub fn on_card(mut self, shared: usize) -> Survey {
+    pub fn on_gpu(mut self, shared: usize) -> Survey {
         let needs = self.convolutions.iter().zip(&self.around).map(|(problem, around)| {
-            around.saturating_add(Plan::choose_on_card(problem, shared).bytes as u64)
+            around.saturating_add(Plan::choose_on_gpu(problem, shared).bytes as u64)
         });
         self.passing = needs.fold(self.others, u64::max);
         self
@@ -106,7 +106,7 @@ fn bytes(shape: &[usize]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ParamBuilder, Pass, Plain, build};
+    use crate::{FixedKernels, ForwardContext, ParamBuilder, build};
     use candle_core::{DType, Device, Tensor};
     use dash_conv::Planner;
     use dash_core::pipeline::Backbone;
@@ -116,7 +116,8 @@ mod tests {
 
     fn survey(backbone: &Backbone, input: &[usize], dense: bool) -> Survey {
         let mut params = ParamBuilder::blank();
-        let net = build(backbone, &input[1..], 4, dense, 0.1, &mut Plain::default(), &mut params).unwrap();
+        let net =
+            build(backbone, &input[1..], 4, dense, 0.1, &mut FixedKernels::default(), &mut params).unwrap();
         net.survey(input).unwrap()
     }
 
@@ -130,12 +131,12 @@ mod tests {
         ] {
             let planner = Planner::default();
             let mut params = ParamBuilder::new(0, 0, &Device::Cpu).with_planner(&planner);
-            let mut convs = Plain::default();
+            let mut convs = FixedKernels::default();
             let net = build(&backbone, &input[1..], 4, dense, 0.1, &mut convs, &mut params).unwrap();
             let x = Tensor::ones(input.as_slice(), DType::F32, &Device::Cpu).unwrap();
-            net.forward(&x, &Pass { training: true, ..Pass::evaluation() }).unwrap();
-            let met: Vec<Problem> = planner.choices().into_iter().map(|choice| choice.problem).collect();
-            let mut found: Vec<Problem> = Vec::new();
+            net.forward(&x, &ForwardContext { training: true, ..ForwardContext::evaluation() }).unwrap();
+            let met: Vec<ConvProblem> = planner.choices().into_iter().map(|choice| choice.problem).collect();
+            let mut found: Vec<ConvProblem> = Vec::new();
             for problem in survey(&backbone, &input, dense).convolutions {
                 if !found.contains(&problem) {
                     found.push(problem);
@@ -157,12 +158,12 @@ mod tests {
     }
 
     #[test]
-    fn a_card_needs_other_work_space_beside_the_same_activations() {
+    fn a_gpu_needs_other_work_space_beside_the_same_activations() {
         for (backbone, input) in [(WRN, vec![64, 3, 32, 32]), (RESNET, vec![64, 2, 400])] {
             let (here, there) = (survey(&backbone, &input, false), survey(&backbone, &input, false));
-            let there = there.on_card(227 << 10);
+            let there = there.on_gpu(227 << 10);
             assert_eq!(there.kept(), here.kept());
-            let work = there.convolutions.iter().map(|p| dash_conv::Plan::choose_on_card(p, 227 << 10).bytes);
+            let work = there.convolutions.iter().map(|p| dash_conv::Plan::choose_on_gpu(p, 227 << 10).bytes);
             let most = work.fold(0.0, f64::max) as u64;
             assert!(
                 there.evaluation() > most && there.evaluation() <= most.max(here.evaluation()) + here.kept()
@@ -183,7 +184,7 @@ mod tests {
     #[test]
     fn inputs_that_are_not_for_a_network_are_refused() {
         let mut params = ParamBuilder::blank();
-        let net = build(&WRN, &[3, 9, 9], 4, false, 0.0, &mut Plain::default(), &mut params).unwrap();
+        let net = build(&WRN, &[3, 9, 9], 4, false, 0.0, &mut FixedKernels::default(), &mut params).unwrap();
         for input in [vec![2, 4, 9, 9], vec![2, 3, 9], vec![]] {
             assert!(net.survey(&input).is_err(), "{input:?}");
         }

@@ -3,9 +3,9 @@
 //!     cargo run --release -p dash-pipeline --example roofline            # all tasks
 //!     cargo run --release -p dash-pipeline --example roofline -- ecg     # and how each layer of one is computed
 //!
-//! The roof is what no program can be faster than that computes these algorithms: all flops at the card's peak, or every
+//! The roof is what no program can be faster than that computes these algorithms: all flops at the GPU's peak, or every
 //! activation that is kept written once and read twice at its bandwidth, whichever takes longer. The model adds what our
-//! kernels are expected to reach (`dash_conv`, `card`), and the time from one launch to the next.
+//! kernels are expected to reach (`dash_conv`, `gpu`), and the time from one launch to the next.
 #![allow(clippy::print_stdout, reason = "it prints")]
 
 use dash_conv::Plan;
@@ -24,7 +24,7 @@ fn main() -> Result<(), dash_pipeline::Error> {
     for task in &TASKS {
         for stage in [TimedStage::Search, TimedStage::Retrain(Kernels::Spread)] {
             let (survey, params) = bench::survey(task, stage)?;
-            let plans = survey.convolutions.iter().map(|problem| Plan::choose_on_card(problem, SHARED));
+            let plans = survey.convolutions.iter().map(|problem| Plan::choose_on_gpu(problem, SHARED));
             let (mut flops, mut convolutions, mut count) = (0.0, 0.0, 0.0);
             for (plan, problem) in plans.zip(&survey.convolutions) {
                 if std::env::args().nth(1).is_some_and(|name| name == task.name) {

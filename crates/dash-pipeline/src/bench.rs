@@ -10,8 +10,8 @@ use crate::{
 use candle_core::Device;
 use dash_conv::{Planner, Policy};
 use dash_core::pipeline::{Backbone, Candidate, Search};
-use dash_nn::{ConvBuilder, Network, ParamBuilder, Params, Plain, Survey, build};
-use dash_search::{Gumbel, Supernet};
+use dash_nn::{ConvBuilder, FixedKernels, Network, ParamBuilder, Params, Survey, build};
+use dash_search::{Gumbel, MixtureBuilder};
 use serde::Serialize;
 use std::num::NonZeroUsize;
 
@@ -240,9 +240,11 @@ fn build_with(
                 dilations: task.dilations.to_vec(),
                 ..Search::default()
             };
-            Box::new(Supernet::new(&space, Gumbel))
+            Box::new(MixtureBuilder::new(&space, Gumbel))
         }
-        TimedStage::Retrain(kernels) => Box::new(Plain { pattern: Some(kernels.pattern(task, layers)) }),
+        TimedStage::Retrain(kernels) => {
+            Box::new(FixedKernels { pattern: Some(kernels.pattern(task, layers)) })
+        }
     };
     let network = build(&backbone, task.input, task.outputs, task.dense, 0.0, convs.as_mut(), &mut params)?;
     Ok((network, params.finish()))

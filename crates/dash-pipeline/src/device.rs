@@ -7,48 +7,48 @@ use std::{fmt, str::FromStr};
 /// Which device to compute on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The processor.
+    /// The CPU.
     #[default]
     Cpu,
     /// The first CUDA device if this program was built for CUDA and there is one, else the
-    /// processor.
+    /// CPU.
     Auto,
     /// The CUDA device with this number.
     Cuda(usize),
 }
 
 impl DeviceChoice {
-    /// Opens the device. If `auto` has to make do with the processor, the reason comes with it.
+    /// Opens the device. If `auto` has to make do with the CPU, the reason comes with it.
     ///
     /// # Errors
-    /// If a card was asked for by its number and cannot be used.
+    /// If a GPU was asked for by its number and cannot be used.
     pub fn open(self) -> Result<(Device, Option<String>), Error> {
         match self {
             DeviceChoice::Cpu => Ok((Device::Cpu, None)),
             DeviceChoice::Auto if !candle_core::utils::cuda_is_available() => {
                 Ok((Device::Cpu, Some("this program was built without CUDA".to_owned())))
             }
-            DeviceChoice::Auto => match card(0) {
-                Ok(card) => Ok((card, None)),
+            DeviceChoice::Auto => match gpu(0) {
+                Ok(gpu) => Ok((gpu, None)),
                 Err(reason) => Ok((Device::Cpu, Some(reason))),
             },
-            DeviceChoice::Cuda(number) => match card(number) {
-                Ok(card) => Ok((card, None)),
+            DeviceChoice::Cuda(number) => match gpu(number) {
+                Ok(gpu) => Ok((gpu, None)),
                 Err(reason) => Err(Error::Device { name: self.to_string(), reason }),
             },
         }
     }
 }
 
-/// A card, or why there is none.
-fn card(number: usize) -> Result<Device, String> {
+/// A GPU, or why there is none.
+fn gpu(number: usize) -> Result<Device, String> {
     if !candle_core::utils::cuda_is_available() {
         return Err("this program was built without CUDA".to_owned());
     }
-    dash_train::open_card(number).map_err(|error| {
+    dash_train::open_gpu(number).map_err(|error| {
         let text = error.to_string();
         if text.contains("NO_DEVICE") || text.contains("INVALID_DEVICE") {
-            return "there is no such card".to_owned();
+            return "there is no such GPU".to_owned();
         }
         // A trace may follow.
         text.lines().next().unwrap_or_default().to_owned()

@@ -21,7 +21,7 @@ use std::{
 };
 
 /// One stage to run; its inputs are finished.
-pub struct Job<'a> {
+pub struct StageJob<'a> {
     /// The pipeline's effective configuration.
     pub pipeline: &'a Pipeline,
     /// The stage.
@@ -55,13 +55,13 @@ pub struct Job<'a> {
 /// Brings a stage to its end: in this process, in another one, or on a cluster.
 pub trait Executor {
     /// Returns when the results of the stage are published.
-    fn execute(&self, job: &Job<'_>) -> Result<StageRecord, Failure>;
+    fn execute(&self, job: &StageJob<'_>) -> Result<StageRecord, Failure>;
 }
 
 /// What the stages do.
-pub trait Work {
+pub trait StageRunner {
     /// Writes the results of a stage; returns a few facts for its record.
-    fn perform(&self, job: &Job<'_>, out: &mut Staging) -> Result<Done, Failure>;
+    fn perform(&self, job: &StageJob<'_>, out: &mut Staging) -> Result<Done, Failure>;
     /// Name of the device for the record.
     fn device(&self) -> String;
     /// Model name of the device for the record.
@@ -78,13 +78,13 @@ pub struct Done {
 }
 
 /// Runs stages in this process, one after the other.
-pub struct Local<W> {
+pub struct LocalExecutor<W> {
     /// What the stages do.
     pub work: W,
 }
 
-impl<W: Work> Executor for Local<W> {
-    fn execute(&self, job: &Job<'_>) -> Result<StageRecord, Failure> {
+impl<W: StageRunner> Executor for LocalExecutor<W> {
+    fn execute(&self, job: &StageJob<'_>) -> Result<StageRecord, Failure> {
         let store = |e: dash_store::Error| job.failure(&e);
         machine::forget_peak_memory();
         let mut out = Staging::begin(job.dir).map_err(store)?;
@@ -145,7 +145,7 @@ impl<W: Work> Executor for Local<W> {
     }
 }
 
-impl Job<'_> {
+impl StageJob<'_> {
     /// How the convolutions of the stage were computed so far; none where there are none.
     fn convolutions(&self) -> Option<ConvolutionPlan> {
         (self.stage != Stage::Dataset).then(|| convolution_plan(self.planner))

@@ -50,7 +50,7 @@ impl Stage {
 
 /// Pipelines that are run together.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub struct RunSet {
     /// The effective configurations; their names differ.
     pub pipelines: Vec<Pipeline>,
     /// Name of a report over all of them, besides their own.
@@ -61,10 +61,10 @@ pub struct Batch {
     pub program: Program,
 }
 
-impl Batch {
+impl RunSet {
     /// A single pipeline, its convolutions planned by the cost model.
-    pub fn one(pipeline: Pipeline) -> Batch {
-        Batch {
+    pub fn one(pipeline: Pipeline) -> RunSet {
+        RunSet {
             pipelines: vec![pipeline],
             report: None,
             planner: Planner::default(),

@@ -4,7 +4,7 @@
 //! reads. What was finished with the same fingerprint and is undamaged is not run again.
 //!
 //! ```
-//! use dash_pipeline::{Batch, Folders, plan};
+//! use dash_pipeline::{RunSet, Folders, plan};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let text = r#"
 //! name = "tiny"
@@ -12,7 +12,7 @@
 //! dataset = { recipe = "darcy-flow", simulate = { grid = 21 }, subsample = 2 }
 //! task = { loss = { kind = "relative-l2" }, metric = { kind = "relative-l2" } }
 //! "#;
-//! let batch = Batch::one(dash_core::load::pipeline("tiny.toml", text, None, &[])?);
+//! let batch = RunSet::one(dash_core::load::pipeline("tiny.toml", text, None, &[])?);
 //! let folders = Folders::new("runs-that-do-not-exist", "reports-that-do-not-exist");
 //! let names: Vec<String> = plan(&batch, &folders)?.into_iter().map(|p| p.stage).collect();
 //! assert_eq!(names, ["dataset", "backbone-tune", "backbone-retrain", "report"]);
@@ -45,12 +45,12 @@ pub use attempts::Attempts;
 pub use candle_core::Device;
 pub use device::DeviceChoice;
 pub use error::{Error, Failure};
-pub use executor::{Done, Executor, Job, Local, Work};
-pub use graph::{Batch, Folders, Stage};
+pub use executor::{Done, Executor, LocalExecutor, StageJob, StageRunner};
+pub use graph::{Folders, RunSet, Stage};
 pub use plan::{Action, Planned, plan};
-pub use progress::Progress;
+pub use progress::StageProgress;
 pub use report::report;
-pub use run::{Outcome, ingest, run};
+pub use run::{RunOutcome, ingest, run};
 pub use status::{RunStatus, StageStatus, status};
 pub use superseded::{Superseded, prune};
 pub use work::Training;

@@ -13,10 +13,10 @@ use dash_core::{
     pipeline::{Candidate, Method, Pipeline},
 };
 use dash_data::DatasetFolder;
-use dash_nn::{ConvBuilder, ConvSpec, Convolve, ParamBuilder, Plain};
-use dash_search::{Gumbel, Supernet};
+use dash_nn::{ConvBuilder, ConvSpec, Convolve, FixedKernels, ParamBuilder};
+use dash_search::{Gumbel, MixtureBuilder};
 use dash_store::ConvolutionPlan;
-use dash_train::{Outlook, StageContext};
+use dash_train::{MemoryEstimate, StageContext};
 
 /// Kernels of the retrained network.
 pub(crate) enum Kernels<'a> {
@@ -38,12 +38,12 @@ pub(crate) fn outlook(
     stage: Stage,
     kernels: &Kernels<'_>,
     batch_size: usize,
-) -> Result<Option<Outlook>, dash_train::Error> {
+) -> Result<Option<MemoryEstimate>, dash_train::Error> {
     let search = &ctx.pipeline.search;
     let mut convs: Box<dyn ConvBuilder> = match (stage, kernels) {
-        (Stage::Search, _) => Box::new(Supernet::new(search, Gumbel)),
-        (_, Kernels::Found(found)) => Box::new(Plain { pattern: Some(found.pattern()) }),
-        (_, Kernels::Own) => Box::new(Plain::default()),
+        (Stage::Search, _) => Box::new(MixtureBuilder::new(search, Gumbel)),
+        (_, Kernels::Found(found)) => Box::new(FixedKernels { pattern: Some(found.pattern()) }),
+        (_, Kernels::Own) => Box::new(FixedKernels::default()),
         (_, Kernels::Largest) => Box::new(Largest(Candidate {
             kernel_size: search.kernel_sizes.iter().copied().max().unwrap_or(1),
             dilation: search.dilations.iter().copied().max().unwrap_or(1),
@@ -51,9 +51,9 @@ pub(crate) fn outlook(
     };
     let stage = match stage {
         Stage::Dataset | Stage::Report => return Ok(None),
-        Stage::Search => dash_train::Stage::Search,
-        Stage::Tune(_) => dash_train::Stage::Tune,
-        Stage::Retrain(_) => dash_train::Stage::Retrain,
+        Stage::Search => dash_train::TrainingStage::Search,
+        Stage::Tune(_) => dash_train::TrainingStage::Tune,
+        Stage::Retrain(_) => dash_train::TrainingStage::Retrain,
     };
     ctx.outlook(stage, batch_size, convs.as_mut()).map(Some)
 }
@@ -76,13 +76,13 @@ impl ConvBuilder for Largest {
         spec: &ConvSpec,
         params: &mut ParamBuilder,
     ) -> Result<Box<dyn Convolve>, dash_nn::Error> {
-        Plain { pattern: Some(vec![self.0; spec.index + 1]) }.build(spec, params)
+        FixedKernels { pattern: Some(vec![self.0; spec.index + 1]) }.build(spec, params)
     }
 }
 
 /// What can be told about a stage before it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Foretold {
+pub(crate) struct MemoryForecast {
     /// Bytes of memory; where kernels are not found yet, of the largest that may be.
     pub(crate) bytes: Option<u64>,
     /// How convolutions will be computed, where that is known.
@@ -90,25 +90,29 @@ pub(crate) struct Foretold {
 }
 
 /// What can be told about the stages of a pipeline whose dataset is there.
-pub(crate) struct Teller<'a> {
+pub(crate) struct MemoryForecaster<'a> {
     pipeline: &'a Pipeline,
     data: DatasetFolder,
     folders: &'a Folders,
     policy: Policy,
     /// What was told: stages of other seeds are alike, unless their searches have found something.
-    told: Vec<(Stage, Foretold)>,
+    told: Vec<(Stage, MemoryForecast)>,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> MemoryForecaster<'a> {
     /// `None` if there is no dataset that can be read.
-    pub(crate) fn new(pipeline: &'a Pipeline, folders: &'a Folders, policy: Policy) -> Option<Teller<'a>> {
+    pub(crate) fn new(
+        pipeline: &'a Pipeline,
+        folders: &'a Folders,
+        policy: Policy,
+    ) -> Option<MemoryForecaster<'a>> {
         let data = DatasetFolder::open(&folders.runs.dataset(&pipeline.run_name())).ok()?;
-        Some(Teller { pipeline, data, folders, policy, told: Vec::new() })
+        Some(MemoryForecaster { pipeline, data, folders, policy, told: Vec::new() })
     }
 
     /// What can be told about a stage of the run with this seed. `searched`: whether the results of its
     /// search are those of the present configuration.
-    pub(crate) fn tell(&mut self, stage: Stage, seed: u64, searched: bool) -> Foretold {
+    pub(crate) fn tell(&mut self, stage: Stage, seed: u64, searched: bool) -> MemoryForecast {
         let known = self.told.iter().find(|(of, _)| *of == stage && !searched);
         if let Some((_, foretold)) = known {
             return foretold.clone();
@@ -120,7 +124,7 @@ impl<'a> Teller<'a> {
         foretold
     }
 
-    fn look(&self, stage: Stage, seed: u64, searched: bool) -> Option<Foretold> {
+    fn look(&self, stage: Stage, seed: u64, searched: bool) -> Option<MemoryForecast> {
         let search = self.folders.runs.stage(&self.pipeline.run_name(), seed, Stage::Search.name());
         let found = searched.then(|| crate::collect::read_json(&search.join("architecture.json")).ok());
         let found: Option<Architecture> = found.flatten();
@@ -147,7 +151,7 @@ impl<'a> Teller<'a> {
             }
             convolution_plan(&planner)
         });
-        Some(Foretold { bytes: Some(outlook.bytes), plan })
+        Some(MemoryForecast { bytes: Some(outlook.bytes), plan })
     }
 }
 
@@ -161,14 +165,14 @@ impl Listener for Silent {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "about {} MiB of {}memory would be needed with batches of {batch_size} samples, {} MiB are available",
-    .needed >> 20, if *.on_card { "the card's " } else { "" }, .available >> 20
+    .needed >> 20, if *.on_gpu { "the GPU's " } else { "" }, .available >> 20
 )]
 pub(crate) struct TooLarge {
     needed: u64,
     available: u64,
     batch_size: usize,
     key: &'static str,
-    on_card: bool,
+    on_gpu: bool,
     /// The largest batch size that would do, if any does.
     possible: Option<usize>,
 }
@@ -183,7 +187,7 @@ impl Classify for TooLarge {
             Some(size) => format!("{} = {size} would do", self.key),
             None => "a smaller network would do".to_owned(),
         };
-        if !self.on_card {
+        if !self.on_gpu {
             hint.push_str("; --memory says how much may be used");
         }
         Some(hint)
@@ -218,6 +222,6 @@ pub(crate) fn check(
         }
     }
     let possible = (fits > 0).then_some(fits);
-    let on_card = !ctx.device.is_cpu();
-    Ok(Err(TooLarge { needed, available, batch_size, key, on_card, possible }))
+    let on_gpu = !ctx.device.is_cpu();
+    Ok(Err(TooLarge { needed, available, batch_size, key, on_gpu, possible }))
 }

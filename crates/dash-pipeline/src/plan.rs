@@ -3,8 +3,8 @@
 use crate::{
     Error, Failure, config,
     contents::{self, Contents, Reader},
-    graph::{self, Batch, Folders, Node, Stage},
-    outlook::{Foretold, Teller},
+    graph::{self, Folders, Node, RunSet, Stage},
+    outlook::{MemoryForecast, MemoryForecaster},
     superseded,
 };
 use dash_conv::Policy;
@@ -53,7 +53,7 @@ pub struct Planned {
 ///
 /// # Errors
 /// If a record cannot be read, or if raw data is missing.
-pub fn plan(batch: &Batch, folders: &Folders) -> Result<Vec<Planned>, Error> {
+pub fn plan(batch: &RunSet, folders: &Folders) -> Result<Vec<Planned>, Error> {
     batch.check()?;
     let hashes = folders.hashes();
     let mut planned = Vec::new();
@@ -65,15 +65,15 @@ pub fn plan(batch: &Batch, folders: &Folders) -> Result<Vec<Planned>, Error> {
             steps.iter().find(is).is_some_and(|step| matches!(step.decision, Decision::Reuse))
         };
         let mut teller = match reused(Stage::Dataset, None) {
-            true => Teller::new(pipeline, folders, policy),
+            true => MemoryForecaster::new(pipeline, folders, policy),
             false => None,
         };
-        let foretold: Vec<Foretold> = (steps.iter())
+        let foretold: Vec<MemoryForecast> = (steps.iter())
             .map(|step| match (&mut teller, step.node.seed, &step.decision) {
                 (Some(teller), Some(seed), Decision::Run { .. }) => {
                     teller.tell(step.node.stage, seed, reused(Stage::Search, Some(seed)))
                 }
-                _ => Foretold::default(),
+                _ => MemoryForecast::default(),
             })
             .collect();
         for (step, foretold) in steps.into_iter().zip(foretold) {

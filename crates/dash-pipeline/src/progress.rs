@@ -30,7 +30,7 @@ pub(crate) fn progress_of(dir: &Path) -> PathBuf {
 
 /// How far a stage has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct StageProgress {
     /// Name of the stage.
     pub stage: String,
     /// The share of its work that is done, from 0 to 1.
@@ -39,15 +39,15 @@ pub struct Progress {
     pub left: Option<f64>,
 }
 
-impl Progress {
+impl StageProgress {
     /// What the process at work on the run in `dir` told last.
-    pub(crate) fn read(dir: &Path) -> Option<Progress> {
+    pub(crate) fn read(dir: &Path) -> Option<StageProgress> {
         serde_json::from_slice(&dash_store::read_small(&dir.join(FILE), LARGEST).ok()?).ok()
     }
 }
 
 /// Passes events on, and tells how far the stage has come.
-pub(crate) struct Told<'a> {
+pub(crate) struct ProgressReporter<'a> {
     listener: &'a dyn Listener,
     attempts: &'a Attempts,
     path: PathBuf,
@@ -66,7 +66,7 @@ struct State {
     epoch: usize,
 }
 
-impl<'a> Told<'a> {
+impl<'a> ProgressReporter<'a> {
     /// For a stage of `pipeline` whose results will be in `dir`.
     pub(crate) fn new(
         listener: &'a dyn Listener,
@@ -74,14 +74,21 @@ impl<'a> Told<'a> {
         stage: Stage,
         pipeline: &Pipeline,
         attempts: &'a Attempts,
-    ) -> Told<'a> {
+    ) -> ProgressReporter<'a> {
         let epochs = match stage {
             Stage::Search => pipeline.search.epochs,
             Stage::Retrain(_) => pipeline.retrain.epochs,
             Stage::Dataset | Stage::Tune(_) | Stage::Report => 0,
         };
         let state = State { start: Instant::now(), told: None, first: 0.0, done: 0.0, epoch: 0 };
-        Told { listener, attempts, path: progress_of(dir), stage, epochs, state: Mutex::new(state) }
+        ProgressReporter {
+            listener,
+            attempts,
+            path: progress_of(dir),
+            stage,
+            epochs,
+            state: Mutex::new(state),
+        }
     }
 
     /// Removes what was told, once the stage is at its end.
@@ -126,7 +133,7 @@ impl State {
     }
 }
 
-impl Listener for Told<'_> {
+impl Listener for ProgressReporter<'_> {
     fn on(&self, event: &Event) {
         self.listener.on(event);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,7 +143,7 @@ impl Listener for Told<'_> {
         }
         state.told = Some(Instant::now());
         let left = state.left(state.start.elapsed());
-        let progress = Progress { stage: self.stage.name().to_owned(), done: state.done, left };
+        let progress = StageProgress { stage: self.stage.name().to_owned(), done: state.done, left };
         // Nobody's results depend on it: a full disk is told by those whose do.
         if let Ok(text) = serde_json::to_vec(&progress) {
             let _ = dash_store::publish_file(&self.path, &text);

@@ -3,9 +3,9 @@
 use crate::{
     Error, attempts, collect, config,
     contents::{self, Contents, Reader},
-    graph::{Batch, Folders, Stage},
+    graph::{Folders, RunSet, Stage},
     plan::{Decision, Raw, Step, fingerprint_of, steps},
-    run::Outcome,
+    run::RunOutcome,
 };
 use dash_conv::Policy;
 use dash_core::{
@@ -27,17 +27,17 @@ use std::{
 ///
 /// # Errors
 /// If no pipeline has a result, or a report cannot be written.
-pub fn report(batch: &Batch, folders: &Folders) -> Result<Outcome, Error> {
+pub fn report(batch: &RunSet, folders: &Folders) -> Result<RunOutcome, Error> {
     batch.check()?;
     dash_store::recover_shared(&folders.reports)?;
     let hashes = folders.hashes();
-    let mut outcome = Outcome::default();
+    let mut outcome = RunOutcome::default();
     let mut parts = Vec::new();
     for pipeline in &batch.pipelines {
         parts.push(gather(pipeline, folders, batch.planner.policy(), &hashes)?);
     }
     let _ = hashes.save();
-    if !parts.iter().any(Part::any_result) {
+    if !parts.iter().any(ReportSection::any_result) {
         let names: Vec<String> = batch.pipelines.iter().map(Pipeline::run_name).collect();
         return Err(Error::NoResults { names: names.join(", ") });
     }
@@ -49,7 +49,7 @@ pub fn report(batch: &Batch, folders: &Folders) -> Result<Outcome, Error> {
 }
 
 /// What one pipeline contributes to a report.
-pub(crate) struct Part {
+pub(crate) struct ReportSection {
     /// Name of its runs and of its own report.
     pub(crate) name: String,
     /// A row for each value that the pipeline asks for, the missing ones included.
@@ -61,7 +61,7 @@ pub(crate) struct Part {
     inputs: Contents,
 }
 
-impl Part {
+impl ReportSection {
     /// Whether anything was measured.
     pub(crate) fn any_result(&self) -> bool {
         self.rows.iter().any(|row| row.status == Status::Done)
@@ -77,10 +77,10 @@ pub(crate) fn gather(
     folders: &Folders,
     policy: Policy,
     hashes: &HashMemo,
-) -> Result<Part, Error> {
+) -> Result<ReportSection, Error> {
     let steps = steps(p, folders, policy, hashes, Raw::Ignored)?;
     let name = p.run_name();
-    let mut part = Part {
+    let mut part = ReportSection {
         rows: Vec::new(),
         details: Vec::new(),
         notes: notes(p),
@@ -155,11 +155,11 @@ fn without_result(steps: &[Step], step: &Step) -> Option<(Status, String)> {
 }
 
 /// Settings and inputs of a report.
-fn depends_on(parts: &[Part]) -> (Value, Contents) {
+fn depends_on(parts: &[ReportSection]) -> (Value, Contents) {
     match parts {
         [one] => (one.settings.clone(), one.inputs.clone()),
         many => {
-            let prefixed = |p: &Part| {
+            let prefixed = |p: &ReportSection| {
                 let pipeline = p.name.clone();
                 p.inputs.clone().into_iter().map(move |(name, hash)| (format!("{pipeline}/{name}"), hash))
             };
@@ -169,7 +169,11 @@ fn depends_on(parts: &[Part]) -> (Value, Contents) {
 }
 
 /// Why the report of a pipeline must be made again; `None` if it shows exactly these results.
-pub(crate) fn stale(part: &Part, folders: &Folders, hashes: &HashMemo) -> Result<Option<String>, Error> {
+pub(crate) fn stale(
+    part: &ReportSection,
+    folders: &Folders,
+    hashes: &HashMemo,
+) -> Result<Option<String>, Error> {
     let (settings, inputs) = depends_on(std::slice::from_ref(part));
     let dir = folders.report(&part.name);
     Ok(match StageRecord::read(&dir) {
@@ -184,7 +188,7 @@ pub(crate) fn stale(part: &Part, folders: &Folders, hashes: &HashMemo) -> Result
 }
 
 /// Writes the report `name`, whatever is there of it already.
-pub(crate) fn write(name: &str, parts: &[Part], folders: &Folders) -> Result<StageRecord, Error> {
+pub(crate) fn write(name: &str, parts: &[ReportSection], folders: &Folders) -> Result<StageRecord, Error> {
     let (clock, started, dir) = (Instant::now(), now_utc(), folders.report(name));
     check_place(&dir)?;
     let (config, inputs) = depends_on(parts);
@@ -223,7 +227,7 @@ pub(crate) fn write(name: &str, parts: &[Part], folders: &Folders) -> Result<Sta
 }
 
 /// Finds out before anything runs whether the reports of a batch can be written.
-pub(crate) fn check_places(batch: &Batch, folders: &Folders) -> Result<(), Error> {
+pub(crate) fn check_places(batch: &RunSet, folders: &Folders) -> Result<(), Error> {
     let names = batch.pipelines.iter().map(Pipeline::run_name).chain(batch.report.clone());
     for dir in names.map(|name| folders.report(&name)) {
         check_place(&dir)?;

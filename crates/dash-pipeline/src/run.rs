@@ -4,11 +4,11 @@ use crate::{
     Error, Failure,
     attempts::{Attempts, attempts_of},
     contents::{self, Contents, Reader},
-    executor::{Executor, Job, checkpoint_of},
-    graph::{self, Batch, Folders, Node, Stage},
+    executor::{Executor, StageJob, checkpoint_of},
+    graph::{self, Folders, Node, RunSet, Stage},
     plan::{Decision, Raw, Step, examine, steps},
-    progress::{Told, progress_of},
-    report::{self, Part, gather},
+    progress::{ProgressReporter, progress_of},
+    report::{self, ReportSection, gather},
     superseded,
 };
 use dash_core::{
@@ -25,7 +25,7 @@ use std::{
 
 /// What a run ended with.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// All measured values.
     pub rows: Vec<ResultRow>,
     /// Pages of the reports; the one over all pipelines, if any, is the last.
@@ -36,7 +36,7 @@ pub struct Outcome {
     pub ran: usize,
 }
 
-impl Outcome {
+impl RunOutcome {
     /// The failures as an error.
     pub fn error(&self) -> Option<Error> {
         match self.failures.as_slice() {
@@ -52,10 +52,15 @@ impl Outcome {
     }
 
     /// Adds the reports that exist now and, if the batch asks for one, the report over all.
-    pub(crate) fn finish(&mut self, batch: &Batch, folders: &Folders, parts: Vec<Part>) -> Result<(), Error> {
+    pub(crate) fn finish(
+        &mut self,
+        batch: &RunSet,
+        folders: &Folders,
+        parts: Vec<ReportSection>,
+    ) -> Result<(), Error> {
         let reported = parts.iter().filter(|part| part.any_result());
         self.reports.extend(reported.map(|part| report::page(&part.name, folders)));
-        if let (Some(name), true) = (&batch.report, parts.iter().any(Part::any_result)) {
+        if let (Some(name), true) = (&batch.report, parts.iter().any(ReportSection::any_result)) {
             report::write(name, &parts, folders)?;
             self.reports.push(report::page(name, folders));
         }
@@ -71,13 +76,13 @@ impl Outcome {
 /// What prevents the run as a whole: another process holds a run, or files cannot be written.
 /// Failed stages are in the outcome.
 pub fn run(
-    batch: &Batch,
+    batch: &RunSet,
     folders: &Folders,
     executor: &dyn Executor,
     listener: &dyn Listener,
-) -> Result<Outcome, Error> {
+) -> Result<RunOutcome, Error> {
     batch.check()?;
-    let mut outcome = Outcome::default();
+    let mut outcome = RunOutcome::default();
     let mut parts = Vec::new();
     report::check_places(batch, folders)?;
     recover_shared(&folders.reports)?;
@@ -125,14 +130,14 @@ pub fn run(
 /// # Errors
 /// As [`run`], and if the dataset cannot be made.
 pub fn ingest(
-    batch: &Batch,
+    batch: &RunSet,
     pipeline: &Pipeline,
     folders: &Folders,
     executor: &dyn Executor,
     listener: &dyn Listener,
 ) -> Result<PathBuf, Error> {
     let hashes = folders.hashes();
-    let mut outcome = Outcome::default();
+    let mut outcome = RunOutcome::default();
     // Nothing is convolved on the way to a dataset.
     let nodes: Vec<Node> =
         graph::stages(pipeline, folders, batch.planner.policy())?.into_iter().take(1).collect();
@@ -151,7 +156,7 @@ pub fn ingest(
 /// Whoever makes a dataset holds the lock of its pipeline and looks at the locks of the runs
 /// ([`refuse_replacing`]); whoever runs holds those and looks at the lock of the pipeline here: so no
 /// dataset is replaced under a run that uses it.
-fn take_locks(batch: &Batch, folders: &Folders, listener: &dyn Listener) -> Result<Vec<Lock>, Error> {
+fn take_locks(batch: &RunSet, folders: &Folders, listener: &dyn Listener) -> Result<Vec<Lock>, Error> {
     dash_store::require_descriptors(batch.pipelines.iter().map(|pipeline| pipeline.seeds.len()).sum())?;
     let mut locks = Vec::new();
     for pipeline in &batch.pipelines {
@@ -203,7 +208,7 @@ fn refuse_replacing(pipeline: &Pipeline, dataset: &Path, folders: &Folders) -> R
 
 /// A pipeline that is being run, and with what.
 struct AtWork<'a> {
-    batch: &'a Batch,
+    batch: &'a RunSet,
     pipeline: &'a Pipeline,
     folders: &'a Folders,
     hashes: &'a HashMemo,
@@ -215,7 +220,7 @@ struct AtWork<'a> {
 impl AtWork<'_> {
     /// Runs all stages but the report, in order. Each is decided about when its inputs are finished, for only then
     /// is their content known.
-    fn run_stages(&self, nodes: Vec<Node>, outcome: &mut Outcome) -> Result<(), Error> {
+    fn run_stages(&self, nodes: Vec<Node>, outcome: &mut RunOutcome) -> Result<(), Error> {
         let mut done: Vec<Step> = Vec::with_capacity(nodes.len());
         for node in nodes {
             let mut step = match examine(self.pipeline, node, &done, self.hashes, Raw::Compared) {
@@ -239,7 +244,7 @@ impl AtWork<'_> {
     }
 
     /// Sees to it that the results of a step exist; tells whether they do.
-    fn settle(&self, step: &Step, outcome: &mut Outcome) -> Result<bool, Error> {
+    fn settle(&self, step: &Step, outcome: &mut RunOutcome) -> Result<bool, Error> {
         let (node, Some(fingerprint)) = (&step.node, step.fingerprint()) else { return Ok(false) };
         match &step.decision {
             Decision::Reuse => {
@@ -324,8 +329,8 @@ impl AtWork<'_> {
             Event::StageStarted { run: run.clone(), stage: stage.clone(), reason: reason.to_owned() };
         self.listener.on(&started);
         let attempts = Attempts::begin(&node.dir, fingerprint);
-        let told = Told::new(self.listener, &node.dir, node.stage, self.pipeline, &attempts);
-        let job = Job {
+        let told = ProgressReporter::new(self.listener, &node.dir, node.stage, self.pipeline, &attempts);
+        let job = StageJob {
             pipeline: self.pipeline,
             stage: node.stage,
             seed: node.seed,
@@ -356,7 +361,7 @@ impl AtWork<'_> {
 
 /// Rebuilds the report of a pipeline unless it shows exactly these results already.
 fn run_report(
-    part: &Part,
+    part: &ReportSection,
     folders: &Folders,
     hashes: &HashMemo,
     listener: &dyn Listener,

@@ -1,7 +1,7 @@
 //! What is there.
 
 use crate::{
-    Error, Folders, Progress,
+    Error, Folders, StageProgress,
     superseded::{self, Superseded},
 };
 use dash_core::pipeline::Method;
@@ -16,7 +16,7 @@ pub struct RunStatus {
     /// Who works on it now.
     pub holder: Option<Holder>,
     /// How far the stage at work has come, if somebody works on it.
-    pub progress: Option<Progress>,
+    pub progress: Option<StageProgress>,
     /// Its finished stages in the order in which they ran.
     pub stages: Vec<StageStatus>,
     /// Results of other settings that are kept until `dash-nas runs prune`.
@@ -44,7 +44,7 @@ pub fn status(folders: &Folders) -> Result<Vec<RunStatus>, Error> {
         let folder = runs.pipeline(&pipeline);
         let holder = Lock::holder(&folder).ok().flatten();
         found.push(RunStatus {
-            progress: holder.as_ref().and_then(|_| Progress::read(&folder)),
+            progress: holder.as_ref().and_then(|_| StageProgress::read(&folder)),
             holder,
             stages: stage("dataset", &runs.dataset(&pipeline)).into_iter().collect(),
             superseded: superseded::list(&folder),
@@ -57,7 +57,7 @@ pub fn status(folders: &Folders) -> Result<Vec<RunStatus>, Error> {
             stages.sort_by_key(|s| order(&s.stage));
             let folder = runs.run(&pipeline, seed);
             let holder = Lock::holder(&folder).ok().flatten();
-            let progress = holder.as_ref().and_then(|_| Progress::read(&folder));
+            let progress = holder.as_ref().and_then(|_| StageProgress::read(&folder));
             let superseded = superseded::list(&folder);
             found.push(RunStatus { run: format!("{pipeline}/{seed}"), holder, progress, stages, superseded });
         }

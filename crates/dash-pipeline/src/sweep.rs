@@ -13,8 +13,8 @@ use candle_core::Device;
 use dash_conv::{Planner, Policy};
 use dash_core::pipeline::{Backbone, Search};
 use dash_nn::{Network, ParamBuilder, Params, build};
-use dash_report::chart::{Panel, Series};
-use dash_search::{Gumbel, Mixing, Supernet};
+use dash_report::chart::{ChartSeries, Panel};
+use dash_search::{Gumbel, MixtureBuilder, MixtureStrategy};
 use serde::Serialize;
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -38,7 +38,7 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 /// A way to compute mixtures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
+pub enum MixingMethod {
     /// The mixture over the union of taps by Fourier transforms: what this program is about.
     Fourier,
     /// The candidates aggregated to one tap set, convolved without Fourier transforms.
@@ -47,30 +47,31 @@ pub enum Method {
     MixedResults,
 }
 
-impl Method {
+impl MixingMethod {
     /// All of them, the expected fastest first.
-    pub const ALL: [Method; 3] = [Method::Fourier, Method::MixedWeights, Method::MixedResults];
+    pub const ALL: [MixingMethod; 3] =
+        [MixingMethod::Fourier, MixingMethod::MixedWeights, MixingMethod::MixedResults];
 
-    /// Those that a device has kernels for: on cards the candidates' results are not added up.
-    pub fn on(device: &Device) -> impl Iterator<Item = Method> + use<> {
+    /// Those that a device has kernels for: on GPUs the candidates' results are not added up.
+    pub fn on(device: &Device) -> impl Iterator<Item = MixingMethod> + use<> {
         let is_cpu = device.is_cpu();
-        Method::ALL.into_iter().filter(move |&method| is_cpu || method != Method::MixedResults)
+        MixingMethod::ALL.into_iter().filter(move |&method| is_cpu || method != MixingMethod::MixedResults)
     }
 
     /// The name in results.
     pub fn name(self) -> &'static str {
         match self {
-            Method::Fourier => "fourier",
-            Method::MixedWeights => "mixed-weights",
-            Method::MixedResults => "mixed-results",
+            MixingMethod::Fourier => "fourier",
+            MixingMethod::MixedWeights => "mixed-weights",
+            MixingMethod::MixedResults => "mixed-results",
         }
     }
 
-    fn mixing(self) -> Mixing {
+    fn mixing(self) -> MixtureStrategy {
         match self {
-            Method::Fourier => Mixing::Fourier,
-            Method::MixedWeights => Mixing::Weights,
-            Method::MixedResults => Mixing::Results,
+            MixingMethod::Fourier => MixtureStrategy::Fourier,
+            MixingMethod::MixedWeights => MixtureStrategy::Weights,
+            MixingMethod::MixedResults => MixtureStrategy::Results,
         }
     }
 }
@@ -169,7 +170,7 @@ pub struct SweepTiming {
 /// If the network cannot be built or computed.
 pub fn measure(
     point: &Point,
-    method: Method,
+    method: MixingMethod,
     settings: &Settings,
     device: &Device,
 ) -> Result<SweepTiming, Error> {
@@ -201,14 +202,14 @@ pub fn measure(
 
 fn network(
     point: &Point,
-    method: Method,
+    method: MixingMethod,
     plan: Policy,
     device: &Device,
 ) -> Result<(Box<dyn Network>, Params), dash_nn::Error> {
     let first = |all: &[usize]| all.iter().copied().take(point.sizes).collect();
     let space =
         Search { kernel_sizes: first(&KERNEL_SIZES), dilations: first(&DILATIONS), ..Search::default() };
-    let mut mixtures = Supernet::new(&space, Gumbel).mixing(method.mixing());
+    let mut mixtures = MixtureBuilder::new(&space, Gumbel).mixing(method.mixing());
     let mut params = ParamBuilder::new(0, 0, device).with_planner(&Planner::new(plan));
     let backbone = Backbone::Resnet1d { channels: Some(16), causal: false };
     let network = build(&backbone, &[1, point.length], CLASSES, false, 0.0, &mut mixtures, &mut params)?;
@@ -218,10 +219,10 @@ fn network(
 /// Both sweeps as an SVG file: seconds per epoch, both axes logarithmic.
 pub fn plot(timings: &[SweepTiming]) -> Vec<u8> {
     let panel = |sweep: Axis, fixed: String, x: &str, at: fn(&SweepTiming) -> usize| {
-        let series = Method::ALL.map(|method| {
+        let series = MixingMethod::ALL.map(|method| {
             let own = timings.iter().filter(|t| t.sweep == sweep.name() && t.method == method.name());
             let points = own.map(|t| (at(t) as f64, t.seconds_per_epoch)).collect();
-            Series { label: method.name().to_owned(), points }
+            ChartSeries { label: method.name().to_owned(), points }
         });
         Panel { title: format!("seconds per epoch, {fixed}"), x: x.to_owned(), series: series.to_vec() }
     };
@@ -240,7 +241,7 @@ pub fn plot(timings: &[SweepTiming]) -> Vec<u8> {
 mod tests {
     use super::*;
     use candle_core::Tensor;
-    use dash_nn::{Gradients, Pass};
+    use dash_nn::{ForwardContext, Gradients};
 
     #[test]
     fn the_points_are_the_published_ones() {
@@ -261,8 +262,8 @@ mod tests {
         // It has seven dilations instead of these four; each adds 24 taps per channel pair and four
         // architecture parameters in each of nine layers.
         let pairs = 16 + 2 * 16 + 16 * 32 + 5 * 32;
-        assert_eq!(count(Method::Fourier), 122_934 - 3 * (24 * pairs + 4 * 9));
-        assert_eq!(count(Method::MixedResults), count(Method::Fourier));
+        assert_eq!(count(MixingMethod::Fourier), 122_934 - 3 * (24 * pairs + 4 * 9));
+        assert_eq!(count(MixingMethod::MixedResults), count(MixingMethod::Fourier));
     }
 
     #[test]
@@ -276,14 +277,16 @@ mod tests {
             for p in params.iter().filter(|p| p.name().ends_with(".weights")) {
                 p.var().set(&p.var().affine(30.0, 0.0).unwrap()).unwrap();
             }
-            let y = network.forward(&input, &Pass { training: true, ..Pass::evaluation() }).unwrap();
+            let y = network
+                .forward(&input, &ForwardContext { training: true, ..ForwardContext::evaluation() })
+                .unwrap();
             let gradients = Gradients::of(&y.sqr().unwrap().sum_all().unwrap(), &params).unwrap();
             let all = (0..params.len()).flat_map(|i| flat(gradients.get(i).unwrap()));
             (flat(&y), all.collect::<Vec<f32>>())
         };
         let size = |v: &[f32]| v.iter().fold(0f32, |m, v| m.max(v.abs()));
-        let (y, gradients) = run(Method::Fourier);
-        for method in [Method::MixedWeights, Method::MixedResults] {
+        let (y, gradients) = run(MixingMethod::Fourier);
+        for method in [MixingMethod::MixedWeights, MixingMethod::MixedResults] {
             let (other_y, other) = run(method);
             for (got, expected) in [(&other_y, &y), (&other, &gradients)] {
                 let limit = 1e-4 * size(expected);
@@ -298,7 +301,7 @@ mod tests {
         let point = points(NonZeroUsize::new(1))[1];
         let one = NonZeroUsize::MIN;
         let settings = Settings { batch: Some(one), steps: one, warmup: 0, plan: Policy::Measure };
-        let measured = measure(&point, Method::MixedWeights, &settings, &Device::Cpu).unwrap();
+        let measured = measure(&point, MixingMethod::MixedWeights, &settings, &Device::Cpu).unwrap();
         assert_eq!((measured.method, measured.sweep), ("mixed-weights", "length"));
         assert_eq!((measured.candidates, measured.length, measured.runs), (25, 32, 1));
         assert!((measured.seconds_per_epoch - 0.469 * measured.ms_per_step).abs() < 1e-9);

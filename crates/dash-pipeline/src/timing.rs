@@ -5,7 +5,7 @@ use dash_core::{
     pipeline::{Loss, Metric},
     random::{Purpose, stream},
 };
-use dash_nn::{Gradients, Init, Network, Objective, Params, Pass, Rates, Sgd, Targets};
+use dash_nn::{ForwardContext, Gradients, Init, Network, Objective, Params, Rates, Sgd, Targets};
 use std::time::{Duration, Instant};
 
 /// What is reported of the times of some steps: milliseconds with two decimals.
@@ -60,7 +60,7 @@ pub(crate) fn time(
         }
         let start = Instant::now();
         step(network, params, &mut sgd, rates, number as u64, input, targets)?;
-        // A card is given work faster than it does it.
+        // A GPU is given work faster than it does it.
         input.device().synchronize()?;
         // Where time is short, a warm-up is worth less than a number.
         if number >= counts.warmup || late {
@@ -93,7 +93,8 @@ fn step(
     input: &Tensor,
     expected: &Expected,
 ) -> Result<(), dash_nn::Error> {
-    let output = network.forward(input, &Pass { training: true, seed: 0, epoch: 0, step: number })?;
+    let output =
+        network.forward(input, &ForwardContext { training: true, seed: 0, epoch: 0, step: number })?;
     let (loss, targets) = match expected {
         Expected::Classes(classes) => (Loss::CrossEntropy, Targets::Class(classes.clone())),
         Expected::Field(field) => (Loss::MeanSquaredError, Targets::Field(field.clone())),

@@ -4,7 +4,7 @@ use crate::{
     DeviceChoice,
     contents::{self, Changed},
     error::Failure,
-    executor::{Done, Job, Work},
+    executor::{Done, StageJob, StageRunner},
     graph::Stage,
     machine,
     outlook::{self, Kernels},
@@ -29,13 +29,13 @@ pub struct Training {
     pub device: Device,
     /// Time between checkpoints inside a stage; if `None`, as often as costs little.
     pub checkpoint_every: Option<Duration>,
-    /// Bytes of the processor's memory that may be used; stages that would need more are refused, as are those that
+    /// Bytes of the CPU's memory that may be used; stages that would need more are refused, as are those that
     /// would need more of a card's than it has free. No limit if `None`.
     pub memory: Option<u64>,
 }
 
-impl Work for Training {
-    fn perform(&self, job: &Job<'_>, out: &mut Staging) -> Result<Done, Failure> {
+impl StageRunner for Training {
+    fn perform(&self, job: &StageJob<'_>, out: &mut Staging) -> Result<Done, Failure> {
         let pipeline = job.pipeline;
         if job.stage == Stage::Dataset {
             let card = dash_data::ingest(&pipeline.dataset, pipeline.protocol, out, job.listener)
@@ -123,7 +123,7 @@ impl Work for Training {
 
 /// What an earlier stage of the run left for this one, if it is what this one was planned with.
 fn read_input<T>(
-    job: &Job<'_>,
+    job: &StageJob<'_>,
     seed: u64,
     stage: Stage,
     read: impl FnOnce(&Path) -> Result<T, dash_train::Error>,

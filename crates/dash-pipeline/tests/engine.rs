@@ -5,7 +5,7 @@
 
 use dash_conv::Planner;
 use dash_core::{
-    architecture::{Architecture, FoundLayer, Hyperparameters},
+    architecture::{Architecture, Hyperparameters, LayerChoice},
     error::{Classify, ErrorKind},
     event::{Event, Listener},
     pipeline::{Method, Pipeline},
@@ -13,7 +13,8 @@ use dash_core::{
     results::{Epoch, Status},
 };
 use dash_pipeline::{
-    Batch, Done, Error, Failure, Folders, Job, Local, Outcome, Stage, Work, plan, prune, report, run, status,
+    Done, Error, Failure, Folders, LocalExecutor, RunOutcome, RunSet, Stage, StageJob, StageRunner, plan,
+    prune, report, run, status,
 };
 use dash_store::{Lock, Staging, publish_file};
 use dash_train::{MetricValue, Metrics, write_history};
@@ -48,8 +49,8 @@ fn card(rows: usize) -> Value {
     })
 }
 
-impl Work for Fake {
-    fn perform(&self, job: &Job<'_>, out: &mut Staging) -> Result<Done, Failure> {
+impl StageRunner for Fake {
+    fn perform(&self, job: &StageJob<'_>, out: &mut Staging) -> Result<Done, Failure> {
         out.write("half", b"written").map_err(|e| job.failure(&e))?;
         let name = format!("{} {}", job.run, job.stage.name());
         if let Some((_, kind)) = self.fails.iter().find(|(fails, _)| *fails == name) {
@@ -65,7 +66,7 @@ impl Work for Fake {
                     format: 1,
                     kernel_sizes: vec![3, 5, 7, 9],
                     dilations: vec![1],
-                    layers: vec![FoundLayer {
+                    layers: vec![LayerChoice {
                         name: "stem".into(),
                         kernel_size: self.found,
                         dilation: 1,
@@ -154,7 +155,7 @@ impl Bench {
         &self,
         pipelines: Vec<Pipeline>,
         fails: &[(&str, ErrorKind)],
-    ) -> (Result<Outcome, Error>, Vec<String>) {
+    ) -> (Result<RunOutcome, Error>, Vec<String>) {
         self.run_finding(3, pipelines, fails)
     }
 
@@ -164,12 +165,12 @@ impl Bench {
         found: usize,
         pipelines: Vec<Pipeline>,
         fails: &[(&str, ErrorKind)],
-    ) -> (Result<Outcome, Error>, Vec<String>) {
+    ) -> (Result<RunOutcome, Error>, Vec<String>) {
         let fails = fails.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect();
         let heard = Heard::default();
         let batch =
-            Batch { pipelines, report: None, planner: Planner::default(), program: Program::default() };
-        let outcome = run(&batch, &self.folders, &Local { work: Fake { fails, found } }, &heard);
+            RunSet { pipelines, report: None, planner: Planner::default(), program: Program::default() };
+        let outcome = run(&batch, &self.folders, &LocalExecutor { work: Fake { fails, found } }, &heard);
         let started = heard.0.into_inner().unwrap().into_iter().filter_map(|event| match event {
             Event::StageStarted { run, stage, .. } => Some(format!("{run} {stage}")),
             _ => None,
@@ -223,7 +224,7 @@ fn a_failed_stage_stops_only_what_depends_on_it_and_is_tried_again() {
 #[test]
 fn failures_of_one_kind_keep_it_whatever_else_ran() {
     let data = ErrorKind::Data;
-    let kind = |outcome: Result<Outcome, Error>| outcome.unwrap().error().unwrap().kind();
+    let kind = |outcome: Result<RunOutcome, Error>| outcome.unwrap().error().unwrap().kind();
     let one = bench();
     let (outcome, _) = one.run(vec![pipeline("p", &[])], &[("p dataset", data)]);
     assert_eq!(kind(outcome), data);
@@ -261,7 +262,7 @@ fn each_setting_reaches_exactly_the_stages_that_depend_on_it() {
         ("task.name=x", &["report"]),
         ("search.epochs=100", &[]),
     ] {
-        let batch = Batch::one(pipeline("p", &[&dash[..], &[set]].concat()));
+        let batch = RunSet::one(pipeline("p", &[&dash[..], &[set]].concat()));
         let planned = plan(&batch, &bench.folders).unwrap();
         let runs: Vec<&str> = planned
             .iter()
@@ -339,14 +340,14 @@ fn two_seeds_in_one_folder_are_refused() {
 #[test]
 fn a_report_is_rebuilt_from_what_fits_the_present_settings() {
     let bench = bench();
-    let batch = Batch::one(pipeline("p", &[]));
+    let batch = RunSet::one(pipeline("p", &[]));
     assert!(matches!(report(&batch, &bench.folders), Err(Error::NoResults { .. })));
     bench.run(vec![pipeline("p", &[])], &[]).0.unwrap();
     dash_store::remove(&bench.folders.report("p")).unwrap();
     let outcome = report(&batch, &bench.folders).unwrap();
     assert_eq!((outcome.rows.len(), outcome.ran), (4, 0));
     assert!(outcome.reports[0].is_file());
-    let other = Batch::one(pipeline("p", &["retrain.epochs=3"]));
+    let other = RunSet::one(pipeline("p", &["retrain.epochs=3"]));
     assert!(matches!(report(&other, &bench.folders), Err(Error::NoResults { .. })));
 }
 
@@ -363,7 +364,7 @@ fn a_stage_that_is_made_again_takes_with_it_what_read_another_result() {
     assert_eq!(go(3).1, ["p/0 search", "p report"]);
     // Another pattern, from the same settings: the scores of the old one are no results any more.
     dash_store::remove(&search).unwrap();
-    let planned = plan(&Batch::one(pipeline("p", &ONE)), &bench.folders).unwrap();
+    let planned = plan(&RunSet::one(pipeline("p", &ONE)), &bench.folders).unwrap();
     let reason = |stage: &str| planned.iter().find(|p| p.stage == stage).unwrap().reason.clone();
     assert_eq!((reason("search").as_str(), reason("tune").as_str()), ("new", "after 0/search"));
     let (outcome, started) = go(5);
@@ -377,7 +378,7 @@ fn a_stage_that_is_made_again_takes_with_it_what_read_another_result() {
 #[test]
 fn a_report_shows_no_score_beside_an_architecture_that_was_not_trained() {
     let bench = bench();
-    let batch = Batch::one(pipeline("p", &ONE));
+    let batch = RunSet::one(pipeline("p", &ONE));
     bench.run_finding(3, batch.pipelines.clone(), &[]).0.unwrap();
     let row = || report(&batch, &bench.folders).map(|outcome| outcome.rows[0].clone());
     assert_eq!(row().unwrap().status, Status::Done);
@@ -413,7 +414,7 @@ fn a_report_shows_no_score_beside_an_architecture_that_was_not_trained() {
 #[test]
 fn a_missing_stage_costs_its_own_row_and_no_other() {
     let bench = bench();
-    let batch = Batch::one(pipeline("p", &[]));
+    let batch = RunSet::one(pipeline("p", &[]));
     bench.run(batch.pipelines.clone(), &[]).0.unwrap();
     dash_store::remove(&bench.folders.runs.stage("p", 1, "tune")).unwrap();
     let outcome = report(&batch, &bench.folders).unwrap();
@@ -430,7 +431,7 @@ fn pipelines_without_a_result_are_rows_of_the_common_report() {
     let bench = bench();
     let pipelines = vec![pipeline("p", &ONE), pipeline("q", &ONE)];
     bench.run(vec![pipelines[0].clone()], &[]).0.unwrap();
-    let batch = Batch { pipelines, report: Some("all".into()), ..Batch::one(pipeline("p", &ONE)) };
+    let batch = RunSet { pipelines, report: Some("all".into()), ..RunSet::one(pipeline("p", &ONE)) };
     let outcome = report(&batch, &bench.folders).unwrap();
     assert_eq!(outcome.rows.len(), 2);
     let page = std::fs::read_to_string(bench.folders.report("all").join("index.html")).unwrap();
@@ -451,7 +452,7 @@ fn results_of_other_settings_are_kept_restored_and_pruned() {
     };
     // Tuning and retraining read another pattern, so that they gave way, too.
     assert_eq!(kept(), ["retrain", "search", "tune"]);
-    let planned = plan(&Batch::one(first.clone()), &bench.folders).unwrap();
+    let planned = plan(&RunSet::one(first.clone()), &bench.folders).unwrap();
     let restored = planned.iter().filter(|p| p.action == dash_pipeline::Action::Restore).count();
     assert_eq!(restored, 3);
     // Back to the first settings: nothing is computed again.

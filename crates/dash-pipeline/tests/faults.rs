@@ -5,7 +5,7 @@
 
 use candle_core::Device;
 use dash_core::{event::Silent, pipeline::Pipeline};
-use dash_pipeline::{Batch, Error, Folders, Local, Outcome, Training, run};
+use dash_pipeline::{Error, Folders, LocalExecutor, RunOutcome, RunSet, Training, run};
 use dash_store::{FailingDisk, Fault, write_through};
 use dash_tests::TINY;
 use std::{
@@ -34,11 +34,11 @@ fn pipeline() -> Pipeline {
 }
 
 /// Runs the pipeline in `dir` with a checkpoint after every step.
-fn go(dir: &Path) -> Result<Outcome, Error> {
-    let batch = Batch::one(pipeline());
+fn go(dir: &Path) -> Result<RunOutcome, Error> {
+    let batch = RunSet::one(pipeline());
     let folders = Folders::new(dir.join("runs"), dir.join("reports"));
     let work = Training { device: Device::Cpu, checkpoint_every: Some(Duration::ZERO), memory: None };
-    run(&batch, &folders, &Local { work }, &Silent)
+    run(&batch, &folders, &LocalExecutor { work }, &Silent)
 }
 
 /// All files of the runs by path, but those that hold times.

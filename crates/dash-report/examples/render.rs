@@ -2,7 +2,7 @@
 //! Nothing in it was measured; the shapes are those of real runs.
 
 use dash_core::{
-    architecture::{Architecture, FoundLayer, Hyperparameters},
+    architecture::{Architecture, Hyperparameters, LayerChoice},
     pipeline::{Candidate, Method, Protocol},
     results::{Epoch, ResultRow, RunDetail, StageSeconds, Status},
 };
@@ -47,7 +47,7 @@ fn architecture(seed: u64, names: &[String], kernel_sizes: &[usize], dilations: 
         let alpha: Vec<f32> = (0..candidates.len()).map(logit).collect();
         let best = (0..alpha.len()).max_by(|&a, &b| alpha[a].total_cmp(&alpha[b])).unwrap_or(0);
         let Candidate { kernel_size, dilation } = candidates[best];
-        FoundLayer { name: name.clone(), kernel_size, dilation, alpha }
+        LayerChoice { name: name.clone(), kernel_size, dilation, alpha }
     };
     Architecture {
         format: Architecture::FORMAT,

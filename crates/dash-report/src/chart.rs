@@ -1,9 +1,9 @@
 //! Charts of measurements that are no results of runs, such as benchmarks, as SVG files.
 //!
 //! ```
-//! use dash_report::chart::{Panel, Series, draw};
+//! use dash_report::chart::{Panel, ChartSeries, draw};
 //!
-//! let series = Series { label: "fourier".into(), points: vec![(32.0, 0.5), (2048.0, 11.0)] };
+//! let series = ChartSeries { label: "fourier".into(), points: vec![(32.0, 0.5), (2048.0, 11.0)] };
 //! let panel = Panel { title: "seconds".into(), x: "length".into(), series: vec![series] };
 //! let svg = draw(&[panel], "2 threads", "Time over length.");
 //! assert!(svg.starts_with(b"<svg "));
@@ -17,12 +17,12 @@ pub struct Panel {
     /// What the horizontal axis shows.
     pub x: String,
     /// The lines; the same position has the same colour in all panels.
-    pub series: Vec<Series>,
+    pub series: Vec<ChartSeries>,
 }
 
 /// A line.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Series {
+pub struct ChartSeries {
     /// Its name in the legend.
     pub label: String,
     /// Its points in order; those that are not positive and finite are left out.

@@ -5,7 +5,7 @@ use arrow::{
     datatypes::{Float64Type, UInt64Type},
 };
 use dash_core::{
-    architecture::{Architecture, FoundLayer, Hyperparameters},
+    architecture::{Architecture, Hyperparameters, LayerChoice},
     pipeline::{Method, Protocol},
     provenance::{Program, Provenance},
     results::{Epoch, ResultRow, RunDetail, StageSeconds, Status},
@@ -43,7 +43,7 @@ fn row(method: Method, seed: u64, value: f64) -> ResultRow {
 }
 
 fn detail(method: Method, seed: u64) -> RunDetail {
-    let layer = |(name, kernel_size, dilation): (&str, usize, usize)| FoundLayer {
+    let layer = |(name, kernel_size, dilation): (&str, usize, usize)| LayerChoice {
         name: name.to_owned(),
         kernel_size,
         dilation,

@@ -9,8 +9,10 @@
 
 use candle_core::{DType, Device, IndexOp, Tensor};
 use dash_core::pipeline::{Backbone, Candidate, Loss, Metric, Pull, Search};
-use dash_nn::{Gradients, Objective, ParamBuilder, Params, Pass, Plain, Rates, Sgd, Targets, build};
-use dash_search::{AlphaRule, Noise, Supernet};
+use dash_nn::{
+    FixedKernels, ForwardContext, Gradients, Objective, ParamBuilder, Params, Rates, Sgd, Targets, build,
+};
+use dash_search::{ArchGradientRule, MixtureBuilder, SamplingNoise};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -19,8 +21,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 /// The noise of a trace: per layer, per step, one value per candidate.
 struct Recorded(Vec<Vec<Vec<f32>>>);
 
-impl Noise for Recorded {
-    fn draw(&self, pass: &Pass, layer: usize, candidates: usize) -> Vec<f32> {
+impl SamplingNoise for Recorded {
+    fn draw(&self, pass: &ForwardContext, layer: usize, candidates: usize) -> Vec<f32> {
         let step = usize::try_from(pass.step).ok();
         let noise = self.0.get(layer).zip(step).and_then(|(steps, step)| steps.get(step));
         // Without noise the comparison fails visibly.
@@ -71,13 +73,21 @@ fn follow(base: &str) -> Result<()> {
         let layers = tensors.keys().filter(|name| name.starts_with("gumbel.")).count();
         let noise =
             (0..layers).map(|i| Ok(get(&format!("gumbel.{i}"))?.to_vec2()?)).collect::<Result<_>>()?;
-        build(&backbone, &input, head, dense, 0.0, &mut Supernet::new(&space, Recorded(noise)), &mut params)?
+        build(
+            &backbone,
+            &input,
+            head,
+            dense,
+            0.0,
+            &mut MixtureBuilder::new(&space, Recorded(noise)),
+            &mut params,
+        )?
     } else {
         let pattern = numbers(&trace["pattern"], |pair| {
             let [kernel_size, dilation] = sizes(pair).try_into().ok()?;
             Some(Candidate { kernel_size, dilation })
         });
-        build(&backbone, &input, head, dense, 0.0, &mut Plain { pattern: Some(pattern) }, &mut params)?
+        build(&backbone, &input, head, dense, 0.0, &mut FixedKernels { pattern: Some(pattern) }, &mut params)?
     };
     let params = params.finish();
     let names: Vec<String> = numbers(&trace["names"], |v| v.as_str().map(str::to_owned));
@@ -90,7 +100,7 @@ fn follow(base: &str) -> Result<()> {
 
     let loss = if dense { Loss::RelativeL2 } else { Loss::CrossEntropy };
     let objective = Objective { loss, metric: Metric::ZeroOneError, scaling: None };
-    let rule = AlphaRule::new(
+    let rule = ArchGradientRule::new(
         space.grad_scale,
         space.pull,
         &Candidate::enumerate(&space.kernel_sizes, &space.dilations),
@@ -106,7 +116,7 @@ fn follow(base: &str) -> Result<()> {
             true => Targets::Field(y.i(step)?.flatten_all()?.to_vec1()?),
             false => Targets::Class(y.i(step)?.to_vec1()?),
         };
-        let pass = Pass { training: true, seed: 0, epoch: 0, step: step as u64 };
+        let pass = ForwardContext { training: true, seed: 0, epoch: 0, step: step as u64 };
         let loss = objective.loss(&network.forward(&x.i(step)?, &pass)?, targets)?;
         let mut gradients = Gradients::of(&loss, &params)?;
         rule.apply(&params, &mut gradients)?;

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use dash_core::pipeline::{Candidate, Pull};
-use dash_nn::{Gradients, Kind, Params, treated_gradient};
+use dash_nn::{Gradients, ParamKind, Params, treated_gradient};
 
 /// Sizes that the pull towards small receptive fields counts with, per candidate.
 pub fn field_sizes(pull: Pull, candidates: &[Candidate]) -> Vec<f64> {
@@ -16,17 +16,17 @@ pub fn field_sizes(pull: Pull, candidates: &[Candidate]) -> Vec<f64> {
 /// g <- g / (grad_scale (||g|| + 1e-8)) + weight * field, per layer; with grad_scale 0 the raw
 /// gradient is kept and only the pull is added.
 #[derive(Clone, Debug, PartialEq)]
-pub struct AlphaRule {
+pub struct ArchGradientRule {
     grad_scale: f64,
     pull: Vec<f64>,
 }
 
-impl AlphaRule {
+impl ArchGradientRule {
     /// The rule of a search space.
-    pub fn new(grad_scale: f64, pull: Pull, candidates: &[Candidate]) -> AlphaRule {
+    pub fn new(grad_scale: f64, pull: Pull, candidates: &[Candidate]) -> ArchGradientRule {
         let (Pull::Extent { weight } | Pull::KernelSize { weight }) = pull;
         let pull = field_sizes(pull, candidates).into_iter().map(|f| weight * f).collect();
-        AlphaRule { grad_scale, pull }
+        ArchGradientRule { grad_scale, pull }
     }
 
     /// The treated gradient of one layer.
@@ -42,7 +42,7 @@ impl AlphaRule {
     /// If a gradient cannot be read.
     pub fn apply(&self, params: &Params, gradients: &mut Gradients) -> Result<(), dash_nn::Error> {
         let pull: Vec<f32> = self.pull.iter().map(|&pull| pull as f32).collect();
-        for (index, _) in params.iter().enumerate().filter(|(_, p)| p.kind() == Kind::Architecture) {
+        for (index, _) in params.iter().enumerate().filter(|(_, p)| p.kind() == ParamKind::Architecture) {
             let Some(gradient) = gradients.get(index) else { continue };
             let treated = match treated_gradient(gradient, &pull, self.grad_scale)? {
                 Some(treated) => treated,
@@ -67,7 +67,7 @@ mod tests {
         let candidates = Candidate::enumerate(&[3, 5], &[1, 2]);
         let pull = Pull::Extent { weight: 1e-5 };
         assert_eq!(field_sizes(pull, &candidates), [3.0, 5.0, 5.0, 9.0]);
-        let treated = AlphaRule::new(100.0, pull, &candidates).treat(&[0.3, -0.4, 0.0, 0.0]);
+        let treated = ArchGradientRule::new(100.0, pull, &candidates).treat(&[0.3, -0.4, 0.0, 0.0]);
         for (got, expected) in treated.iter().zip([0.00603, -0.00795, 0.00005, 0.00009]) {
             assert!((got - expected).abs() < 1e-7, "{got} {expected}");
         }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn norms_of_the_pull_in_the_search_spaces() {
         let norm = |pull, k: &[usize], d: &[usize]| {
-            let rule = AlphaRule::new(0.0, pull, &Candidate::enumerate(k, d));
+            let rule = ArchGradientRule::new(0.0, pull, &Candidate::enumerate(k, d));
             rule.pull.iter().map(|p| p * p).sum::<f64>().sqrt()
         };
         let (extent, kernel) = (Pull::Extent { weight: 1e-5 }, Pull::KernelSize { weight: 1e-5 });
@@ -93,8 +93,11 @@ mod tests {
 
     #[test]
     fn without_scale_only_the_pull_is_added() {
-        let rule =
-            AlphaRule::new(0.0, Pull::KernelSize { weight: 0.5 }, &Candidate::enumerate(&[3], &[1, 2]));
+        let rule = ArchGradientRule::new(
+            0.0,
+            Pull::KernelSize { weight: 0.5 },
+            &Candidate::enumerate(&[3], &[1, 2]),
+        );
         assert_eq!(rule.treat(&[1.0, -1.0]), [16.0, 14.0]);
     }
 }

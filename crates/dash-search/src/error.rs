@@ -1,7 +1,7 @@
 //! What can go wrong in a search.
 
 use dash_core::error::{Classify, ErrorKind};
-use dash_train::{Cause, Stage};
+use dash_train::{Cause, TrainingStage};
 
 /// Failures of the architecture search.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,7 @@ impl Classify for Error {
         match self {
             Error::Train(error) => error.hint(),
             Error::NotFinite { layer, .. } => {
-                Some(Cause::Architecture { name: layer.clone() }.hint(Stage::Search))
+                Some(Cause::Architecture { name: layer.clone() }.hint(TrainingStage::Search))
             }
         }
     }

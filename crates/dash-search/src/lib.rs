@@ -4,15 +4,15 @@
 //! ```
 //! use candle_core::Device;
 //! use dash_core::pipeline::{Backbone, Search};
-//! use dash_nn::{Kind, ParamBuilder, build};
-//! use dash_search::{Gumbel, Supernet};
+//! use dash_nn::{ParamKind, ParamBuilder, build};
+//! use dash_search::{Gumbel, MixtureBuilder};
 //!
 //! let space = Search { kernel_sizes: vec![3, 7, 11, 15, 19], ..Search::default() };
 //! let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
-//! let mut mixtures = Supernet::new(&space, Gumbel);
+//! let mut mixtures = MixtureBuilder::new(&space, Gumbel);
 //! build(&Backbone::Resnet1d { channels: None, causal: false }, &[1, 1000], 4, false, 0.0, &mut mixtures, &mut params)?;
 //! // Nine layers with 20 candidates each (DASH, section 15.1).
-//! assert_eq!(params.finish().count_of(Kind::Architecture), 180);
+//! assert_eq!(params.finish().count_of(ParamKind::Architecture), 180);
 //! # Ok::<(), dash_nn::Error>(())
 //! ```
 
@@ -21,7 +21,7 @@ mod error;
 mod search;
 mod supernet;
 
-pub use alpha::{AlphaRule, field_sizes};
+pub use alpha::{ArchGradientRule, field_sizes};
 pub use error::Error;
 pub use search::{extract, search};
-pub use supernet::{Gumbel, Mixing, Noise, SearchedLayer, Supernet};
+pub use supernet::{Gumbel, MixedLayer, MixtureBuilder, MixtureStrategy, SamplingNoise};

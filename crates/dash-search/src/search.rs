@@ -1,8 +1,8 @@
 //! The search loop and the extraction (DASH, sections 6 and 7).
 
-use crate::{AlphaRule, Error, Gumbel, SearchedLayer, Supernet};
+use crate::{ArchGradientRule, Error, Gumbel, MixedLayer, MixtureBuilder};
 use dash_core::{
-    architecture::{Architecture, FoundLayer},
+    architecture::{Architecture, LayerChoice},
     card::Split,
     event::Event,
     pipeline::{Candidate, Search},
@@ -11,8 +11,8 @@ use dash_core::{
 use dash_nn::{Gradients, Rates, Sgd, rate};
 use dash_store::Staging;
 use dash_train::{
-    Limits, Position, Progress, Stage, StageContext, Trainer, steps_per_epoch, write_checkpoint,
-    write_history, write_json,
+    CheckpointState, Limits, StageContext, Trainer, TrainingPosition, TrainingStage, steps_per_epoch,
+    write_checkpoint, write_history, write_json,
 };
 use std::time::Instant;
 
@@ -29,26 +29,27 @@ use std::time::Instant;
 /// or outputs cannot be written.
 pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture, Error> {
     let settings = &ctx.pipeline.search;
-    let mut supernet = Supernet::new(settings, Gumbel);
+    let mut supernet = MixtureBuilder::new(settings, Gumbel);
     let (network, params) = ctx.search_network(&mut supernet)?;
     let candidates = Candidate::enumerate(&settings.kernel_sizes, &settings.dilations);
-    let rule = AlphaRule::new(settings.grad_scale, settings.pull, &candidates);
+    let rule = ArchGradientRule::new(settings.grad_scale, settings.pull, &candidates);
     let objective = ctx.objective()?;
     ctx.check_task()?;
     let sgd = Sgd::new(&params, settings.momentum, settings.weight_decay)?;
     let sizes = (settings.batch_size, settings.fraction);
-    let mut trainer = Trainer::new(ctx, Stage::Search, network.as_ref(), &params, &objective, sgd, sizes)?
-        .on_divergence(settings.on_divergence);
+    let mut trainer =
+        Trainer::new(ctx, TrainingStage::Search, network.as_ref(), &params, &objective, sgd, sizes)?
+            .on_divergence(settings.on_divergence);
     let train = ctx.split(Split::Train)?;
     let samples: Vec<usize> = (0..train.samples()).collect();
     let mut history = Vec::new();
     let mut alphas: Vec<(String, Vec<Vec<f32>>)> =
         supernet.layers().iter().map(|l| (format!("alpha.{}", l.name), Vec::new())).collect();
-    let mut position = Position::default();
+    let mut position = TrainingPosition::default();
     let steps = steps_per_epoch(samples.len().div_ceil(settings.batch_size.max(1)), settings.fraction);
     if let Some(saved) = ctx.saved(&Limits { epochs: settings.epochs, steps, trials: None })? {
         trainer.resume(&saved)?;
-        Progress { position, history, series: alphas, .. } = saved.progress;
+        CheckpointState { position, history, series: alphas, .. } = saved.progress;
     }
     for epoch in position.epoch..settings.epochs {
         let start = Instant::now();
@@ -60,10 +61,10 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
         };
         let train_loss = trainer.epoch(position.enter(epoch), train, &samples, rates, adjust, |now| {
             let (history, series) = (&history, &alphas);
-            ctx.between_steps(&params, now, || Progress {
+            ctx.between_steps(&params, now, || CheckpointState {
                 history: history.clone(),
                 series: series.clone(),
-                ..Progress::default()
+                ..CheckpointState::default()
             })
         })?;
         for (layer, (_, series)) in supernet.layers().iter().zip(&mut alphas) {
@@ -98,7 +99,7 @@ fn rates(settings: &Search, epoch: usize) -> Rates {
     Rates { weights, architecture: settings.arch_learning_rate * factor }
 }
 
-fn values(layer: &SearchedLayer) -> Result<Vec<f32>, Error> {
+fn values(layer: &MixedLayer) -> Result<Vec<f32>, Error> {
     Ok(layer.alpha.var().as_detached_tensor().to_vec1::<f32>()?)
 }
 
@@ -106,7 +107,7 @@ fn values(layer: &SearchedLayer) -> Result<Vec<f32>, Error> {
 ///
 /// # Errors
 /// If the parameters cannot be read.
-pub fn extract(space: &Search, layers: &[SearchedLayer]) -> Result<Architecture, Error> {
+pub fn extract(space: &Search, layers: &[MixedLayer]) -> Result<Architecture, Error> {
     let candidates = Candidate::enumerate(&space.kernel_sizes, &space.dilations);
     let layers = layers
         .iter()
@@ -120,7 +121,7 @@ pub fn extract(space: &Search, layers: &[SearchedLayer]) -> Result<Architecture,
                     _ => Some((a, c)),
                 })
                 .map_or(Candidate { kernel_size: 1, dilation: 1 }, |(_, c)| c);
-            Ok(FoundLayer {
+            Ok(LayerChoice {
                 name: layer.name.clone(),
                 kernel_size: best.kernel_size,
                 dilation: best.dilation,
@@ -147,7 +148,7 @@ mod tests {
         let space = Search { kernel_sizes: vec![3, 5], dilations: vec![1, 2], ..Search::default() };
         let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
         let alpha = params.architecture("stem.alpha", 4, Init::Constant(0.0)).unwrap();
-        let layer = SearchedLayer { name: "stem".to_owned(), alpha: alpha.clone() };
+        let layer = MixedLayer { name: "stem".to_owned(), alpha: alpha.clone() };
         let choice = |alpha_values: &[f32; 4]| {
             alpha.var().set(&Tensor::new(alpha_values, &Device::Cpu).unwrap()).unwrap();
             let found = extract(&space, std::slice::from_ref(&layer)).unwrap();

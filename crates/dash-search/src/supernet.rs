@@ -7,7 +7,7 @@ use dash_core::{
     random::{Purpose, standard_exponential, stream},
 };
 use dash_nn::{
-    Activation, ConvBuilder, ConvSpec, Convolve, Error, Init, Param, ParamBuilder, Pass, Survey,
+    Activation, ConvBuilder, ConvSpec, Convolve, Error, ForwardContext, Init, Param, ParamBuilder, Survey,
     mixing_coefficients,
 };
 use std::sync::Arc;
@@ -18,9 +18,9 @@ const WEIGHT_STD: f64 = 0.01;
 const ALPHA_STD: f64 = 0.001;
 
 /// Where the noise of the mixing coefficients comes from.
-pub trait Noise: Send + Sync {
+pub trait SamplingNoise: Send + Sync {
     /// The noise of one layer in one forward pass, one value per candidate.
-    fn draw(&self, pass: &Pass, layer: usize, candidates: usize) -> Vec<f32>;
+    fn draw(&self, pass: &ForwardContext, layer: usize, candidates: usize) -> Vec<f32>;
 }
 
 /// Independent standard Gumbel noise, `-log(E)` with E standard exponential, from the stream of
@@ -28,8 +28,8 @@ pub trait Noise: Send + Sync {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gumbel;
 
-impl Noise for Gumbel {
-    fn draw(&self, pass: &Pass, layer: usize, candidates: usize) -> Vec<f32> {
+impl SamplingNoise for Gumbel {
+    fn draw(&self, pass: &ForwardContext, layer: usize, candidates: usize) -> Vec<f32> {
         let mut rng = stream(pass.seed, Purpose::Gumbel, [pass.epoch as u64, pass.step, layer as u64]);
         loop {
             // The logarithm is not the system's, whose last bit depends on the machine.
@@ -44,7 +44,7 @@ impl Noise for Gumbel {
 
 /// What was put in place of one convolution.
 #[derive(Clone)]
-pub struct SearchedLayer {
+pub struct MixedLayer {
     /// Name of the convolution in the backbone.
     pub name: String,
     /// Its architecture parameters.
@@ -54,7 +54,7 @@ pub struct SearchedLayer {
 /// How a mixture is computed (DASH, section 11). All ways are the same function of the same
 /// parameters, with the same grouping: depthwise where the channels agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mixing {
+pub enum MixtureStrategy {
     /// One convolution over the union of the candidates' taps, as the planner decides.
     #[default]
     Planned,
@@ -69,39 +69,39 @@ pub enum Mixing {
 }
 
 /// Builds mixtures in place of a backbone's convolutions.
-pub struct Supernet {
+pub struct MixtureBuilder {
     candidates: Vec<Candidate>,
     separable: bool,
-    noise: Arc<dyn Noise>,
-    mixing: Mixing,
-    layers: Vec<SearchedLayer>,
+    noise: Arc<dyn SamplingNoise>,
+    mixing: MixtureStrategy,
+    layers: Vec<MixedLayer>,
 }
 
-impl Supernet {
+impl MixtureBuilder {
     /// Mixtures over the search space of `search`.
-    pub fn new(search: &Search, noise: impl Noise + 'static) -> Supernet {
-        Supernet {
+    pub fn new(search: &Search, noise: impl SamplingNoise + 'static) -> MixtureBuilder {
+        MixtureBuilder {
             candidates: Candidate::enumerate(&search.kernel_sizes, &search.dilations),
             separable: search.separable,
             noise: Arc::new(noise),
-            mixing: Mixing::default(),
+            mixing: MixtureStrategy::default(),
             layers: Vec::new(),
         }
     }
 
     /// The same mixtures, computed in another way.
-    pub fn mixing(mut self, mixing: Mixing) -> Supernet {
+    pub fn mixing(mut self, mixing: MixtureStrategy) -> MixtureBuilder {
         self.mixing = mixing;
         self
     }
 
     /// The layers built so far, in forward order.
-    pub fn layers(&self) -> &[SearchedLayer] {
+    pub fn layers(&self) -> &[MixedLayer] {
         &self.layers
     }
 }
 
-impl ConvBuilder for Supernet {
+impl ConvBuilder for MixtureBuilder {
     fn build(
         &mut self,
         spec: &ConvSpec,
@@ -128,14 +128,18 @@ impl ConvBuilder for Supernet {
             self.candidates.len(),
             Init::Normal { std: ALPHA_STD },
         )?;
-        self.layers.push(SearchedLayer { name: name.clone(), alpha: alpha.clone() });
+        self.layers.push(MixedLayer { name: name.clone(), alpha: alpha.clone() });
         let planner = match self.mixing {
-            Mixing::Planned => params.planner().clone(),
-            Mixing::Fourier => params.planner().among([Algorithm::Fft]),
-            Mixing::Weights | Mixing::Results => params.planner().among([Algorithm::Gemm, Algorithm::Direct]),
+            MixtureStrategy::Planned => params.planner().clone(),
+            MixtureStrategy::Fourier => params.planner().among([Algorithm::Fft]),
+            MixtureStrategy::Weights | MixtureStrategy::Results => {
+                params.planner().among([Algorithm::Gemm, Algorithm::Direct])
+            }
         };
         let computed = match self.mixing {
-            Mixing::Results => Computed::Results(ResultMixture::new(&sets, groups, spec.stride, &planner)?),
+            MixtureStrategy::Results => {
+                Computed::Results(ResultMixture::new(&sets, groups, spec.stride, &planner)?)
+            }
             _ => {
                 let conv = TapConv::new(mixture.taps().clone(), groups, spec.stride)?;
                 Computed::Union(mixture, Arc::new(conv.with_planner(&planner)))
@@ -168,11 +172,11 @@ struct MixedConv {
     /// Output channels, and input channels that each of them sees.
     shape: (usize, usize),
     layer: usize,
-    noise: Arc<dyn Noise>,
+    noise: Arc<dyn SamplingNoise>,
 }
 
 impl Convolve for MixedConv {
-    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
+    fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation> {
         let alpha = self.alpha.tensor(pass);
         let candidates = alpha.elem_count();
         let noise = self.noise.draw(pass, self.layer, candidates);
@@ -213,10 +217,10 @@ mod tests {
     use super::*;
     use candle_core::{Device, Tensor};
     use dash_core::pipeline::Backbone;
-    use dash_nn::{Gradients, Kind, build};
+    use dash_nn::{Gradients, ParamKind, build};
 
-    fn pass(epoch: usize, step: u64) -> Pass {
-        Pass { training: true, seed: 4, epoch, step }
+    fn pass(epoch: usize, step: u64) -> ForwardContext {
+        ForwardContext { training: true, seed: 4, epoch, step }
     }
 
     #[test]
@@ -249,7 +253,7 @@ mod tests {
         ] {
             let run = |mixing| {
                 let mut params = ParamBuilder::new(3, 0, &Device::Cpu);
-                let mut convs = Supernet::new(&space, Gumbel).mixing(mixing);
+                let mut convs = MixtureBuilder::new(&space, Gumbel).mixing(mixing);
                 let net = build(&backbone, &input, 5, false, 0.0, &mut convs, &mut params).unwrap();
                 let params = params.finish();
                 // Initial weights are so small that biases would drown what they make of the data.
@@ -270,9 +274,9 @@ mod tests {
                 all.extend(params.iter().enumerate().map(of));
                 all
             };
-            let expected = run(Mixing::Planned);
+            let expected = run(MixtureStrategy::Planned);
             let largest = expected.iter().flat_map(|(_, v)| v).fold(0f32, |m, v| m.max(v.abs()));
-            for mixing in [Mixing::Fourier, Mixing::Weights, Mixing::Results] {
+            for mixing in [MixtureStrategy::Fourier, MixtureStrategy::Weights, MixtureStrategy::Results] {
                 for ((name, got), (_, expected)) in run(mixing).iter().zip(&expected) {
                     // Relative to the tensor's largest value; a bias before batch normalisation has no
                     // gradient but rounding, which is small beside the others.
@@ -298,10 +302,10 @@ mod tests {
                 _ => Backbone::Resnet1d { channels: None, causal: false },
             };
             let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
-            let mut convs = Supernet::new(space, Gumbel);
+            let mut convs = MixtureBuilder::new(space, Gumbel);
             build(&backbone, input, outputs, dense, 0.0, &mut convs, &mut params).unwrap();
             let params = params.finish();
-            (params.count(), params.count_of(Kind::Architecture))
+            (params.count(), params.count_of(ParamKind::Architecture))
         };
         assert_eq!(count(&two(), &[3, 32, 32], 100, false), (1_952_516, 208));
         assert_eq!(count(&two(), &[3, 85, 85], 1, true), (1_946_081, 208));

@@ -42,7 +42,7 @@ static DISK: RwLock<Option<Arc<dyn Disk>>> = RwLock::new(None);
 /// The file system that this process writes to.
 pub(crate) fn disk() -> Arc<dyn Disk> {
     let chosen = DISK.read().unwrap_or_else(PoisonError::into_inner);
-    chosen.clone().unwrap_or_else(|| Arc::new(Local))
+    chosen.clone().unwrap_or_else(|| Arc::new(LocalDisk))
 }
 
 /// From now on all that this process publishes goes through `disk`; `None` is the machine's own file system
@@ -53,9 +53,9 @@ pub fn write_through(disk: Option<Arc<dyn Disk>>) {
 
 /// The machine's own file system.
 #[derive(Clone, Copy, Debug)]
-pub struct Local;
+pub struct LocalDisk;
 
-impl Disk for Local {
+impl Disk for LocalDisk {
     fn create_dirs(&self, path: &Path) -> io::Result<()> {
         fs::create_dir_all(path)
     }

@@ -1,7 +1,7 @@
-//! A file system that fails on purpose: the twin of [`Local`] for tests.
+//! A file system that fails on purpose: the twin of [`LocalDisk`] for tests.
 #![allow(clippy::disallowed_methods, reason = "it damages files on purpose")]
 
-use crate::disk::{Disk, DiskFile, Local};
+use crate::disk::{Disk, DiskFile, LocalDisk};
 use std::{
     collections::BTreeSet,
     fs,
@@ -29,7 +29,7 @@ impl Fault {
     pub const ALL: [Fault; 4] = [Fault::Failure, Fault::Full, Fault::Kill, Fault::PowerLoss];
 }
 
-/// Does what [`Local`] does until operation number `at`, counted from 0, meets a [`Fault`].
+/// Does what [`LocalDisk`] does until operation number `at`, counted from 0, meets a [`Fault`].
 #[derive(Clone, Debug)]
 pub struct FailingDisk {
     fault: Fault,
@@ -120,23 +120,23 @@ impl DiskFile for FailingFile {
 impl Disk for FailingDisk {
     fn create_dirs(&self, path: &Path) -> io::Result<()> {
         self.step()?;
-        Local.create_dirs(path)
+        LocalDisk.create_dirs(path)
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<Option<fs::File>> {
         self.step()?;
-        Local.create_dir(path)
+        LocalDisk.create_dir(path)
     }
 
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         self.step()?;
-        let file = Local.create_file(path)?;
+        let file = LocalDisk.create_file(path)?;
         Ok(Box::new(FailingFile { file, path: path.to_owned(), disk: self.clone() }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.step()?;
-        Local.rename(from, to)?;
+        LocalDisk.rename(from, to)?;
         let mut state = self.lock();
         let moved = std::mem::take(&mut state.unsynced).into_iter();
         state.unsynced = moved
@@ -147,15 +147,15 @@ impl Disk for FailingDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.step()?;
-        Local.remove(path)
+        LocalDisk.remove(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.step()?;
-        Local.sync_dir(path)
+        LocalDisk.sync_dir(path)
     }
 
     fn free(&self, path: &Path) -> io::Result<u64> {
-        Local.free(path)
+        LocalDisk.free(path)
     }
 }

@@ -38,7 +38,7 @@ mod tidy;
 
 pub use clock::now_utc;
 pub use descriptors::{raise_descriptor_limit, require_descriptors};
-pub use disk::{Disk, DiskFile, Local, write_through};
+pub use disk::{Disk, DiskFile, LocalDisk, write_through};
 pub use error::Error;
 pub use failing::{FailingDisk, Fault};
 pub use fingerprint::{canonical, fingerprint, sha256, sha256_file};

@@ -2,9 +2,9 @@
 
 mod spectrogram;
 
-use crate::{Error, Stage};
+use crate::{Error, TrainingStage};
 use dash_core::{
-    card::Card,
+    card::DatasetCard,
     pipeline::Augment,
     random::{ChaCha8Rng, Purpose, stream},
 };
@@ -42,7 +42,7 @@ pub(crate) struct Augmentation<'a> {
 
 impl<'a> Augmentation<'a> {
     /// The changes `kinds` to samples of the dataset with this card.
-    pub(crate) fn new(kinds: &[Augment], card: &Card) -> Result<Augmentation<'a>, Error> {
+    pub(crate) fn new(kinds: &[Augment], card: &DatasetCard) -> Result<Augmentation<'a>, Error> {
         let (channels, rows, columns) = match *card.input.shape.as_slice() {
             [channels, columns] => (channels, 1, columns),
             [channels, rows, columns] => (channels, rows, columns),
@@ -103,7 +103,7 @@ impl<'a> Augmentation<'a> {
         batch: &mut Batch,
         rows: &[usize],
         seed: u64,
-        stage: Stage,
+        stage: TrainingStage,
         epoch: usize,
     ) -> Result<(), Error> {
         if self.kinds.is_empty() {
@@ -197,7 +197,7 @@ impl<'a> Augmentation<'a> {
 }
 
 /// The order of the positions of a plane, from the notes about its rows and columns.
-fn order(card: &Card, rows: usize, columns: usize) -> Result<Option<Vec<usize>>, Error> {
+fn order(card: &DatasetCard, rows: usize, columns: usize) -> Result<Option<Vec<usize>>, Error> {
     let axis = |name: &str, length: usize| -> Result<Option<Vec<usize>>, Error> {
         let Some(note) = card.notes.get(name) else { return Ok(None) };
         let order: Vec<usize> = serde_json::from_value(note.clone()).unwrap_or_default();
@@ -232,10 +232,10 @@ mod tests {
     use dash_data::BatchTarget;
     use std::collections::BTreeSet;
 
-    fn card(shape: &[usize], padding: Option<&[f32]>) -> Card {
+    fn card(shape: &[usize], padding: Option<&[f32]>) -> DatasetCard {
         let notes = padding.map(|values| (PADDING_NOTE.to_owned(), serde_json::json!(values)));
-        Card {
-            format: Card::FORMAT,
+        DatasetCard {
+            format: DatasetCard::FORMAT,
             recipe: "test".into(),
             sources: vec![],
             input: TensorField { column: "input".into(), shape: shape.to_vec(), element: ElementType::F32 },
@@ -279,20 +279,22 @@ mod tests {
             augment.apply(&mut batch, rows, seed, stage, epoch).unwrap();
             batch.input.chunks(9).map(<[f32]>::to_vec).collect::<Vec<_>>()
         };
-        let together = of(&[5, 7, 9], 1, Stage::Search, 3);
-        assert_eq!(of(&[9], 1, Stage::Search, 3)[0], together[2]);
-        assert_eq!(of(&[7, 5], 1, Stage::Search, 3), [together[1].clone(), together[0].clone()]);
+        let together = of(&[5, 7, 9], 1, TrainingStage::Search, 3);
+        assert_eq!(of(&[9], 1, TrainingStage::Search, 3)[0], together[2]);
+        assert_eq!(of(&[7, 5], 1, TrainingStage::Search, 3), [together[1].clone(), together[0].clone()]);
         let rows: Vec<usize> = (0..50).collect();
-        let first = of(&rows, 1, Stage::Search, 3);
-        for other in
-            [of(&rows, 2, Stage::Search, 3), of(&rows, 1, Stage::Tune, 3), of(&rows, 1, Stage::Search, 4)]
-        {
+        let first = of(&rows, 1, TrainingStage::Search, 3);
+        for other in [
+            of(&rows, 2, TrainingStage::Search, 3),
+            of(&rows, 1, TrainingStage::Tune, 3),
+            of(&rows, 1, TrainingStage::Search, 4),
+        ] {
             assert_ne!(first, other);
         }
         // 25 offsets, each with its mirror image, and some of each within 5000 draws.
         let rows: Vec<usize> = (0..5000).collect();
         let seen: BTreeSet<String> =
-            of(&rows, 1, Stage::Search, 0).iter().map(|image| format!("{image:?}")).collect();
+            of(&rows, 1, TrainingStage::Search, 0).iter().map(|image| format!("{image:?}")).collect();
         assert_eq!(seen.len(), 50);
     }
 
@@ -314,10 +316,10 @@ mod tests {
         let kinds = [Augment::Crop { padding: 1 }, Augment::Flip];
         let image: Vec<f32> = (0..24).map(|v| v as f32).collect();
         let rows: Vec<usize> = (0..50).collect();
-        let changed = |card: &Card, image: Vec<f32>| {
+        let changed = |card: &DatasetCard, image: Vec<f32>| {
             let mut batch = batch(image.repeat(50), 50);
             let augmentation = Augmentation::new(&kinds, card).unwrap();
-            augmentation.apply(&mut batch, &rows, 3, Stage::Search, 1).unwrap();
+            augmentation.apply(&mut batch, &rows, 3, TrainingStage::Search, 1).unwrap();
             batch.input
         };
         let expected: Vec<f32> = changed(&plain, image.clone()).chunks(24).flat_map(permute).collect();
@@ -335,10 +337,10 @@ mod tests {
         let sky = sky.unwrap();
         let rows: Vec<usize> = (0..200).collect();
         let mut batch = batch(vec![10.0; 400], 200);
-        let error = sky.apply(&mut batch, &rows, 0, Stage::Search, 0).unwrap_err();
+        let error = sky.apply(&mut batch, &rows, 0, TrainingStage::Search, 0).unwrap_err();
         assert_eq!(error.to_string(), "`task.augment`: the samples of the dataset have no background level");
         batch.background = rows.iter().map(|&row| 100.0 + row as f32).collect();
-        sky.apply(&mut batch, &rows, 0, Stage::Search, 0).unwrap();
+        sky.apply(&mut batch, &rows, 0, TrainingStage::Search, 0).unwrap();
         let factors = batch.input.chunks(2).zip(&batch.background).map(|(input, level)| {
             assert_eq!(input[0], input[1], "one number for all elements of a sample");
             (input[0] - 10.0) / level
@@ -353,7 +355,7 @@ mod tests {
     fn no_kinds_change_nothing_and_wrong_notes_are_refused() {
         let plain = Augmentation::new(&[], &card(&[1, 2, 2], None)).unwrap();
         let mut unchanged = batch(vec![1.0, 2.0, 3.0, 4.0], 1);
-        plain.apply(&mut unchanged, &[0], 0, Stage::Retrain, 0).unwrap();
+        plain.apply(&mut unchanged, &[0], 0, TrainingStage::Retrain, 0).unwrap();
         assert_eq!(unchanged.input, [1.0, 2.0, 3.0, 4.0]);
         assert!(Augmentation::new(&[], &card(&[3, 2, 2], Some(&[0.0]))).is_err());
         assert!(Augmentation::new(&[], &card(&[3], None)).is_err());

@@ -1,9 +1,9 @@
 //! Why a loss or a score is not a finite number, and which settings could be at fault.
 
-use crate::{Error, Stage};
+use crate::{Error, TrainingStage};
 use candle_core::{Device, Tensor};
 use dash_data::{Batch, BatchTarget};
-use dash_nn::{Kind, Params};
+use dash_nn::{ParamKind, Params};
 
 /// What was found when a loss or a score was not finite.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +45,7 @@ impl Cause {
         let (mut weights, mut architecture) = (None, None);
         for param in params.iter() {
             let place = match param.kind() {
-                Kind::Architecture => &mut architecture,
+                ParamKind::Architecture => &mut architecture,
                 _ => &mut weights,
             };
             if place.is_none() && !is_finite(&param.var().as_detached_tensor())? {
@@ -67,10 +67,10 @@ impl Cause {
     }
 
     /// What to do about it, by the keys of the pipeline file that `stage` is set by.
-    pub fn hint(&self, stage: Stage) -> String {
+    pub fn hint(&self, stage: TrainingStage) -> String {
         let (rate, decay) = match stage {
-            Stage::Search => ("`search.learning_rate`", "`search.weight_decay`"),
-            Stage::Tune | Stage::Retrain => ("`tune.learning_rates`", "`tune.weight_decays`"),
+            TrainingStage::Search => ("`search.learning_rate`", "`search.weight_decay`"),
+            TrainingStage::Tune | TrainingStage::Retrain => ("`tune.learning_rates`", "`tune.weight_decays`"),
         };
         const ARCHITECTURE: &str = "smaller values of `search.arch_learning_rate` or of `search.pull.weight`, or a larger \
              `search.grad_scale`";
@@ -83,7 +83,7 @@ impl Cause {
             Cause::Decay { .. } => format!("use smaller values of {decay}, or of {rate}"),
             Cause::Weights { .. } => format!("use smaller values of {rate}"),
             Cause::Architecture { .. } => format!("use {ARCHITECTURE}"),
-            Cause::Outputs | Cause::All | Cause::Unknown if stage == Stage::Search => {
+            Cause::Outputs | Cause::All | Cause::Unknown if stage == TrainingStage::Search => {
                 format!("use smaller values of {rate}; or {ARCHITECTURE}")
             }
             Cause::Outputs | Cause::All | Cause::Unknown => format!("use smaller values of {rate}"),
@@ -162,13 +162,13 @@ mod tests {
         let weights = Cause::Weights { name: "a".to_owned() };
         let architecture = Cause::Architecture { name: "a".to_owned() };
         for (cause, stage, named, not) in [
-            (&decay, Stage::Tune, "tune.weight_decays", "search"),
-            (&weights, Stage::Retrain, "tune.learning_rates", "search"),
-            (&weights, Stage::Search, "search.learning_rate", "pull"),
-            (&architecture, Stage::Search, "search.pull.weight", "search.learning_rate"),
-            (&architecture, Stage::Search, "search.grad_scale", "search.learning_rate"),
-            (&Cause::Outputs, Stage::Search, "search.learning_rate", "tune"),
-            (&Cause::BeforeAnyStep, Stage::Search, "task.loss", "learning_rate"),
+            (&decay, TrainingStage::Tune, "tune.weight_decays", "search"),
+            (&weights, TrainingStage::Retrain, "tune.learning_rates", "search"),
+            (&weights, TrainingStage::Search, "search.learning_rate", "pull"),
+            (&architecture, TrainingStage::Search, "search.pull.weight", "search.learning_rate"),
+            (&architecture, TrainingStage::Search, "search.grad_scale", "search.learning_rate"),
+            (&Cause::Outputs, TrainingStage::Search, "search.learning_rate", "tune"),
+            (&Cause::BeforeAnyStep, TrainingStage::Search, "task.loss", "learning_rate"),
         ] {
             let hint = cause.hint(stage);
             assert!(hint.contains(named) && !hint.contains(not), "{cause:?}: {hint}");

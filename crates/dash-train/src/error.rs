@@ -1,8 +1,8 @@
 //! What can go wrong while a network is trained.
 
-use crate::{Cause, Stage};
+use crate::{Cause, TrainingStage};
 use dash_core::error::{Classify, ErrorKind};
-use dash_nn::{CARD_HINT, is_of_card};
+use dash_nn::{GPU_HINT, is_gpu_error};
 use std::path::PathBuf;
 
 /// Failures of training, evaluation and retraining.
@@ -27,7 +27,7 @@ pub enum Error {
     )]
     Diverged {
         /// What is trained.
-        stage: Stage,
+        stage: TrainingStage,
         /// Zero-based epoch.
         epoch: usize,
         /// One-based step in the epoch.
@@ -45,7 +45,7 @@ pub enum Error {
     #[error("the trained network's {metric} on the {split} split is {value}: {cause}")]
     NoScore {
         /// What was trained.
-        stage: Stage,
+        stage: TrainingStage,
         /// Name of the metric.
         metric: String,
         /// The split.
@@ -125,7 +125,7 @@ impl Classify for Error {
             Error::Data(error) => error.kind(),
             Error::Network(error) => error.kind(),
             Error::Store(error) => error.kind(),
-            Error::Tensor(error) if is_of_card(error) => ErrorKind::Device,
+            Error::Tensor(error) if is_gpu_error(error) => ErrorKind::Device,
             Error::Tensor(_) => ErrorKind::Internal,
             Error::Stopped => ErrorKind::Stopped,
             Error::NoBackground | Error::NoNoise => ErrorKind::Configuration,
@@ -144,7 +144,7 @@ impl Classify for Error {
             Error::Data(error) => error.hint(),
             Error::Network(error) => error.hint(),
             Error::Store(error) => error.hint(),
-            Error::Tensor(error) if is_of_card(error) => Some(CARD_HINT.to_owned()),
+            Error::Tensor(error) if is_gpu_error(error) => Some(GPU_HINT.to_owned()),
             Error::Tensor(_) | Error::Format { .. } => None,
             Error::Stopped => Some("run the same command to go on".to_owned()),
             Error::Diverged { stage, cause, .. } | Error::NoScore { stage, cause, .. } => Some(cause.hint(*stage)),

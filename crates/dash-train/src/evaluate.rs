@@ -2,13 +2,13 @@
 
 use crate::{
     Error, StageContext,
-    ahead::ahead,
     gather::{Gather, to_device},
+    prefetch::prefetch,
 };
 use candle_core::Tensor;
+use dash_cuda::Gpu;
 use dash_data::SplitData;
-use dash_kernels::Card;
-use dash_nn::{BatchMean, Network, Pass, Targets};
+use dash_nn::{BatchMean, ForwardContext, Network, Targets};
 
 /// The metric of `network` over all samples of `data`, accumulated over samples: neither their order
 /// nor `batch_size`, which counts rows, changes it, but for the last digits of the network's outputs, which
@@ -32,7 +32,7 @@ pub fn evaluate(
 ///
 /// # Errors
 /// The same, and [`Error::Stopped`]; it is the caller's to take a checkpoint then.
-pub fn watch(
+pub fn evaluate_interruptible(
     ctx: &StageContext<'_>,
     network: &dyn Network,
     data: &SplitData,
@@ -85,11 +85,11 @@ fn predict(
         Ok((rows, batch))
     };
     let batches = gather.batches(data, batch_size).into_iter();
-    ahead(Card::of(ctx.device).is_some(), batches, prepare, |batches| {
+    prefetch(Gpu::of(ctx.device).is_some(), batches, prepare, |batches| {
         for batch in batches {
             let (rows, batch) = batch?;
             let (input, targets) = to_device(batch, ctx.device)?;
-            let output = network.forward(&input, &Pass::evaluation())?;
+            let output = network.forward(&input, &ForwardContext::evaluation())?;
             if !data.is_grouped() {
                 take(&output, &targets)?;
                 continue;

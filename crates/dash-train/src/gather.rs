@@ -1,13 +1,13 @@
 //! How rows of a split become batches: as they are, or, where samples differ in size, as windows.
 
-use crate::{Error, Stage, StageContext};
+use crate::{Error, StageContext, TrainingStage};
 use candle_core::{Device, Tensor};
 use dash_core::{
     pipeline::Window,
     random::{Purpose, stream},
 };
+use dash_cuda::tensor_on;
 use dash_data::{Batch, BatchTarget, PairWindow, SplitData};
-use dash_kernels::tensor_on;
 use dash_nn::Targets;
 use rand::Rng;
 
@@ -31,7 +31,7 @@ impl Gather {
         data: &SplitData,
         rows: &[usize],
         seed: u64,
-        stage: Stage,
+        stage: TrainingStage,
         epoch: usize,
     ) -> Result<Batch, Error> {
         let Some(window) = self.window else { return Ok(data.gather(rows)?) };
@@ -123,17 +123,19 @@ mod tests {
             assert_eq!(batch.shape, [21, 20, 20]);
             batch.input.chunks(21 * 400).map(<[f32]>::to_vec).collect::<Vec<_>>()
         };
-        let together = of(&[0, 3, 6], 1, Stage::Search, 3);
-        assert_eq!(of(&[6], 1, Stage::Search, 3)[0], together[2]);
-        assert_eq!(of(&[3, 0], 1, Stage::Search, 3), [together[1].clone(), together[0].clone()]);
-        for (seed, stage, epoch) in [(2, Stage::Search, 3), (1, Stage::Tune, 3), (1, Stage::Search, 4)] {
+        let together = of(&[0, 3, 6], 1, TrainingStage::Search, 3);
+        assert_eq!(of(&[6], 1, TrainingStage::Search, 3)[0], together[2]);
+        assert_eq!(of(&[3, 0], 1, TrainingStage::Search, 3), [together[1].clone(), together[0].clone()]);
+        for (seed, stage, epoch) in
+            [(2, TrainingStage::Search, 3), (1, TrainingStage::Tune, 3), (1, TrainingStage::Search, 4)]
+        {
             assert_ne!(of(&[0, 3, 6], seed, stage, epoch), together);
         }
         // Rows and columns are cut independently of each other.
         let diagonal = |epoch| {
             let mut offsets = [0; 2];
             let window = PairWindow { side: 20, padding: 5, target_padding: 100.0, target_limit: 16.0 };
-            let batch = gather.training(data, &[0], 1, Stage::Search, epoch).unwrap();
+            let batch = gather.training(data, &[0], 1, TrainingStage::Search, epoch).unwrap();
             for (down, right) in (0..=16).flat_map(|down| (0..=16).map(move |right| (down, right))) {
                 if data.gather_windows(&[0], &window, |_, _| [down, right]).unwrap() == batch {
                     offsets = [down, right];

@@ -19,14 +19,14 @@ fn wrong(path: &Path) -> impl Fn(String) -> Error + '_ {
 }
 
 /// A list column: one list of values per epoch.
-pub type Series = (String, Vec<Vec<f32>>);
+pub type HistorySeries = (String, Vec<Vec<f32>>);
 
 /// Writes `history.parquet` with the columns epoch, learning_rate, train_loss and score, and one
 /// list column per series (for example the architecture parameters of a layer).
 ///
 /// # Errors
 /// If a series has not one entry per epoch, or the file cannot be written.
-pub fn write_history(out: &mut Staging, epochs: &[Epoch], series: &[Series]) -> Result<(), Error> {
+pub fn write_history(out: &mut Staging, epochs: &[Epoch], series: &[HistorySeries]) -> Result<(), Error> {
     let name = "history.parquet";
     let path = out.path().join(name);
     let fail = |e: &dyn std::fmt::Display| wrong(&path)(e.to_string());
@@ -114,12 +114,12 @@ pub fn read_history(path: &Path) -> Result<Vec<Epoch>, Error> {
 ///
 /// # Errors
 /// If the file cannot be read, or a list is not one of f32 numbers.
-pub(crate) fn read_series(path: &Path) -> Result<Vec<Series>, Error> {
+pub(crate) fn read_series(path: &Path) -> Result<Vec<HistorySeries>, Error> {
     let fail = |e: &dyn std::fmt::Display| wrong(path)(e.to_string());
     let file = dash_store::open_plain(path).map_err(|e| fail(&e.reason()))?;
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| fail(&e))?;
     let names = builder.schema().fields().iter().filter(|f| matches!(f.data_type(), DataType::List(_)));
-    let mut series: Vec<Series> = names.map(|f| (f.name().clone(), Vec::new())).collect();
+    let mut series: Vec<HistorySeries> = names.map(|f| (f.name().clone(), Vec::new())).collect();
     for batch in builder.build().map_err(|e| fail(&e))? {
         let batch = batch.map_err(|e| fail(&e))?;
         for (name, lists) in &mut series {

@@ -7,7 +7,6 @@
 //! assert_eq!(dash_train::steps_per_epoch(289, 1.0), 289);
 //! ```
 
-mod ahead;
 mod augment;
 mod blame;
 mod checkpoint;
@@ -19,6 +18,7 @@ mod inputs;
 mod manifest;
 mod memory;
 mod model;
+mod prefetch;
 mod resume;
 mod retrain;
 mod rollback;
@@ -27,15 +27,17 @@ mod trainer;
 
 pub use blame::Cause;
 pub use checkpoint::{write_checkpoint, write_json, write_tensors};
-pub use dash_kernels::open as open_card;
+pub use dash_cuda::open as open_gpu;
 pub use error::Error;
-pub use evaluate::{evaluate, watch};
-pub use history::{Series, read_history, write_history, write_table};
+pub use evaluate::{evaluate, evaluate_interruptible};
+pub use history::{HistorySeries, read_history, write_history, write_table};
 pub use inputs::{read_architecture, read_hyperparameters};
-pub use memory::{Outlook, device_name, free_memory, training_bytes};
-pub use model::Model;
-pub use resume::{Best, Checkpoints, Limits, Position, Progress, Saved, Total};
+pub use memory::{MemoryEstimate, device_name, free_memory, training_bytes};
+pub use model::ModelManifest;
+pub use resume::{
+    BestModel, CheckpointState, CheckpointStats, Checkpoints, Limits, LoadedCheckpoint, TrainingPosition,
+};
 pub use retrain::{MetricValue, Metrics, retrain};
 pub use rollback::Recovery;
-pub use stage::{Stage, StageContext};
-pub use trainer::{Now, Trainer, steps_per_epoch};
+pub use stage::{StageContext, TrainingStage};
+pub use trainer::{StepState, Trainer, steps_per_epoch};

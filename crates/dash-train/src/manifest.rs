@@ -1,6 +1,6 @@
 //! The manifest of a checkpoint inside a stage, and what is compared before it is believed.
 
-use crate::{Limits, Position, Progress};
+use crate::{CheckpointState, Limits, TrainingPosition};
 use dash_store::{Unsealed, read_small, sha256_file, unseal};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -94,10 +94,16 @@ impl Manifest {
 
 impl Limits {
     /// Whether a stage with these limits can have come to `progress`; if not, why.
-    pub(crate) fn check(&self, progress: &Progress) -> Result<(), String> {
+    pub(crate) fn check(&self, progress: &CheckpointState) -> Result<(), String> {
         let Limits { epochs, steps, trials } = *self;
-        let Progress { position: Position { epoch, step, loss }, history, series, best, scores, .. } =
-            progress;
+        let CheckpointState {
+            position: TrainingPosition { epoch, step, loss },
+            history,
+            series,
+            best,
+            scores,
+            ..
+        } = progress;
         let rows = history.len();
         let (last, expected) = match trials {
             // The network of the last epoch may still be evaluated.

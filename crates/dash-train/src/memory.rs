@@ -1,9 +1,9 @@
 //! How much memory training and evaluation will need, found without doing either.
 
-use crate::{Error, Stage, StageContext, gather::side};
+use crate::{Error, StageContext, TrainingStage, gather::side};
 use candle_core::Device;
 use dash_core::pipeline::{OnDivergence, Protocol};
-use dash_kernels::Card;
+use dash_cuda::Gpu;
 use dash_nn::{ConvBuilder, Network, ParamBuilder, Params, Survey};
 
 /// Bytes of a number.
@@ -21,7 +21,7 @@ const WITH_GAPS: u64 = 23;
 
 /// What a stage that trains will compute, and need.
 #[derive(Clone, Debug)]
-pub struct Outlook {
+pub struct MemoryEstimate {
     /// Bytes of memory at the height, about.
     pub bytes: u64,
     /// A training step.
@@ -30,7 +30,7 @@ pub struct Outlook {
 
 /// About how many bytes training steps of `batch` samples of shape `sample` need at their height:
 /// activations that wait for their gradients, the results and the work space of the hungriest operation, and
-/// the parameters with what belongs to them. On the processor within a quarter, as was measured.
+/// the parameters with what belongs to them. On the CPU within a quarter, as was measured.
 ///
 /// # Errors
 /// If the network is not for samples of this shape.
@@ -45,14 +45,14 @@ pub fn training_bytes(
     Ok(total(params, IN_A_STEP, input(batch, sample), survey.training()))
 }
 
-/// Bytes of a card's memory that nobody uses; `None` if `device` is no card, or does not tell.
+/// Bytes of a GPU's memory that nobody uses; `None` if `device` is no GPU, or does not tell.
 pub fn free_memory(device: &Device) -> Option<u64> {
-    Card::of(device)?.free_memory()
+    Gpu::of(device)?.free_memory()
 }
 
 /// Model name of a GPU; `None` if `device` is none, or does not tell.
 pub fn device_name(device: &Device) -> Option<String> {
-    Card::of(device)?.name()
+    Gpu::of(device)?.name()
 }
 
 /// A survey of a network as `device` computes it.
@@ -63,8 +63,8 @@ fn surveyed(
     device: &Device,
 ) -> Result<Survey, dash_nn::Error> {
     let survey = network.survey(&[&[batch], sample].concat())?;
-    Ok(match Card::of(device) {
-        Some(card) => survey.on_card(card.shared_limit()),
+    Ok(match Gpu::of(device) {
+        Some(gpu) => survey.on_gpu(gpu.shared_limit()),
         None => survey,
     })
 }
@@ -86,13 +86,13 @@ impl StageContext<'_> {
     /// If the backbone does not fit the data.
     pub fn outlook(
         &self,
-        stage: Stage,
+        stage: TrainingStage,
         batch_size: usize,
         convs: &mut dyn ConvBuilder,
-    ) -> Result<Outlook, Error> {
+    ) -> Result<MemoryEstimate, Error> {
         let backbone = match stage {
-            Stage::Search => self.search_backbone()?,
-            Stage::Tune | Stage::Retrain => self.retrain_backbone()?,
+            TrainingStage::Search => self.search_backbone()?,
+            TrainingStage::Tune | TrainingStage::Retrain => self.retrain_backbone()?,
         };
         let (network, params) = self.build(&backbone, 0.0, convs, ParamBuilder::blank())?;
         let (pipeline, card) = (self.pipeline, self.data.card());
@@ -107,9 +107,9 @@ impl StageContext<'_> {
         };
         // The best weights so far, and what can be gone back to.
         let (best, on_divergence) = match stage {
-            Stage::Search => (0, pipeline.search.on_divergence),
-            Stage::Tune => (0, OnDivergence::Stop),
-            Stage::Retrain => {
+            TrainingStage::Search => (0, pipeline.search.on_divergence),
+            TrainingStage::Tune => (0, OnDivergence::Stop),
+            TrainingStage::Retrain => {
                 (u64::from(pipeline.protocol == Protocol::Strict), pipeline.retrain.on_divergence)
             }
         };
@@ -123,12 +123,12 @@ impl StageContext<'_> {
             input(batch_size, &sample),
             step.training(),
         ));
-        if stage != Stage::Search {
+        if stage != TrainingStage::Search {
             let (batch, sample) = evaluated;
             let survey = surveyed(batch, &sample)?;
             bytes =
                 bytes.max(total(&params, IN_A_STEP + besides, input(batch, &sample), survey.evaluation()));
         }
-        Ok(Outlook { bytes, step })
+        Ok(MemoryEstimate { bytes, step })
     }
 }

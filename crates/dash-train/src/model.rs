@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// Everything that is needed, besides `model.safetensors`, to build the model and to read its
 /// outputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Model {
+pub struct ModelManifest {
     /// Version of this format.
     pub format: u32,
     /// Loss, metric and decoding.
@@ -33,7 +33,7 @@ pub struct Model {
     pub params: usize,
 }
 
-impl Model {
+impl ModelManifest {
     /// The current version of the format.
     pub const FORMAT: u32 = 1;
 }

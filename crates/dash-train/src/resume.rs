@@ -4,7 +4,7 @@
 //! parameters, buffers, momenta, the position and what was measured so far are everything.
 
 use crate::{
-    Error, Now, Recovery, Series, StageContext,
+    Error, HistorySeries, Recovery, StageContext, StepState,
     checkpoint::{read_tensors, write_tensors},
     history::{read_history, read_series, write_history},
     manifest::{BEST, FORMAT, HISTORY, MANIFEST, MOMENTA, Manifest, Refusal, START, START_MOMENTA, STATE},
@@ -30,7 +30,7 @@ const TIMES: u32 = 50;
 
 /// A place in a training: the next step to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Position {
+pub struct TrainingPosition {
     /// Zero-based epoch.
     pub epoch: usize,
     /// Steps taken in this epoch.
@@ -39,21 +39,21 @@ pub struct Position {
     pub loss: f64,
 }
 
-impl Position {
+impl TrainingPosition {
     /// The beginning of an epoch.
-    pub fn start_of(epoch: usize) -> Position {
-        Position { epoch, ..Position::default() }
+    pub fn start_of(epoch: usize) -> TrainingPosition {
+        TrainingPosition { epoch, ..TrainingPosition::default() }
     }
 
     /// Where `epoch` begins for who goes on from here.
-    pub fn enter(self, epoch: usize) -> Position {
-        if self.epoch == epoch { self } else { Position::start_of(epoch) }
+    pub fn enter(self, epoch: usize) -> TrainingPosition {
+        if self.epoch == epoch { self } else { TrainingPosition::start_of(epoch) }
     }
 }
 
 /// The best network so far.
 #[derive(Clone, Debug)]
-pub struct Best {
+pub struct BestModel {
     /// Zero-based epoch.
     pub epoch: usize,
     /// Its score.
@@ -64,15 +64,15 @@ pub struct Best {
 
 /// What a stage knows at a position, besides its network and optimiser.
 #[derive(Clone, Debug, Default)]
-pub struct Progress {
+pub struct CheckpointState {
     /// The next step.
-    pub position: Position,
+    pub position: TrainingPosition,
     /// Finished epochs.
     pub history: Vec<Epoch>,
     /// What else was recorded in each of them.
-    pub series: Vec<Series>,
+    pub series: Vec<HistorySeries>,
     /// The best network so far, if one is looked for.
-    pub best: Option<Best>,
+    pub best: Option<BestModel>,
     /// Scores of the finished trials of a tuning, `None` for diverged ones.
     pub scores: Vec<Option<f64>>,
     /// What training could go back to, if it may.
@@ -103,12 +103,12 @@ pub struct Checkpoints {
 struct Clock {
     last: Instant,
     cost: Duration,
-    total: Total,
+    total: CheckpointStats,
 }
 
 /// What checkpoints have cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Total {
+pub struct CheckpointStats {
     /// How many were taken.
     pub taken: usize,
     /// How long that took.
@@ -119,12 +119,16 @@ impl Checkpoints {
     /// Checkpoints in the folder `dir` of the stage with this fingerprint, `every` so long, or as often as
     /// costs little.
     pub fn new(dir: PathBuf, fingerprint: &str, every: Option<Duration>) -> Checkpoints {
-        let clock = Mutex::new(Clock { last: Instant::now(), cost: Duration::ZERO, total: Total::default() });
+        let clock = Mutex::new(Clock {
+            last: Instant::now(),
+            cost: Duration::ZERO,
+            total: CheckpointStats::default(),
+        });
         Checkpoints { dir, fingerprint: fingerprint.to_owned(), every, clock }
     }
 
     /// What checkpoints have cost so far, in this process.
-    pub fn total(&self) -> Total {
+    pub fn total(&self) -> CheckpointStats {
         self.clock.lock().unwrap_or_else(PoisonError::into_inner).total
     }
 
@@ -135,7 +139,7 @@ impl Checkpoints {
     }
 
     /// Replaces the last checkpoint, in one step.
-    fn save(&self, progress: &Progress, params: &Params, sgd: &Sgd) -> Result<(), Error> {
+    fn save(&self, progress: &CheckpointState, params: &Params, sgd: &Sgd) -> Result<(), Error> {
         let started = Instant::now();
         let mut out = Staging::begin(&self.dir)?;
         let mut files = BTreeMap::new();
@@ -154,7 +158,7 @@ impl Checkpoints {
         }
         write_history(&mut out, &progress.history, &progress.series)?;
         files.insert(HISTORY.to_owned(), dash_store::sha256_file(&out.path().join(HISTORY))?);
-        let Position { epoch, step, loss } = progress.position;
+        let TrainingPosition { epoch, step, loss } = progress.position;
         let manifest = Manifest {
             format: FORMAT,
             fingerprint: self.fingerprint.clone(),
@@ -170,13 +174,17 @@ impl Checkpoints {
         out.publish()?;
         let mut clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         let cost = started.elapsed();
-        let Total { taken, time } = clock.total;
-        *clock = Clock { last: Instant::now(), cost, total: Total { taken: taken + 1, time: time + cost } };
+        let CheckpointStats { taken, time } = clock.total;
+        *clock = Clock {
+            last: Instant::now(),
+            cost,
+            total: CheckpointStats { taken: taken + 1, time: time + cost },
+        };
         Ok(())
     }
 
     /// The last checkpoint of this very stage; what is wrong with it is told.
-    fn saved(&self, limits: &Limits, listener: &dyn Listener) -> Result<Option<Saved>, Error> {
+    fn saved(&self, limits: &Limits, listener: &dyn Listener) -> Result<Option<LoadedCheckpoint>, Error> {
         let place = self.dir.display();
         let warn = |message: String| listener.on(&Event::Warning { message });
         let saved = match self.open(limits) {
@@ -197,13 +205,13 @@ impl Checkpoints {
                 "{place} was written by an earlier version, whose checkpoints do not show all damage"
             ));
         }
-        let Progress { position: Position { epoch, step, .. }, scores, .. } = &saved.progress;
+        let CheckpointState { position: TrainingPosition { epoch, step, .. }, scores, .. } = &saved.progress;
         listener.on(&Event::Resumed { trial: scores.len(), epoch: *epoch, step: *step });
         Ok(Some(saved))
     }
 
     /// The last checkpoint of this very stage, or what is wrong with it; `None` if there is none.
-    fn open(&self, limits: &Limits) -> Result<Option<Saved>, Refusal> {
+    fn open(&self, limits: &Limits) -> Result<Option<LoadedCheckpoint>, Refusal> {
         let damaged = Refusal::Damaged;
         let Some((manifest, sealed)) = Manifest::read(&self.dir)? else { return Ok(None) };
         if manifest.fingerprint != self.fingerprint {
@@ -218,7 +226,7 @@ impl Checkpoints {
                     true => read_tensors(&self.dir.join(BEST)).map_err(unreadable)?,
                     false => Vec::new(),
                 };
-                Some(Best { epoch, score: f64::from_bits(bits), state })
+                Some(BestModel { epoch, score: f64::from_bits(bits), state })
             }
             None => None,
         };
@@ -231,8 +239,8 @@ impl Checkpoints {
             }
             None => None,
         };
-        let progress = Progress {
-            position: Position {
+        let progress = CheckpointState {
+            position: TrainingPosition {
                 epoch: manifest.epoch,
                 step: manifest.step,
                 loss: f64::from_bits(manifest.loss_bits),
@@ -244,7 +252,7 @@ impl Checkpoints {
             recovery,
         };
         limits.check(&progress).map_err(damaged)?;
-        Ok(Some(Saved { dir: self.dir.clone(), progress, sealed }))
+        Ok(Some(LoadedCheckpoint { dir: self.dir.clone(), progress, sealed }))
     }
 }
 
@@ -261,15 +269,15 @@ pub(crate) fn load_momenta(
 
 /// A checkpoint that was found intact.
 #[derive(Debug)]
-pub struct Saved {
+pub struct LoadedCheckpoint {
     dir: PathBuf,
     /// What the stage knew.
-    pub progress: Progress,
+    pub progress: CheckpointState,
     /// Whether its manifest has a hash of itself.
     sealed: bool,
 }
 
-impl Saved {
+impl LoadedCheckpoint {
     /// Brings network and optimiser to where they were.
     ///
     /// # Errors
@@ -287,7 +295,7 @@ impl StageContext<'_> {
     ///
     /// # Errors
     /// If it was written by a newer version.
-    pub fn saved(&self, limits: &Limits) -> Result<Option<Saved>, Error> {
+    pub fn saved(&self, limits: &Limits) -> Result<Option<LoadedCheckpoint>, Error> {
         self.checkpoints.map_or(Ok(None), |checkpoints| checkpoints.saved(limits, self.listener))
     }
 
@@ -304,14 +312,14 @@ impl StageContext<'_> {
     pub fn between_steps(
         &self,
         params: &Params,
-        now: Now<'_>,
-        progress: impl FnOnce() -> Progress,
+        now: StepState<'_>,
+        progress: impl FnOnce() -> CheckpointState,
     ) -> Result<(), Error> {
         let Some(checkpoints) = self.checkpoints else { return Ok(()) };
         let stopping = self.stopping();
         if stopping || checkpoints.due() {
             let (position, recovery) = (now.position, now.recovery.cloned());
-            checkpoints.save(&Progress { position, recovery, ..progress() }, params, now.sgd)?;
+            checkpoints.save(&CheckpointState { position, recovery, ..progress() }, params, now.sgd)?;
         }
         if stopping { Err(Error::Stopped) } else { Ok(()) }
     }

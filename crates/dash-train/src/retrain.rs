@@ -1,8 +1,9 @@
 //! Training and test of the final network (DASH, sections 9 and 10).
 
 use crate::{
-    Best, Cause, Error, Limits, Model, Progress, Stage, StageContext, Trainer, evaluate,
-    evaluate::{batch_average, watch},
+    BestModel, Cause, CheckpointState, Error, Limits, ModelManifest, StageContext, Trainer, TrainingStage,
+    evaluate,
+    evaluate::{batch_average, evaluate_interruptible},
     write_checkpoint, write_history, write_json, write_tensors,
 };
 use dash_core::{
@@ -75,8 +76,9 @@ pub fn retrain(
     let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)?;
     ctx.check_task()?;
     let sizes = (settings.batch_size, 1.0);
-    let mut trainer = Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, sizes)?
-        .on_divergence(settings.on_divergence);
+    let mut trainer =
+        Trainer::new(ctx, TrainingStage::Retrain, network.as_ref(), &params, &objective, sgd, sizes)?
+            .on_divergence(settings.on_divergence);
     let (train, test) = (ctx.split(Split::Train)?, ctx.split(Split::Test)?);
     let watched = match ctx.pipeline.protocol {
         Protocol::Strict => ctx.split(Split::Validation)?,
@@ -85,22 +87,22 @@ pub fn retrain(
     let score = |data: &SplitData| evaluate(ctx, network.as_ref(), data, settings.batch_size);
     let lower = lower_is_better(ctx.pipeline.task.metric);
     let samples: Vec<usize> = (0..train.samples()).collect();
-    let mut progress = Progress::default();
+    let mut progress = CheckpointState::default();
     let steps = samples.len().div_ceil(settings.batch_size.max(1));
     if let Some(saved) = ctx.saved(&Limits { epochs: settings.epochs, steps, trials: None })? {
         trainer.resume(&saved)?;
         progress = saved.progress;
     }
-    let Progress { position, mut history, mut best, .. } = progress;
+    let CheckpointState { position, mut history, mut best, .. } = progress;
     for epoch in position.epoch..settings.epochs {
         let start = Instant::now();
         let weights = rate(&settings.schedule, hyperparameters.learning_rate, epoch);
         let rates = Rates { weights, architecture: weights };
         let mut end = position.enter(epoch);
-        let progress = |history: &Vec<Epoch>, best: &Option<Best>| Progress {
+        let progress = |history: &Vec<Epoch>, best: &Option<BestModel>| CheckpointState {
             history: history.clone(),
             best: best.clone(),
-            ..Progress::default()
+            ..CheckpointState::default()
         };
         let train_loss = trainer.epoch(
             end,
@@ -114,7 +116,7 @@ pub fn retrain(
             },
         )?;
         let weights = trainer.factor() * weights;
-        let value = match watch(ctx, network.as_ref(), watched, settings.batch_size) {
+        let value = match evaluate_interruptible(ctx, network.as_ref(), watched, settings.batch_size) {
             Err(Error::Stopped) => {
                 ctx.between_steps(&params, trainer.now(end), || progress(&history, &best))?;
                 return Err(Error::Stopped);
@@ -123,7 +125,7 @@ pub fn retrain(
         };
         if best.as_ref().is_none_or(|best| at_least(value, best.score, lower)) && !value.is_nan() {
             let state = if ctx.pipeline.protocol == Protocol::Strict { params.state()? } else { Vec::new() };
-            best = Some(Best { epoch, score: value, state });
+            best = Some(BestModel { epoch, score: value, state });
         }
         history.push(Epoch { epoch, learning_rate: weights, train_loss, score: Some(value) });
         ctx.listener.on(&Event::Epoch {
@@ -145,11 +147,11 @@ pub fn retrain(
     };
     let last = settings.epochs.saturating_sub(1);
     let (epoch, mut values) = match (ctx.pipeline.protocol, best) {
-        (Protocol::Strict, Some(Best { epoch, state, .. })) => {
+        (Protocol::Strict, Some(BestModel { epoch, state, .. })) => {
             params.load(&state)?;
             (epoch, vec![measured(name.to_owned(), score(test)?)])
         }
-        (Protocol::Paper, Some(Best { score: best, .. })) => {
+        (Protocol::Paper, Some(BestModel { score: best, .. })) => {
             let value = history.last().and_then(|e| e.score).unwrap_or(f64::NAN);
             let best = measured(format!("{name} (best on test)"), best);
             (last, vec![measured(name.to_owned(), value), best])
@@ -159,15 +161,15 @@ pub fn retrain(
     };
     if let Some(MetricValue { metric, split, value, .. }) = values.iter().find(|v| !v.value.is_finite()) {
         let (metric, split, cause) = (metric.clone(), split.clone(), Cause::of(&params)?);
-        return Err(Error::NoScore { stage: Stage::Retrain, metric, split, value: *value, cause });
+        return Err(Error::NoScore { stage: TrainingStage::Retrain, metric, split, value: *value, cause });
     }
     if let Some(size) = ctx.pipeline.task.batch_average {
         let mean = batch_average(ctx, network.as_ref(), test, (settings.batch_size, size))?;
         values.extend(mean.map(|mean| measured(format!("{name} (mean over batches of {size})"), mean)));
     }
     write_tensors(out, "model.safetensors", &params.state()?)?;
-    let model = Model {
-        format: Model::FORMAT,
+    let model = ModelManifest {
+        format: ModelManifest::FORMAT,
         // The name is of the report alone: a stage is not made again because it changes.
         task: Task { name: None, ..ctx.pipeline.task.clone() },
         backbone: ctx.retrain_backbone()?,

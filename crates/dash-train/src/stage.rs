@@ -10,13 +10,13 @@ use dash_core::{
     pipeline::{Backbone, Pipeline},
 };
 use dash_data::{DatasetFolder, SplitData};
-use dash_nn::{ConvBuilder, ConvSpec, Convolve, Network, Objective, ParamBuilder, Params, Plain};
+use dash_nn::{ConvBuilder, ConvSpec, Convolve, FixedKernels, Network, Objective, ParamBuilder, Params};
 use std::sync::Arc;
 
 /// A stage that trains. Its number keeps the random streams of stages apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
-pub enum Stage {
+pub enum TrainingStage {
     /// Architecture search.
     Search = 1,
     /// Hyperparameter tuning; all trials see the same batches.
@@ -50,7 +50,7 @@ const SEARCHED: u64 = 0;
 
 /// Counts the convolutions that take a kernel.
 struct Counted {
-    plain: Plain,
+    plain: FixedKernels,
     built: usize,
 }
 
@@ -142,7 +142,7 @@ impl StageContext<'_> {
     ) -> Result<(Box<dyn Network>, Params), Error> {
         let pattern = architecture.map(Architecture::pattern);
         let found = pattern.as_ref().map(Vec::len);
-        let mut convs = Counted { plain: Plain { pattern }, built: 0 };
+        let mut convs = Counted { plain: FixedKernels { pattern }, built: 0 };
         let built = self.build(&self.retrain_backbone()?, dropout, &mut convs, self.params(RETRAINED))?;
         match found {
             Some(found) if found > convs.built => Err(Error::SurplusKernels { expected: convs.built, found }),

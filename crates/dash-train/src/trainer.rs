@@ -1,11 +1,11 @@
 //! The epoch loop.
 
 use crate::{
-    Cause, Error, Position, Recovery, Saved, Stage, StageContext,
-    ahead::ahead,
+    Cause, Error, LoadedCheckpoint, Recovery, StageContext, TrainingPosition, TrainingStage,
     augment::Augmentation,
     blame::not_finite,
     gather::{Gather, to_device},
+    prefetch::prefetch,
 };
 use candle_core::Device;
 use dash_core::{
@@ -13,9 +13,9 @@ use dash_core::{
     pipeline::{Augment, OnDivergence},
     random::{Purpose, permutation, stream},
 };
+use dash_cuda::{AsyncScalar, Gpu};
 use dash_data::{Batch, DatasetFolder, Noise, SplitData};
-use dash_kernels::{Card, Question};
-use dash_nn::{Gradients, Network, Objective, Params, Pass, Rates, Sgd};
+use dash_nn::{ForwardContext, Gradients, Network, Objective, Params, Rates, Sgd};
 use rand::Rng;
 
 /// Steps in an epoch of `batches` batches of which the share `fraction` is used:
@@ -34,7 +34,7 @@ pub struct Trainer<'a> {
     pub objective: &'a Objective,
     /// The optimiser.
     pub sgd: Sgd,
-    stage: Stage,
+    stage: TrainingStage,
     seed: u64,
     folder: &'a DatasetFolder,
     gather: Gather,
@@ -44,17 +44,17 @@ pub struct Trainer<'a> {
     batch_size: usize,
     fraction: f64,
     recovery: Option<Recovery>,
-    /// For the loss, if a card computes it.
-    question: Option<Question>,
+    /// For the loss, if a GPU computes it.
+    read_back: Option<AsyncScalar>,
 }
 
 /// Where a training stands between two steps.
 #[derive(Clone, Copy)]
-pub struct Now<'t> {
+pub struct StepState<'t> {
     /// The optimiser.
     pub sgd: &'t Sgd,
     /// The next step.
-    pub position: Position,
+    pub position: TrainingPosition,
     /// What it could go back to, if it may.
     pub recovery: Option<&'t Recovery>,
 }
@@ -67,7 +67,7 @@ impl<'a> Trainer<'a> {
     /// If the task's changes to training inputs do not fit the dataset.
     pub fn new(
         ctx: &StageContext<'a>,
-        stage: Stage,
+        stage: TrainingStage,
         network: &'a dyn Network,
         params: &'a Params,
         objective: &'a Objective,
@@ -90,7 +90,7 @@ impl<'a> Trainer<'a> {
             batch_size: batch_size.max(1),
             fraction,
             recovery: None,
-            question: Card::of(ctx.device).map(Question::new),
+            read_back: Gpu::of(ctx.device).map(AsyncScalar::new),
         })
     }
 
@@ -104,7 +104,7 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// If the tensors are not those of this network.
-    pub fn resume(&mut self, saved: &Saved) -> Result<(), Error> {
+    pub fn resume(&mut self, saved: &LoadedCheckpoint) -> Result<(), Error> {
         saved.restore(self.params, &mut self.sgd)?;
         if let (Some(recovery), Some(saved)) = (&mut self.recovery, &saved.progress.recovery) {
             recovery.clone_from(saved);
@@ -118,8 +118,8 @@ impl<'a> Trainer<'a> {
     }
 
     /// Where training stands at `position`.
-    pub fn now(&self, position: Position) -> Now<'_> {
-        Now { sgd: &self.sgd, position, recovery: self.recovery.as_ref() }
+    pub fn now(&self, position: TrainingPosition) -> StepState<'_> {
+        StepState { sgd: &self.sgd, position, recovery: self.recovery.as_ref() }
     }
 
     /// Trains one epoch, or what remains of it `from` a position, on `samples` of `data`, newly shuffled and
@@ -131,12 +131,12 @@ impl<'a> Trainer<'a> {
     /// If the data cannot be read, or the loss stops being finite; and what `between` says.
     pub fn epoch(
         &mut self,
-        from: Position,
+        from: TrainingPosition,
         data: &SplitData,
         samples: &[usize],
         rates: Rates,
         mut adjust: impl FnMut(&mut Gradients) -> Result<(), Error>,
-        mut between: impl FnMut(Now<'_>) -> Result<(), Error>,
+        mut between: impl FnMut(StepState<'_>) -> Result<(), Error>,
     ) -> Result<f64, Error> {
         if let (0, Some(recovery)) = (from.step, &mut self.recovery) {
             recovery.remember(self.params, &self.sgd)?;
@@ -153,7 +153,7 @@ impl<'a> Trainer<'a> {
         let message =
             format!("{diverged}; went back to the beginning of the epoch, with half the learning rate");
         self.listener.on(&Event::Warning { message });
-        let start = Position::start_of(from.epoch);
+        let start = TrainingPosition::start_of(from.epoch);
         let trained = self.steps(start, data, samples, rates, &mut adjust, &mut between);
         trained.map_err(|error| self.blame(error, data, samples))
     }
@@ -173,7 +173,7 @@ impl<'a> Trainer<'a> {
         let cause = match Cause::of_decay(learning_rate, self.sgd.weight_decay()) {
             _ if epoch == 0 && step == 1 => Ok(Cause::BeforeAnyStep),
             Some(decay) => Ok(decay),
-            None if self.question.is_some() => Ok(Cause::Unknown),
+            None if self.read_back.is_some() => Ok(Cause::Unknown),
             None => Cause::of(self.params),
         };
         match cause {
@@ -208,28 +208,28 @@ impl<'a> Trainer<'a> {
     /// The steps of an epoch from a position on.
     fn steps(
         &mut self,
-        from: Position,
+        from: TrainingPosition,
         data: &SplitData,
         samples: &[usize],
         rates: Rates,
         adjust: &mut dyn FnMut(&mut Gradients) -> Result<(), Error>,
-        between: &mut dyn FnMut(Now<'_>) -> Result<(), Error>,
+        between: &mut dyn FnMut(StepState<'_>) -> Result<(), Error>,
     ) -> Result<f64, Error> {
         let factor = self.factor();
         let rates = Rates { weights: factor * rates.weights, architecture: factor * rates.architecture };
-        let Position { epoch, step: taken, loss: mut total } = from;
+        let TrainingPosition { epoch, step: taken, loss: mut total } = from;
         let order = shuffled(self.seed, self.stage, epoch, samples);
         let steps = steps_per_epoch(samples.len().div_ceil(self.batch_size), self.fraction);
         let (seed, stage, device) = (self.seed, self.stage, self.device);
         let (gather, augmentation) = (self.gather, &self.augmentation);
         let (network, params, objective, listener) =
             (self.network, self.params, self.objective, self.listener);
-        let (sgd, recovery, question) = (&mut self.sgd, self.recovery.as_ref(), &mut self.question);
+        let (sgd, recovery, read_back) = (&mut self.sgd, self.recovery.as_ref(), &mut self.read_back);
         let prepare = |samples: &[usize]| {
             training_batch(gather, Some(augmentation), data, samples, (seed, stage, epoch))
         };
         let batches = order.chunks(self.batch_size).take(steps).skip(taken);
-        ahead(question.is_some(), batches, prepare, |batches| {
+        prefetch(read_back.is_some(), batches, prepare, |batches| {
             let mut next = || {
                 let batch = batches.next().transpose()?;
                 batch.map(|batch| to_device(batch, device)).transpose()
@@ -237,12 +237,13 @@ impl<'a> Trainer<'a> {
             let mut batch = next()?;
             let mut number = taken;
             while let Some((input, targets)) = batch {
-                let pass = Pass { training: true, seed, epoch, step: (epoch * steps + number) as u64 };
+                let pass =
+                    ForwardContext { training: true, seed, epoch, step: (epoch * steps + number) as u64 };
                 number += 1;
                 let output = network.forward(&input, &pass)?;
                 let loss = objective.loss(&output, targets)?;
-                // A card copies the loss when it has it, and goes on meanwhile with what comes behind.
-                question.as_mut().map(|question| question.ask(&loss)).transpose()?;
+                // A GPU copies the loss when it has it, and goes on meanwhile with what comes behind.
+                read_back.as_mut().map(|read_back| read_back.record(&loss)).transpose()?;
                 let mut gradients = Gradients::of(&loss, params)?;
                 let finite = |value: f32, gradients: &Gradients| match f64::from(value) {
                     value if value.is_finite() => Ok(value),
@@ -254,24 +255,28 @@ impl<'a> Trainer<'a> {
                     }
                 };
                 let mut value = 0.0;
-                if question.is_none() {
+                if read_back.is_none() {
                     value = finite(loss.to_scalar::<f32>()?, &gradients)?;
                 }
                 adjust(&mut gradients)?;
                 sgd.step(params, &gradients, rates)?;
                 let mut following = None;
-                if question.is_some() {
-                    // While the card computes: its next inputs, behind all of this step.
+                if read_back.is_some() {
+                    // While the GPU computes: its next inputs, behind all of this step.
                     following = Some(next());
                 }
-                if let Some(question) = question {
-                    value = finite(question.answer().map_err(candle_core::Error::from)?, &gradients)?;
+                if let Some(read_back) = read_back {
+                    value = finite(read_back.wait().map_err(candle_core::Error::from)?, &gradients)?;
                 }
                 // What comes between steps may need the memory.
                 drop((output, loss, gradients));
                 total += value;
                 listener.on(&Event::Step { step: number, steps });
-                between(Now { sgd, position: Position { epoch, step: number, loss: total }, recovery })?;
+                between(StepState {
+                    sgd,
+                    position: TrainingPosition { epoch, step: number, loss: total },
+                    recovery,
+                })?;
                 batch = following.unwrap_or_else(&mut next)?;
             }
             Ok(total / steps.max(1) as f64)
@@ -280,7 +285,7 @@ impl<'a> Trainer<'a> {
 }
 
 /// The samples in the order of an epoch.
-fn shuffled(seed: u64, stage: Stage, epoch: usize, samples: &[usize]) -> Vec<usize> {
+fn shuffled(seed: u64, stage: TrainingStage, epoch: usize, samples: &[usize]) -> Vec<usize> {
     let mut rng = stream(seed, Purpose::Shuffle, [stage as u64, epoch as u64, 0]);
     permutation(&mut rng, samples.len()).into_iter().filter_map(|i| samples.get(i).copied()).collect()
 }
@@ -291,7 +296,7 @@ fn training_batch(
     augmentation: Option<&Augmentation<'_>>,
     data: &SplitData,
     samples: &[usize],
-    (seed, stage, epoch): (u64, Stage, usize),
+    (seed, stage, epoch): (u64, TrainingStage, usize),
 ) -> Result<Batch, Error> {
     let rows: Vec<usize> = samples.iter().map(|&sample| part(seed, stage, epoch, data, sample)).collect();
     let mut batch = gather.training(data, &rows, seed, stage, epoch)?;
@@ -302,7 +307,7 @@ fn training_batch(
 }
 
 /// The row that a sample is trained on in an epoch: a random one of its parts.
-fn part(seed: u64, stage: Stage, epoch: usize, data: &SplitData, sample: usize) -> usize {
+fn part(seed: u64, stage: TrainingStage, epoch: usize, data: &SplitData, sample: usize) -> usize {
     let parts = data.parts(sample);
     if parts.len() < 2 {
         return parts.start;

@@ -20,7 +20,7 @@ pub fn grid(tune: &Tune) -> Vec<Hyperparameters> {
 
 /// One tried combination.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outcome {
+pub struct TrialOutcome {
     /// What was tried.
     pub hyperparameters: Hyperparameters,
     /// Its score on the validation split; `None` if it diverged.
@@ -47,8 +47,8 @@ pub fn search<E>(
     grid: &[Hyperparameters],
     lower_is_better: bool,
     mut trial: impl FnMut(usize, &Hyperparameters) -> Result<Option<f64>, E>,
-) -> Result<(Vec<Outcome>, Option<usize>), E> {
-    let mut outcomes: Vec<Outcome> = Vec::new();
+) -> Result<(Vec<TrialOutcome>, Option<usize>), E> {
+    let mut outcomes: Vec<TrialOutcome> = Vec::new();
     let mut best: Option<(usize, f64)> = None;
     // Best at the last change of the learning rate; `None` before the first change.
     let mut at_change: Option<Option<f64>> = None;
@@ -64,7 +64,7 @@ pub fn search<E>(
         if let Some(score) = score.filter(|&s| better(s, best.map(|(_, b)| b), lower_is_better)) {
             best = Some((index, score));
         }
-        outcomes.push(Outcome { hyperparameters: *hyperparameters, score });
+        outcomes.push(TrialOutcome { hyperparameters: *hyperparameters, score });
     }
     Ok((outcomes, best.map(|(index, _)| index)))
 }

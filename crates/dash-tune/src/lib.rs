@@ -14,5 +14,5 @@ mod trials;
 mod tune;
 
 pub use error::Error;
-pub use grid::{Outcome, grid, search};
+pub use grid::{TrialOutcome, grid, search};
 pub use tune::{Selection, tune};

@@ -1,6 +1,6 @@
 //! The table of trials: `trials.parquet`.
 
-use crate::{Error, Outcome};
+use crate::{Error, TrialOutcome};
 use arrow::{
     array::{ArrayRef, BooleanArray, Float64Array, Int64Array},
     datatypes::{DataType, Field},
@@ -11,7 +11,7 @@ use dash_train::write_table;
 use std::sync::Arc;
 
 /// Writes one row per trial, in the order in which they were run.
-pub(crate) fn write(out: &mut Staging, outcomes: &[Outcome]) -> Result<(), Error> {
+pub(crate) fn write(out: &mut Staging, outcomes: &[TrialOutcome]) -> Result<(), Error> {
     let number = |f: fn(&Hyperparameters) -> f64| -> ArrayRef {
         Arc::new(Float64Array::from_iter_values(outcomes.iter().map(|o| f(&o.hyperparameters))))
     };

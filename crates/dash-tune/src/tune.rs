@@ -9,8 +9,8 @@ use dash_core::{
 use dash_nn::{Rates, Sgd, lower_is_better, metric_name, rate};
 use dash_store::Staging;
 use dash_train::{
-    Cause, Error as Train, Limits, Position, Progress, Saved, Stage, StageContext, Trainer, steps_per_epoch,
-    watch, write_json,
+    Cause, CheckpointState, Error as Train, Limits, LoadedCheckpoint, StageContext, Trainer,
+    TrainingPosition, TrainingStage, evaluate_interruptible, steps_per_epoch, write_json,
 };
 use serde::{Deserialize, Serialize};
 
@@ -114,22 +114,23 @@ fn trial(
     architecture: Option<&Architecture>,
     hyperparameters: &Hyperparameters,
     scores: &[Option<f64>],
-    saved: Option<Saved>,
+    saved: Option<LoadedCheckpoint>,
 ) -> Result<f64, Train> {
     let (settings, schedule) = (&ctx.pipeline.tune, &ctx.pipeline.retrain.schedule);
     let (network, params) = ctx.retrain_network(architecture, hyperparameters.dropout)?;
     let objective = ctx.objective()?;
     let sgd = Sgd::new(&params, hyperparameters.momentum, hyperparameters.weight_decay)?;
     let sizes = (settings.batch_size, settings.fraction);
-    let mut trainer = Trainer::new(ctx, Stage::Tune, network.as_ref(), &params, &objective, sgd, sizes)?;
+    let mut trainer =
+        Trainer::new(ctx, TrainingStage::Tune, network.as_ref(), &params, &objective, sgd, sizes)?;
     let train = ctx.split(Split::Train)?;
     let samples = samples(ctx)?;
-    let mut position = Position::default();
+    let mut position = TrainingPosition::default();
     if let Some(saved) = saved {
         trainer.resume(&saved)?;
         position = saved.progress.position;
     }
-    let progress = || Progress { scores: scores.to_vec(), ..Progress::default() };
+    let progress = || CheckpointState { scores: scores.to_vec(), ..CheckpointState::default() };
     for epoch in position.epoch..settings.epochs {
         let weights = rate(schedule, hyperparameters.learning_rate, epoch);
         let rates = Rates { weights, architecture: weights };
@@ -144,10 +145,10 @@ fn trial(
         )?;
     }
     let validation = ctx.split(Split::Validation)?;
-    let score = match watch(ctx, network.as_ref(), validation, settings.batch_size) {
+    let score = match evaluate_interruptible(ctx, network.as_ref(), validation, settings.batch_size) {
         Err(Train::Stopped) => {
             // Trained to the end: it goes on with the evaluation.
-            ctx.between_steps(&params, trainer.now(Position::start_of(settings.epochs)), progress)?;
+            ctx.between_steps(&params, trainer.now(TrainingPosition::start_of(settings.epochs)), progress)?;
             return Err(Train::Stopped);
         }
         other => other?,
@@ -157,5 +158,11 @@ fn trial(
     }
     let (metric, split) =
         (metric_name(ctx.pipeline.task.metric).to_owned(), Split::Validation.name().to_owned());
-    Err(Train::NoScore { stage: Stage::Tune, metric, split, value: score, cause: Cause::of(&params)? })
+    Err(Train::NoScore {
+        stage: TrainingStage::Tune,
+        metric,
+        split,
+        value: score,
+        cause: Cause::of(&params)?,
+    })
 }

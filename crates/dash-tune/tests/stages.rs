@@ -8,7 +8,7 @@ use arrow::{
 use candle_core::Device;
 use dash_conv::Planner;
 use dash_core::{
-    architecture::{Architecture, FoundLayer, Hyperparameters},
+    architecture::{Architecture, Hyperparameters, LayerChoice},
     card::Split,
     error::{Classify, ErrorKind},
     event::{Event, Listener, Silent},
@@ -18,8 +18,8 @@ use dash_data::DatasetFolder;
 use dash_nn::{Rates, Sgd};
 use dash_store::Staging;
 use dash_train::{
-    Cause, Checkpoints, Limits, Metrics, Model, Position, Progress, Stage, StageContext, Trainer, evaluate,
-    read_history, retrain,
+    Cause, CheckpointState, Checkpoints, Limits, Metrics, ModelManifest, StageContext, Trainer,
+    TrainingPosition, TrainingStage, evaluate, read_history, retrain,
 };
 use dash_tune::{Selection, tune};
 use serde_json::json;
@@ -190,11 +190,11 @@ fn spoilt(
     let (network, params) = ctx.retrain_network(None, 0.1)?;
     let (objective, sgd) = (ctx.objective()?, Sgd::new(&params, 0.9, 5e-4)?);
     let mut trainer =
-        Trainer::new(ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, (4, 1.0))?
+        Trainer::new(ctx, TrainingStage::Retrain, network.as_ref(), &params, &objective, sgd, (4, 1.0))?
             .on_divergence(on_divergence);
     let data = place.data.split(Split::Train)?;
     let samples: Vec<usize> = (0..data.samples()).collect();
-    let mut position = Position::default();
+    let mut position = TrainingPosition::default();
     // Its progress has no history, as that of a trial.
     if let Some(saved) = ctx.saved(&Limits { epochs: 2, steps: 3, trials: Some(1) })? {
         trainer.resume(&saved)?;
@@ -217,7 +217,7 @@ fn spoilt(
                 }
                 Ok(())
             },
-            |now| ctx.between_steps(&params, now, Progress::default),
+            |now| ctx.between_steps(&params, now, CheckpointState::default),
         )?;
     }
     let tensors = [params.state()?, trainer.sgd.state()?].concat();
@@ -301,7 +301,7 @@ fn strict_reports_the_best_validated_weights_and_these_are_the_ones_in_the_file(
     let written = files(out.path());
     let read: Metrics = serde_json::from_slice(&written["metrics.json"]).unwrap();
     assert_eq!(read, metrics);
-    let model: Model = serde_json::from_slice(&written["model.json"]).unwrap();
+    let model: ModelManifest = serde_json::from_slice(&written["model.json"]).unwrap();
     let scores: Vec<f64> =
         read_history(&out.path().join("history.parquet")).unwrap().iter().map(|e| e.score.unwrap()).collect();
     let lowest = scores.iter().copied().fold(f64::INFINITY, f64::min);
@@ -405,13 +405,13 @@ fn a_loss_that_is_undefined_from_the_start_is_not_blamed_on_a_rate_and_not_tried
     let heard = Heard::default();
     let ctx = place.context(&heard);
     let mut trainer =
-        Trainer::new(&ctx, Stage::Retrain, network.as_ref(), &params, &objective, sgd, (4, 1.0))
+        Trainer::new(&ctx, TrainingStage::Retrain, network.as_ref(), &params, &objective, sgd, (4, 1.0))
             .unwrap()
             .on_divergence(OnDivergence::RollBack);
     let data = place.data.split(Split::Train).unwrap();
     let samples: Vec<usize> = (0..data.samples()).collect();
     let rates = Rates { weights: 0.05, architecture: 0.05 };
-    let trained = trainer.epoch(Position::default(), data, &samples, rates, |_| Ok(()), |_| Ok(()));
+    let trained = trainer.epoch(TrainingPosition::default(), data, &samples, rates, |_| Ok(()), |_| Ok(()));
     let error = trained.unwrap_err();
     let never = matches!(error, dash_train::Error::Diverged { cause: Cause::BeforeAnyStep, .. });
     assert!(never && !error.hint().unwrap().contains("smaller"), "{error}");
@@ -462,7 +462,7 @@ fn a_metric_that_the_targets_leave_undefined_is_told_before_training() {
 #[test]
 fn kernels_that_the_network_has_no_convolution_for_are_refused() {
     let place = Place::new(pipeline("strict", &[0.01]));
-    let layer = |i| FoundLayer { name: format!("{i}"), kernel_size: 3, dilation: 1, alpha: vec![0.0] };
+    let layer = |i| LayerChoice { name: format!("{i}"), kernel_size: 3, dilation: 1, alpha: vec![0.0] };
     let architecture = |layers| Architecture {
         format: Architecture::FORMAT,
         kernel_sizes: vec![3],

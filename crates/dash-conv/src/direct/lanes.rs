@@ -3,10 +3,10 @@
 
 use super::stencil::{BLOCK, Stencil};
 use crate::{
-    Problem,
+    ConvProblem,
     buffer::Buffer,
     grid::Grid,
-    maps::{Bundle, Maps, Planes, Run, Source},
+    maps::{Bundle, Maps, Planes, Segment, Source},
     op::Kernel,
     parallel::Shared,
     simd::{self, LANES, Vector, parts},
@@ -20,12 +20,12 @@ const TASKS: usize = 64;
 
 /// A depthwise convolution of planes in lanes.
 pub(super) struct Lanes {
-    problem: Problem,
+    problem: ConvProblem,
     arch: Arch,
     forward: Stencil,
     backward: Vec<Stencil>,
-    in_runs: [Vec<Run>; 2],
-    out_runs: [Vec<Run>; 2],
+    in_runs: [Vec<Segment>; 2],
+    out_runs: [Vec<Segment>; 2],
 }
 
 /// Rows of planes in lanes, with columns of zeros on both sides: outputs of a block that see nothing
@@ -61,17 +61,17 @@ impl Rows {
 }
 
 /// A run over all positions of an axis.
-fn whole(len: usize) -> Vec<Run> {
-    vec![Run { start: 0, step: 1, len, at: 0, stride: 1 }]
+fn whole(len: usize) -> Vec<Segment> {
+    vec![Segment { start: 0, step: 1, len, at: 0, stride: 1 }]
 }
 
 impl Lanes {
-    pub(super) fn new(problem: &Problem) -> Lanes {
+    pub(super) fn new(problem: &ConvProblem) -> Lanes {
         Lanes::with_arch(problem, simd::arch())
     }
 
     /// The same with the vectors of a given instruction set.
-    pub(super) fn with_arch(problem: &Problem, arch: Arch) -> Lanes {
+    pub(super) fn with_arch(problem: &ConvProblem, arch: Arch) -> Lanes {
         Lanes {
             arch,
             forward: Stencil::new(Grid::forward(problem)),
@@ -343,7 +343,7 @@ mod tests {
             (TapSet::causal(6, 2).unwrap(), 2, 4, [1, 21], 1),
         ] {
             let problem =
-                Problem::new(&taps, batch, channels, channels, channels, size, [stride; 2]).unwrap();
+                ConvProblem::new(&taps, batch, channels, channels, channels, size, [stride; 2]).unwrap();
             against_oracle(&problem, "in lanes", 3e-6, |arch| Lanes::with_arch(&problem, arch));
         }
     }

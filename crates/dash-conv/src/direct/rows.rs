@@ -6,7 +6,7 @@
 //! s), so that pieces are contiguous. Rows outside of the map are skipped as a whole.
 
 use crate::{
-    Problem,
+    ConvProblem,
     op::Kernel,
     parallel::Shared,
     simd::{self, LANES, Lanes, WithLanes, run_lanes},
@@ -23,7 +23,7 @@ const TASKS: usize = 16;
 
 /// The convolution of one problem by shifting and adding.
 pub(super) struct Rows {
-    problem: Problem,
+    problem: ConvProblem,
     arch: Arch,
     /// Taps by row offset: `(row offset, [(column offset, place)])`.
     rows: Vec<(i32, Vec<(i32, usize)>)>,
@@ -149,14 +149,14 @@ impl WithLanes for Inner<'_> {
 }
 
 impl Rows {
-    pub(super) fn new(problem: &Problem) -> Self {
+    pub(super) fn new(problem: &ConvProblem) -> Self {
         Rows::with_arch(problem, simd::arch())
     }
 
     /// The same with the vectors of a given instruction set.
-    fn with_arch(problem: &Problem, arch: Arch) -> Self {
+    fn with_arch(problem: &ConvProblem, arch: Arch) -> Self {
         let mut rows: Vec<(i32, Vec<(i32, usize)>)> = Vec::new();
-        for (offset, &place) in problem.offsets.iter().zip(&problem.places) {
+        for (offset, &place) in problem.offsets.iter().zip(&problem.tap_indices) {
             match rows.last_mut() {
                 Some((row, taps)) if *row == offset[0] => taps.push((offset[1], place)),
                 _ => rows.push((offset[0], vec![(offset[1], place)])),
@@ -355,7 +355,7 @@ mod tests {
             (two(5, 1), [2, 3, 2, 1], [7, 50], 3),
             (TapSet::causal(4, 3).unwrap(), [2, 2, 2, 1], [1, 33], 1),
         ] {
-            let problem = Problem::new(&taps, batch, c_in, c_out, groups, size, [stride; 2]).unwrap();
+            let problem = ConvProblem::new(&taps, batch, c_in, c_out, groups, size, [stride; 2]).unwrap();
             against_oracle(&problem, "row by row", 3e-6, |arch| Rows::with_arch(&problem, arch));
         }
     }

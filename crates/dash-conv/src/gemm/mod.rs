@@ -11,7 +11,7 @@ mod tiles;
 mod weights;
 
 use crate::{
-    Problem,
+    ConvProblem,
     buffer::Buffer,
     grid::Grid,
     op::Kernel,
@@ -31,7 +31,7 @@ const PARTIALS: usize = 64 << 20;
 
 /// The convolution of one problem as matrix products.
 pub(crate) struct Gemm {
-    problem: Problem,
+    problem: ConvProblem,
     arch: Arch,
     /// Numbers per register.
     register: usize,
@@ -75,12 +75,12 @@ struct Local {
 }
 
 impl Gemm {
-    pub(crate) fn new(problem: &Problem) -> Self {
+    pub(crate) fn new(problem: &ConvProblem) -> Self {
         Gemm::with_arch(problem, simd::arch())
     }
 
     /// The same with the vectors of a given instruction set.
-    fn with_arch(problem: &Problem, arch: Arch) -> Self {
+    fn with_arch(problem: &ConvProblem, arch: Arch) -> Self {
         let backward = Grid::backward(problem).into_iter();
         Gemm {
             arch,
@@ -307,7 +307,7 @@ mod tests {
             (two(5, 3), [1, 3, 16, 1], [20, 20], 3),
             (TapSet::causal(4, 3).unwrap(), [2, 8, 8, 1], [1, 300], 1),
         ] {
-            let problem = Problem::new(&taps, batch, c_in, c_out, groups, size, [stride; 2]).unwrap();
+            let problem = ConvProblem::new(&taps, batch, c_in, c_out, groups, size, [stride; 2]).unwrap();
             against_oracle(&problem, "matrix products", 3e-6, |arch| Gemm::with_arch(&problem, arch));
         }
     }

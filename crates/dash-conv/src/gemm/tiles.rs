@@ -4,7 +4,7 @@
 //! them: the matrices of a rectangle hold the taps that meet its data and no others.
 
 use crate::{
-    Problem,
+    ConvProblem,
     buffer::Buffer,
     grid::{Grid, Tap},
 };
@@ -104,7 +104,7 @@ pub(super) fn segments(grid: &Grid) -> Vec<Segment> {
 }
 
 /// Outputs times taps that are multiplied, per sample and pair of channels, and the number of segments.
-pub(crate) fn products(problem: &Problem) -> (f64, usize) {
+pub(crate) fn products(problem: &ConvProblem) -> (f64, usize) {
     let of = |s: &Segment| (s.rows.len() * s.columns.len() * s.taps.len()) as f64;
     let segments = segments(&Grid::forward(problem));
     (segments.iter().map(of).sum(), segments.len())
@@ -241,7 +241,7 @@ mod tests {
     fn far_taps_are_multiplied_where_they_meet_data_only() {
         let products = |k, d, n| {
             let taps = TapSet::centred(2, k, d).unwrap();
-            super::products(&Problem::new(&taps, 1, 1, 1, 1, [n, n], [1, 1]).unwrap())
+            super::products(&ConvProblem::new(&taps, 1, 1, 1, 1, [n, n], [1, 1]).unwrap())
         };
         // Nothing to gain: all nine taps everywhere.
         assert_eq!(products(3, 1, 32), ((9 * 32 * 32) as f64, 1));
@@ -255,7 +255,7 @@ mod tests {
             [(3, 1, [9, 300], 1, 40), (3, 15, [16, 32], 1, 50), (5, 6, [14, 13], 2, 3)]
         {
             let taps = TapSet::centred(2, k, d).unwrap();
-            let problem = Problem::new(&taps, batch, 8, 8, 1, size, [stride, stride]).unwrap();
+            let problem = ConvProblem::new(&taps, batch, 8, 8, 1, size, [stride, stride]).unwrap();
             for grid in Grid::backward(&problem).into_iter().chain([Grid::forward(&problem)]) {
                 let [rows, columns] = grid.count;
                 let tiling = Tiling::new(grid, batch, 8);

@@ -7,7 +7,7 @@
 //! wraps around falls outside of the kept positions (DASH, section 4.2, with the reachable crop).
 
 use super::lanes;
-use crate::Problem;
+use crate::ConvProblem;
 
 /// A piece of an axis: a run of sub-sampled inputs, and the outputs that they determine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ pub(crate) struct Way {
 impl Way {
     /// The ways to cut an axis of a problem into tiles that are not shorter than what `shortest` says of the
     /// extent of the taps.
-    pub(crate) fn all(problem: &Problem, axis: usize, shortest: impl Fn(usize) -> usize) -> Vec<Way> {
+    pub(crate) fn all(problem: &ConvProblem, axis: usize, shortest: impl Fn(usize) -> usize) -> Vec<Way> {
         let offsets = || problem.offsets.iter().map(move |o| i64::from(o[axis]));
         let divisor = offsets().fold(0, |g, o| gcd(g, o.unsigned_abs() as usize)).max(1);
         let divisors = if divisor > 1 { vec![1, divisor] } else { vec![1] };
@@ -165,7 +165,7 @@ const TILES: usize = 24;
 
 impl Geometry {
     /// All ways to cut a problem that are worth a comparison.
-    pub(crate) fn candidates(problem: &Problem) -> Vec<Geometry> {
+    pub(crate) fn candidates(problem: &ConvProblem) -> Vec<Geometry> {
         let axes = [0, 1].map(|axis| {
             let mut found: Vec<Axis> = Vec::new();
             // Tiles shorter than the extent of the taps waste most of their transform.
@@ -184,7 +184,7 @@ impl Geometry {
     }
 
     /// One piece per map.
-    pub(crate) fn whole(problem: &Problem) -> Geometry {
+    pub(crate) fn whole(problem: &ConvProblem) -> Geometry {
         let axis = |axis: usize, fast: fn(usize) -> usize| {
             Axis::new(problem.size[axis], problem.stride[axis], 1, [problem.reach()[axis]; 2], 1, fast)
         };
@@ -268,7 +268,7 @@ mod tests {
             for stride in [1, 2, 3] {
                 for (kernel, dilation) in [(1, 1), (3, 1), (3, 2), (5, 3), (7, 4), (9, 15)] {
                     let taps = TapSet::centred(1, kernel, dilation).unwrap();
-                    let problem = Problem::new(&taps, 1, 1, 1, 1, [1, size], [1, stride]).unwrap();
+                    let problem = ConvProblem::new(&taps, 1, 1, 1, 1, [1, size], [1, stride]).unwrap();
                     let x: Vec<f64> = (0..size).map(|i| ((7 * i) % 11) as f64 - 4.0).collect();
                     let taps: Vec<(i64, f64)> = (problem.offsets.iter().enumerate())
                         .map(|(i, o)| (i64::from(o[1]), (i + 1) as f64))

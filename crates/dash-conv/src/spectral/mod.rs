@@ -15,8 +15,8 @@ mod transform;
 mod vectors;
 
 use crate::{
-    Error, Problem,
-    maps::{Maps, Planes, Run},
+    ConvProblem, Error,
+    maps::{Maps, Planes, Segment},
     op::Kernel,
     simd,
 };
@@ -31,49 +31,54 @@ pub(crate) use geometry::{Axis as CutAxis, Geometry as Pieces, Way, gcd};
 
 /// The convolution of one problem in the Fourier domain.
 pub(crate) struct Spectral {
-    problem: Problem,
+    problem: ConvProblem,
     geometry: Geometry,
     transform: Transform,
-    in_runs: [Vec<Run>; 2],
-    out_runs: [Vec<Run>; 2],
+    in_runs: [Vec<Segment>; 2],
+    out_runs: [Vec<Segment>; 2],
     /// Transform rows that hold taps, each with the columns and places of its taps.
     taps: Vec<(usize, Vec<(usize, usize)>)>,
 }
 
 /// The inputs of the pieces of an axis.
-fn in_runs(axis: &Axis) -> Vec<Run> {
+fn in_runs(axis: &Axis) -> Vec<Segment> {
     let run = |p: &Piece| (p.in_start, p.in_len, p.in_at);
     runs(axis, axis.dilation, 1, run)
 }
 
 /// The outputs of the pieces of an axis.
-fn out_runs(axis: &Axis) -> Vec<Run> {
+fn out_runs(axis: &Axis) -> Vec<Segment> {
     let run = |p: &Piece| (p.out_start, p.out_len, p.out_at);
     runs(axis, axis.out_step, axis.out_stride, run)
 }
 
-fn runs(axis: &Axis, step: usize, stride: usize, run: impl Fn(&Piece) -> (usize, usize, usize)) -> Vec<Run> {
+fn runs(
+    axis: &Axis,
+    step: usize,
+    stride: usize,
+    run: impl Fn(&Piece) -> (usize, usize, usize),
+) -> Vec<Segment> {
     let run = |piece| {
         let (start, len, at) = run(piece);
-        Run { start, step, len, at, stride }
+        Segment { start, step, len, at, stride }
     };
     axis.pieces.iter().map(run).collect()
 }
 
 impl Spectral {
     /// Builds the convolution with maps cut as `geometry` says.
-    pub(crate) fn new(problem: &Problem, geometry: Geometry) -> Result<Self, Error> {
+    pub(crate) fn new(problem: &ConvProblem, geometry: Geometry) -> Result<Self, Error> {
         Spectral::with_arch(problem, geometry, simd::arch())
     }
 
     /// The same with the vectors of a given instruction set.
-    fn with_arch(problem: &Problem, geometry: Geometry, arch: Arch) -> Result<Self, Error> {
+    fn with_arch(problem: &ConvProblem, geometry: Geometry, arch: Arch) -> Result<Self, Error> {
         let axes = [&geometry.rows, &geometry.columns];
         let wrap = |offset: i32, axis: &Axis| {
             (i64::from(offset) / axis.dilation as i64).rem_euclid(axis.len as i64) as usize
         };
         let mut by_row: Vec<Vec<(usize, usize)>> = vec![Vec::new(); axes[0].len];
-        for (offset, &place) in problem.offsets.iter().zip(&problem.places) {
+        for (offset, &place) in problem.offsets.iter().zip(&problem.tap_indices) {
             by_row[wrap(offset[0], axes[0])].push((wrap(offset[1], axes[1]), place));
         }
         Ok(Spectral {
@@ -155,7 +160,7 @@ mod tests {
     use super::*;
     use crate::{TapSet, testing::against_oracle};
 
-    fn check(problem: &Problem, geometry: Geometry) {
+    fn check(problem: &ConvProblem, geometry: Geometry) {
         against_oracle(problem, &format!("{geometry:?}"), 3e-6, |arch| {
             Spectral::with_arch(problem, geometry.clone(), arch).unwrap()
         });
@@ -177,7 +182,7 @@ mod tests {
             (two(3, 4), [4, 3, 3, 3], [9, 9], [2, 2]),
             (two(3, 1), [2, 4, 6, 2], [8, 12], [1, 1]),
         ] {
-            let problem = Problem::new(&taps, batch, c_in, c_out, groups, size, stride).unwrap();
+            let problem = ConvProblem::new(&taps, batch, c_in, c_out, groups, size, stride).unwrap();
             for geometry in Geometry::candidates(&problem) {
                 check(&problem, geometry);
             }
@@ -190,7 +195,7 @@ mod tests {
         for (batch, channels, size) in [(40, 8, [1, 30]), (9, 33, [6, 7]), (70, 5, [4, 4])] {
             let dims = if size[0] == 1 { 1 } else { 2 };
             let taps = TapSet::centred(dims, 3, 2).unwrap();
-            let problem = Problem::new(&taps, batch, channels, channels, channels, size, [1, 1]).unwrap();
+            let problem = ConvProblem::new(&taps, batch, channels, channels, channels, size, [1, 1]).unwrap();
             check(&problem, Geometry::whole(&problem));
         }
     }
@@ -199,7 +204,7 @@ mod tests {
     fn long_rows_equal_the_oracle() {
         let taps = TapSet::centred(1, 5, 1000).unwrap();
         for (c_out, groups) in [(2, 1), (3, 3)] {
-            let problem = Problem::new(&taps, 1, 3, c_out, groups, [1, 9000], [1, 1]).unwrap();
+            let problem = ConvProblem::new(&taps, 1, 3, c_out, groups, [1, 9000], [1, 1]).unwrap();
             let geometry = Geometry::whole(&problem);
             check(&problem, geometry);
         }

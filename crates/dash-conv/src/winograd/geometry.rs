@@ -1,6 +1,6 @@
 //! How maps are cut into the tiles of short correlations.
 
-use crate::Problem;
+use crate::ConvProblem;
 
 /// The most taps of an axis. More are possible, but with the points that they need rounding errors grow
 /// to tens of those of a plain sum, and there is little to gain.
@@ -83,7 +83,7 @@ fn spacing(offsets: &[i32]) -> Option<Spacing> {
 impl Geometry {
     /// All ways to tile a problem; none if its taps are no even grid of a few, if outputs are skipped, or
     /// if there is a single tap only.
-    pub(crate) fn candidates(problem: &Problem) -> Vec<Geometry> {
+    pub(crate) fn candidates(problem: &ConvProblem) -> Vec<Geometry> {
         let distinct = |axis: usize| {
             let mut offsets: Vec<i32> = problem.offsets.iter().map(|o| o[axis]).collect();
             offsets.sort_unstable();
@@ -127,8 +127,8 @@ mod tests {
     use super::*;
     use crate::TapSet;
 
-    fn problem(taps: &TapSet, size: [usize; 2], stride: usize) -> Problem {
-        Problem::new(taps, 1, 1, 1, 1, size, [stride, stride]).unwrap()
+    fn problem(taps: &TapSet, size: [usize; 2], stride: usize) -> ConvProblem {
+        ConvProblem::new(taps, 1, 1, 1, 1, size, [stride, stride]).unwrap()
     }
 
     #[test]

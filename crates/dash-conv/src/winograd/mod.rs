@@ -10,7 +10,7 @@ mod points;
 mod transform;
 
 use crate::{
-    Problem,
+    ConvProblem,
     buffer::{Buffer, odd},
     op::Kernel,
     parallel::Shared,
@@ -40,7 +40,7 @@ const GRAIN: usize = 24;
 
 /// The convolution of one problem at points.
 pub(crate) struct Winograd {
-    problem: Problem,
+    problem: ConvProblem,
     arch: Arch,
     /// Numbers per vector.
     lanes: usize,
@@ -55,7 +55,7 @@ struct Pass {
     reads: Vec<usize>,
     writes: Vec<usize>,
     /// Weights of a pair of channels in the order of the taps.
-    places: Vec<usize>,
+    tap_indices: Vec<usize>,
 }
 
 /// One side of a convolution: maps of a group of channels.
@@ -70,12 +70,12 @@ struct Side {
 }
 
 impl Pass {
-    fn new(axes: [Axis; 2], places: Vec<usize>, width: usize) -> Pass {
+    fn new(axes: [Axis; 2], tap_indices: Vec<usize>, width: usize) -> Pass {
         let columns = &axes[1];
         let tiles = 0..columns.tiles();
         let reads = tiles.clone().flat_map(|tile| columns.inputs(tile)).map(|c| c.unwrap_or(width)).collect();
         let writes = tiles.flat_map(|tile| columns.outputs_of(tile)).map(|c| c.unwrap_or(width)).collect();
-        Pass { axes, reads, writes, places }
+        Pass { axes, reads, writes, tap_indices }
     }
 
     fn points(&self) -> usize {
@@ -107,19 +107,19 @@ struct Maps<'a> {
 
 impl Winograd {
     /// Builds the convolution with maps cut as `tiles` says.
-    pub(crate) fn new(problem: &Problem, tiles: Tiles) -> Self {
+    pub(crate) fn new(problem: &ConvProblem, tiles: Tiles) -> Self {
         Winograd::with_arch(problem, tiles, simd::arch())
     }
 
     /// The same with the vectors of a given instruction set.
-    fn with_arch(problem: &Problem, tiles: Tiles, arch: Arch) -> Self {
+    fn with_arch(problem: &ConvProblem, tiles: Tiles, arch: Arch) -> Self {
         let width = problem.size[1];
         let flipped = [tiles.rows.flipped(), tiles.columns.flipped()];
-        let reversed = problem.places.iter().rev().copied().collect();
+        let reversed = problem.tap_indices.iter().rev().copied().collect();
         Winograd {
             arch,
             lanes: simd::register(arch),
-            forward: Pass::new([tiles.rows, tiles.columns], problem.places.clone(), width),
+            forward: Pass::new([tiles.rows, tiles.columns], problem.tap_indices.clone(), width),
             backward: Pass::new(flipped, reversed, width),
             problem: problem.clone(),
         }
@@ -170,7 +170,7 @@ impl Winograd {
             for output in 0..outputs.count {
                 let pair =
                     if turned { self.pair(group, output, term) } else { self.pair(group, term, output) };
-                for (tap, place) in pass.places.iter().enumerate() {
+                for (tap, place) in pass.tap_indices.iter().enumerate() {
                     let (row, column) = (tap / columns.1, tap % columns.1);
                     let at = row * maps.pitch + column * vectors;
                     maps.values[at * lanes + output] = weights[pair + place];
@@ -417,7 +417,7 @@ impl Winograd {
             self.arch.dispatch(Strip { factor, rows, columns, maps, points, table: &table });
             for output in 0..outputs.count {
                 let pair = self.pair(group, input, output);
-                for (tap, place) in pass.places.iter().enumerate() {
+                for (tap, place) in pass.tap_indices.iter().enumerate() {
                     let (row, column) = (tap / columns.1, tap % columns.1);
                     let at = row * pitch + column * outputs.vectors;
                     // SAFETY: the weights of a pair belong to the task of its input.
@@ -477,7 +477,7 @@ mod tests {
             (two(3, 1), [3, 6, 6, 3], [8, 9]),
             (two(9, 5), [2, 4, 6, 1], [8, 8]),
         ] {
-            let problem = Problem::new(&taps, batch, c_in, c_out, groups, size, [1, 1]).unwrap();
+            let problem = ConvProblem::new(&taps, batch, c_in, c_out, groups, size, [1, 1]).unwrap();
             let tilings = Tiles::candidates(&problem);
             assert!(!tilings.is_empty());
             for tiles in tilings {

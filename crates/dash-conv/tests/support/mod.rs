@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "shared by tests of which each uses a part")]
 
 use candle_core::{Device, Tensor, Var};
-use dash_conv::{Algorithm, Problem, TapConv, TapSet, oracle};
+use dash_conv::{Algorithm, ConvProblem, TapConv, TapSet, oracle};
 use proptest::prelude::*;
 
 /// A convolution with its sizes, and a seed for its values.
@@ -31,7 +31,7 @@ impl Case {
         vec![self.groups * self.group_out, self.group_in, self.taps.len()]
     }
 
-    pub fn problem(&self) -> Problem {
+    pub fn problem(&self) -> ConvProblem {
         let conv = TapConv::new(self.taps.clone(), self.groups, self.stride).unwrap();
         conv.problem(&self.x_shape(), &self.weight_shape()).unwrap()
     }
@@ -125,7 +125,7 @@ fn check(
 }
 
 /// How many products a value of y, of dx, and of dw is the sum of, at most.
-fn terms(p: &Problem) -> (usize, usize, usize) {
+fn terms(p: &ConvProblem) -> (usize, usize, usize) {
     (p.group_in() * p.offsets.len(), p.group_out() * p.offsets.len(), p.batch * p.out_plane())
 }
 

@@ -66,12 +66,12 @@ pub enum Error {
     },
     /// Keys or values are wrong.
     #[error("{}", listed(.0))]
-    Invalid(Vec<Problem>),
+    Invalid(Vec<ConfigProblem>),
 }
 
 /// One wrong key or value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// `FILE:LINE`, `FILE`, or the override it comes from.
     pub place: String,
     /// Full key path.
@@ -80,7 +80,7 @@ pub struct Problem {
     pub message: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.key.as_str() {
             "" => write!(f, "{}: {}", self.place, self.message),
@@ -190,7 +190,7 @@ pub fn sweep(file: &str, text: &str) -> Result<Sweep, Error> {
 pub fn to_toml(pipeline: &Pipeline) -> Result<String, Error> {
     toml::to_string(pipeline).map_err(|e| {
         let place = pipeline.name.clone();
-        Error::Invalid(vec![Problem { place, key: String::new(), message: e.to_string() }])
+        Error::Invalid(vec![ConfigProblem { place, key: String::new(), message: e.to_string() }])
     })
 }
 
@@ -201,8 +201,8 @@ const TOLD: usize = 50;
 const SUGGESTED: usize = 20;
 
 /// A line per problem.
-fn listed(problems: &[Problem]) -> String {
-    let mut lines: Vec<String> = problems.iter().take(TOLD).map(Problem::to_string).collect();
+fn listed(problems: &[ConfigProblem]) -> String {
+    let mut lines: Vec<String> = problems.iter().take(TOLD).map(ConfigProblem::to_string).collect();
     match problems.len().saturating_sub(TOLD) {
         0 => {}
         1 => lines.push("and one more problem".into()),
@@ -214,9 +214,9 @@ fn listed(problems: &[Problem]) -> String {
 /// Problems found so far.
 struct Found<'a> {
     file: &'a str,
-    problems: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
     /// The same problems, for looking them up; without suggestions.
-    seen: HashSet<Problem>,
+    seen: HashSet<ConfigProblem>,
     suggested: usize,
 }
 
@@ -266,7 +266,7 @@ impl<'a> Found<'a> {
     }
 }
 
-fn problem(file: &str, origin: &Origin, key: &str, message: String) -> Problem {
+fn problem(file: &str, origin: &Origin, key: &str, message: String) -> ConfigProblem {
     let (place, key) = match origin {
         Origin::File { line: 0 } => (file.to_owned(), key.to_owned()),
         Origin::File { line } => (format!("{file}:{line}"), key.to_owned()),
@@ -277,7 +277,7 @@ fn problem(file: &str, origin: &Origin, key: &str, message: String) -> Problem {
         }
         Origin::Set { text } => (format!("--set {}", shorten(text)), key.to_owned()),
     };
-    Problem { place, key, message }
+    ConfigProblem { place, key, message }
 }
 
 /// `; did you mean `x`?` for the nearest known word, if one is near.

@@ -9,11 +9,11 @@ use arrow::{
     buffer::ScalarBuffer,
     datatypes::{ArrowPrimitiveType, DataType, Float16Type, Float32Type, Int64Type, Schema, UInt8Type},
 };
-use dash_core::card::{Card, ElementType, Target, TensorField};
+use dash_core::card::{DatasetCard, ElementType, Target, TensorField};
 use std::path::Path;
 
 /// The columns that training needs, and whether there is a tuning column.
-pub(super) fn columns(path: &Path, schema: &Schema, card: &Card) -> Result<(Vec<usize>, bool), Error> {
+pub(super) fn columns(path: &Path, schema: &Schema, card: &DatasetCard) -> Result<(Vec<usize>, bool), Error> {
     let find = |name: &str| {
         schema
             .index_of(name)
@@ -95,7 +95,12 @@ fn with_tuning(path: &Path, schema: &Schema, mut wanted: Vec<usize>) -> Result<(
 
 /// Numbers must be finite, classes must have a label, labels and masks must be 0 or 1, nothing may be
 /// null.
-pub(super) fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first: usize) -> Result<(), Error> {
+pub(super) fn check_values(
+    path: &Path,
+    batch: &RecordBatch,
+    card: &DatasetCard,
+    first: usize,
+) -> Result<(), Error> {
     let tensor = |column: &TensorField| -> Result<(), Error> {
         let missing = || Error::dataset(path, format!("column `{}` has missing values", column.column));
         let infinite = match column.element {
@@ -173,7 +178,7 @@ pub(super) fn check_values(path: &Path, batch: &RecordBatch, card: &Card, first:
 pub(super) fn check_groups(
     path: &Path,
     batch: &RecordBatch,
-    card: &Card,
+    card: &DatasetCard,
     first: usize,
     last: &mut Option<i64>,
 ) -> Result<(), Error> {

@@ -21,7 +21,7 @@ use crate::{
 };
 use arrow::{datatypes::Schema, ipc::writer::FileWriter};
 use columns::{check_groups, check_values, columns};
-use dash_core::card::{Card, ElementType, SplitInfo, Target};
+use dash_core::card::{DatasetCard, ElementType, SplitInfo, Target};
 use file::Positioned;
 use layout::BlockLayout;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
@@ -32,14 +32,14 @@ use std::{fs::File, io, path::Path, sync::Arc};
 const SOURCE_KEY: &str = "dash-nas:parquet-sha256";
 
 /// Compares a Parquet file's columns and row count with the card, from its footer.
-pub(crate) fn check_parquet(path: &Path, card: &Card, info: &SplitInfo) -> Result<(), Error> {
+pub(crate) fn check_parquet(path: &Path, card: &DatasetCard, info: &SplitInfo) -> Result<(), Error> {
     reader(path, card, info).map(|_| ())
 }
 
 /// A Parquet reader, and the indices of the columns that training needs.
 fn reader(
     path: &Path,
-    card: &Card,
+    card: &DatasetCard,
     info: &SplitInfo,
 ) -> Result<(ParquetRecordBatchReaderBuilder<File>, Vec<usize>), Error> {
     let file = File::open(path).map_err(Error::io(path))?;
@@ -53,7 +53,7 @@ fn reader(
 }
 
 /// Decodes the Parquet file once, checks every value, and publishes the cache.
-pub(crate) fn make(cache: &Path, parquet: &Path, card: &Card, info: &SplitInfo) -> Result<(), Error> {
+pub(crate) fn make(cache: &Path, parquet: &Path, card: &DatasetCard, info: &SplitInfo) -> Result<(), Error> {
     let before = Stamp::at(parquet)?;
     let found = dash_store::sha256_file(parquet)?;
     if found != info.sha256 {
@@ -196,7 +196,7 @@ fn sealed(path: &Path, info: &SplitInfo) -> Result<(Cached, layout::Footer), Unu
 }
 
 /// Opens a cache after comparing its hash, and that it belongs to the Parquet file of the card.
-pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitData, Unusable> {
+pub(crate) fn open(path: &Path, card: &DatasetCard, info: &SplitInfo) -> Result<SplitData, Unusable> {
     let (cached, footer) = sealed(path, info)?;
     let told = |error: Error| Unusable::Damaged(error.to_string());
     let data = rows(cached, &footer, card).map_err(told)?;
@@ -207,7 +207,7 @@ pub(crate) fn open(path: &Path, card: &Card, info: &SplitInfo) -> Result<SplitDa
 }
 
 /// The rows of a cache; `None` if it does not have what the card says.
-fn rows(cached: Cached, footer: &layout::Footer, card: &Card) -> Result<Option<SplitData>, Error> {
+fn rows(cached: Cached, footer: &layout::Footer, card: &DatasetCard) -> Result<Option<SplitData>, Error> {
     let (_, has_tuning) = columns(cached.path(), &footer.schema, card)?;
     let Some(blocks) = footer.blocks(&cached.file)? else { return Ok(None) };
     let mut data = SplitData {
@@ -236,7 +236,7 @@ fn add(
     data: &mut SplitData,
     block: &BlockLayout,
     schema: &Schema,
-    card: &Card,
+    card: &DatasetCard,
     last: &mut Option<i64>,
 ) -> Result<Option<()>, Error> {
     let rows = block.rows;

@@ -13,7 +13,7 @@ use crate::{
     table::{Layout, Row, RowTarget},
 };
 use dash_core::{
-    card::{Card, ElementType, Split, Target, TensorField},
+    card::{DatasetCard, ElementType, Split, Target, TensorField},
     event::{Event, Listener},
     pipeline::{Cosmic, Protocol},
 };
@@ -71,7 +71,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     let (train, test) = (Part::train(config)?, Part::test(config)?);
     let (kept, held_out) = split(&train, config)?;
     let crop = Crop::of(&train, config)?;

@@ -3,7 +3,7 @@ use crate::{
     testing::{npy, npy_f32},
 };
 use dash_core::{
-    card::{Card, Split},
+    card::{DatasetCard, Split},
     error::{Classify, ErrorKind},
     event::Silent,
     pipeline::{Dataset, Protocol},
@@ -95,14 +95,14 @@ impl Place {
         serde_json::from_value(value).unwrap()
     }
 
-    fn try_ingest(&self, more: serde_json::Value, protocol: Protocol) -> Result<Card, Error> {
+    fn try_ingest(&self, more: serde_json::Value, protocol: Protocol) -> Result<DatasetCard, Error> {
         let mut staging = Staging::begin(&self.0.path().join("dataset"))?;
         let card = ingest(&self.dataset(more), protocol, &mut staging, &Silent)?;
         staging.publish()?;
         Ok(card)
     }
 
-    fn ingest(&self) -> Card {
+    fn ingest(&self) -> DatasetCard {
         self.try_ingest(serde_json::json!({}), Protocol::Strict).unwrap()
     }
 

@@ -126,10 +126,10 @@ impl Tree {
     }
 
     /// The array in a file of the tree.
-    pub(super) fn array(&self, name: &Name) -> Result<npy::Array, Error> {
+    pub(super) fn array(&self, name: &Name) -> Result<npy::NpyArray, Error> {
         let path = self.locate(name);
         match &self.content {
-            Content::Folder(_) => npy::Array::open(&path),
+            Content::Folder(_) => npy::NpyArray::open(&path),
             Content::Packed(file, members) => {
                 let missing = || packed(&self.path, format!("has no member `{}`", name.path().display()));
                 let span = members.get(name).ok_or_else(missing)?;
@@ -139,7 +139,7 @@ impl Tree {
                 file.seek(SeekFrom::Start(span.start))
                     .and_then(|_| file.read_exact(&mut bytes))
                     .map_err(Error::io(&self.path))?;
-                npy::Array::from_bytes(bytes.into(), &path)
+                npy::NpyArray::from_bytes(bytes.into(), &path)
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     table::{Layout, Row, RowTarget},
 };
 use dash_core::{
-    card::{Card, ElementType, Scaling, Split, Target, TensorField},
+    card::{DatasetCard, ElementType, Scaling, Split, Target, TensorField},
     event::{Event, Listener},
     pipeline::{DarcyFlow, DarcySimulation, Protocol},
 };
@@ -61,7 +61,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     check(config)?;
     let origin = origin(config)?;
     let wanted = config.train + config.validation;

@@ -9,7 +9,7 @@ use crate::{
     table::{Layout, Row, RowTarget},
 };
 use dash_core::{
-    card::{Card, ElementType, Split, Target, TensorField},
+    card::{DatasetCard, ElementType, Split, Target, TensorField},
     event::{Event, Listener},
     pipeline::{Ecg, Protocol},
 };
@@ -38,7 +38,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     let steps = steps(config)?;
     if config.window == 0 {
         return Err(Error::configuration("dataset.window", "a window needs at least one sample"));

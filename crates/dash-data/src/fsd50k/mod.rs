@@ -13,7 +13,7 @@ use crate::{
 };
 use clips::Clip;
 use dash_core::{
-    card::{Card, ElementType, Source, Split, Target, TensorField},
+    card::{DatasetCard, ElementType, Source, Split, Target, TensorField},
     event::{Event, Listener},
     pipeline::{Fsd50k, Protocol},
 };
@@ -61,7 +61,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     check(config)?;
     let files = Files::open(config, Root::find(config)?)?;
     let labels = clips::labels(&files)?;

@@ -1,7 +1,7 @@
 //! `.npz`: a zip archive of `.npy` members, stored or deflated. Nothing is unpacked to disk.
 
 use super::{
-    Array, Location,
+    Location, NpyArray,
     header::Header,
     most_bytes, objects,
     source::{Deflated, Source},
@@ -42,7 +42,7 @@ impl Archive {
     ///
     /// # Errors
     /// If there is no such array, it is damaged, or does not hold numbers.
-    pub fn array(&self, name: &str) -> Result<Array, Error> {
+    pub fn array(&self, name: &str) -> Result<NpyArray, Error> {
         self.numbers_or_text(name)?.numeric()
     }
 
@@ -50,7 +50,7 @@ impl Archive {
     ///
     /// # Errors
     /// If there is no such array, it is damaged, or holds objects.
-    pub fn numbers_or_text(&self, name: &str) -> Result<Array, Error> {
+    pub fn numbers_or_text(&self, name: &str) -> Result<NpyArray, Error> {
         let (member, at) = self.find(name)?;
         let header = {
             let mut reader = self.zipped.reader(member).map_err(|problem| at.zipped(problem))?;
@@ -58,7 +58,7 @@ impl Archive {
         };
         let found = member.size.saturating_sub(header.start as u64);
         // What is announced must fit before anything of that size is read.
-        let mut array = Array::new(at, header, Source::Memory(bytes::Bytes::new()), found)?;
+        let mut array = NpyArray::new(at, header, Source::Memory(bytes::Bytes::new()), found)?;
         let start = array.header.start as u64;
         let at_once = if array.header.fortran && array.header.shape.len() > 1 {
             found

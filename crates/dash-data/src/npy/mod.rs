@@ -10,7 +10,7 @@
 //! let mut file = [&b"\x93NUMPY\x01\0"[..], &(header.len() as u16).to_le_bytes()[..], header].concat();
 //! file.extend((0..6i16).flat_map(i16::to_le_bytes));
 //!
-//! let mut array = dash_data::npy::Array::from_bytes(file.into(), "six.npy".as_ref())?;
+//! let mut array = dash_data::npy::NpyArray::from_bytes(file.into(), "six.npy".as_ref())?;
 //! assert_eq!(array.shape(), [3, 2]);
 //! assert_eq!(array.rows(1, 2)?, [2.0, 3.0, 4.0, 5.0]);
 //! assert_eq!(array.ints(0, 1)?, [0, 1]);
@@ -89,18 +89,18 @@ impl Location {
 
 /// An array of numbers in a file; its elements stay there until they are asked for.
 #[derive(Debug)]
-pub struct Array {
+pub struct NpyArray {
     at: Location,
     header: Header,
     source: Source,
 }
 
-impl Array {
+impl NpyArray {
     /// Opens a `.npy` file and compares its length with its header.
     ///
     /// # Errors
     /// If the file cannot be read, is damaged, or does not hold numbers.
-    pub fn open(path: &Path) -> Result<Array, Error> {
+    pub fn open(path: &Path) -> Result<NpyArray, Error> {
         let at = Location::file(path);
         let file = File::open(path).map_err(Error::io(path))?;
         let length = file.metadata().map_err(Error::io(path))?.len();
@@ -108,23 +108,23 @@ impl Array {
         let header = Header::read(&mut reader).map_err(|e| at.header(e))?;
         let found = length.saturating_sub(header.start as u64);
         let source = Source::File { file: reader.into_inner(), start: header.start as u64 };
-        Array::new(at, header, source, found)?.numeric()
+        NpyArray::new(at, header, source, found)?.numeric()
     }
 
     /// Reads a `.npy` file from memory; `path` names it in messages.
     ///
     /// # Errors
     /// If the bytes are damaged, or do not hold numbers.
-    pub fn from_bytes(bytes: Bytes, path: &Path) -> Result<Array, Error> {
+    pub fn from_bytes(bytes: Bytes, path: &Path) -> Result<NpyArray, Error> {
         let at = Location::file(path);
         let header = Header::read(&mut bytes.as_ref()).map_err(|e| at.header(e))?;
         let elements = bytes.slice(header.start.min(bytes.len())..);
         let found = elements.len() as u64;
-        Array::new(at, header, Source::Memory(elements), found)?.numeric()
+        NpyArray::new(at, header, Source::Memory(elements), found)?.numeric()
     }
 
     /// An array of numbers or of text; `found` is the number of bytes after the header.
-    fn new(at: Location, header: Header, source: Source, found: u64) -> Result<Array, Error> {
+    fn new(at: Location, header: Header, source: Source, found: u64) -> Result<NpyArray, Error> {
         if header.dtype.kind() == DTypeKind::Object {
             return Err(at.damaged("holds Python objects; numbers are expected"));
         }
@@ -134,11 +134,11 @@ impl Array {
                 header.dtype, header.shape, header.bytes
             )));
         }
-        Ok(Array { at, header, source })
+        Ok(NpyArray { at, header, source })
     }
 
     /// The array, if it holds numbers.
-    fn numeric(self) -> Result<Array, Error> {
+    fn numeric(self) -> Result<NpyArray, Error> {
         if self.header.dtype.is_numeric() { Ok(self) } else { Err(self.no_numbers()) }
     }
 

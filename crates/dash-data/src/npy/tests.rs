@@ -12,8 +12,8 @@ const FORTRAN: &[u8] = b"\x93NUMPY\x01\x00v\x00{'descr': '>i2', 'fortran_order':
 // numpy.lib.format.write_array(f, numpy.array([1.5, -2], dtype="<f2"), version=(3, 0)).
 const VERSION_3: &[u8] = b"\x93NUMPY\x03\x00t\x00\x00\x00{'descr': '<f2', 'fortran_order': False, 'shape': (2,), }                                                          \n\x00>\x00\xc0";
 
-fn from(bytes: impl Into<Bytes>) -> Result<Array, Error> {
-    Array::from_bytes(bytes.into(), Path::new("x.npy"))
+fn from(bytes: impl Into<Bytes>) -> Result<NpyArray, Error> {
+    NpyArray::from_bytes(bytes.into(), Path::new("x.npy"))
 }
 
 fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
@@ -37,7 +37,7 @@ fn files_of_numpy_are_read_from_disk_and_from_memory() {
         [(FORTRAN, &[3, 2][..], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0][..]), (VERSION_3, &[2], &[1.5, -2.0])]
     {
         let (_folder, path) = file(bytes);
-        for mut array in [Array::open(&path).unwrap(), from(bytes).unwrap()] {
+        for mut array in [NpyArray::open(&path).unwrap(), from(bytes).unwrap()] {
             assert_eq!(array.shape(), shape);
             assert_eq!(array.rows(0, array.len()).unwrap(), values);
             let last = array.len() - 1;
@@ -86,7 +86,7 @@ fn damaged_files_name_the_file_and_the_problem() {
     let whole = npy_f32(&[2, 3], &[0.0; 6]);
     for length in 0..whole.len() {
         let (_folder, path) = file(&whole[..length]);
-        let message = refusal(Array::open(&path));
+        let message = refusal(NpyArray::open(&path));
         assert!(message.starts_with(path.to_str().unwrap()), "{message}");
         assert!(message.contains("ends early") || message.contains("follow its header"), "{message}");
         refusal(from(whole[..length].to_vec()));
@@ -98,7 +98,7 @@ fn damaged_files_name_the_file_and_the_problem() {
     assert!(refusal(from(b"\x93NUMPX\x01\0".to_vec())).contains("no numpy file"));
     assert!(refusal(from(b"\x93NUMPY\x04\0v\0".to_vec())).contains("format version 4"));
     assert!(refusal(from(b"\x93NUMPY\x02\0\xff\xff\xff\xff".to_vec())).contains("a header of 4294967295"));
-    assert!(matches!(Array::open(Path::new("/nowhere.npy")), Err(Error::Io { .. })));
+    assert!(matches!(NpyArray::open(Path::new("/nowhere.npy")), Err(Error::Io { .. })));
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::{
     table::{Layout, Row, RowTarget},
 };
 use dash_core::{
-    card::{Card, ElementType, Scaling, Split, Target, TargetKind, TensorField},
+    card::{DatasetCard, ElementType, Scaling, Split, Target, TargetKind, TensorField},
     event::{Event, Listener},
     pipeline::{OwnData, Protocol},
 };
@@ -59,7 +59,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     let mut parts = plan::parts(config, kind)?;
     let forms = Forms::of(config, &mut parts)?;
     let classes = match config.target_kind {

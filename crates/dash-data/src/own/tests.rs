@@ -14,7 +14,7 @@ use arrow::{
     datatypes::{DataType, Field, Int32Type, Schema},
 };
 use dash_core::{
-    card::{Card, Split, Target},
+    card::{DatasetCard, Split, Target},
     error::{Classify, ErrorKind},
     event::Silent,
     pipeline::{Dataset, Protocol},
@@ -45,7 +45,7 @@ impl Place {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn ingest(&self, dataset: &Dataset, protocol: Protocol) -> Result<Card, Error> {
+    fn ingest(&self, dataset: &Dataset, protocol: Protocol) -> Result<DatasetCard, Error> {
         let mut staging = Staging::begin(&self.target())?;
         let card = ingest(dataset, protocol, &mut staging, &Silent)?;
         staging.publish()?;

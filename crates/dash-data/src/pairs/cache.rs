@@ -6,7 +6,7 @@ use arrow::{
     buffer::ScalarBuffer,
     datatypes::{DataType, Float32Type, Int64Type, Schema},
 };
-use dash_core::card::{Card, PairFeatures};
+use dash_core::card::{DatasetCard, PairFeatures};
 use std::path::Path;
 
 /// The columns that training needs.
@@ -40,7 +40,7 @@ pub(crate) fn columns(
 
 /// How many rows of a Parquet file are taken together so that even the longest make no larger blocks than
 /// tensors of one shape do.
-pub(crate) fn rows_per_block(card: &Card, pairs: &PairFeatures) -> usize {
+pub(crate) fn rows_per_block(card: &DatasetCard, pairs: &PairFeatures) -> usize {
     let side = card.input.shape.last().copied().unwrap_or(1);
     let numbers = side * (pairs.position_features + side * (pairs.map_features + 1));
     (GROUP_BYTES / (4 * numbers).max(1)).clamp(1, 1 << 16)
@@ -54,7 +54,7 @@ struct Columns {
 
 impl Columns {
     /// `Err` says what is wrong with which row, counted from that of the batch.
-    fn of(batch: &RecordBatch, card: &Card, pairs: &PairFeatures) -> Result<Columns, (usize, String)> {
+    fn of(batch: &RecordBatch, card: &DatasetCard, pairs: &PairFeatures) -> Result<Columns, (usize, String)> {
         let missing = |name: &str| (0, format!("column `{name}` has missing values"));
         let target = target(card);
         let column = batch.column_by_name(&pairs.length).and_then(|c| c.as_primitive_opt::<Int64Type>());
@@ -102,7 +102,7 @@ impl Columns {
 }
 
 /// Name of the column of targets.
-pub(super) fn target(card: &Card) -> &str {
+pub(super) fn target(card: &DatasetCard) -> &str {
     match &card.target {
         dash_core::card::Target::Field { tensor } => &tensor.column,
         _ => "",
@@ -114,7 +114,7 @@ pub(super) fn target(card: &Card) -> &str {
 pub(crate) fn check_values(
     path: &Path,
     batch: &RecordBatch,
-    card: &Card,
+    card: &DatasetCard,
     pairs: &PairFeatures,
     first: usize,
 ) -> Result<(), Error> {

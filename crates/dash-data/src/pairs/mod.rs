@@ -13,7 +13,7 @@ use crate::{
     batch::append_singles,
     cache::{Cached, Span},
 };
-use dash_core::card::{Card, PairFeatures};
+use dash_core::card::{DatasetCard, PairFeatures};
 use std::ops::Range;
 
 /// A square window over the maps of samples.
@@ -76,13 +76,18 @@ impl PairRows {
     }
 
     /// Columns of lists: features of positions, features of pairs, targets.
-    pub(crate) fn list_columns<'a>(&'a self, card: &'a Card) -> [&'a str; 3] {
+    pub(crate) fn list_columns<'a>(&'a self, card: &'a DatasetCard) -> [&'a str; 3] {
         [&self.features.positions, &self.features.maps, cache::target(card)]
     }
 
     /// Adds a block of the cache, with the places of its columns of lists; `None` if they are not what the card
     /// says.
-    pub(crate) fn extend(&mut self, lengths: &[i64], lists: [Option<Span>; 3], card: &Card) -> Option<()> {
+    pub(crate) fn extend(
+        &mut self,
+        lengths: &[i64],
+        lists: [Option<Span>; 3],
+        card: &DatasetCard,
+    ) -> Option<()> {
         let [positions, maps, target] = lists;
         let (positions, maps, target) = (positions?, maps?, target?);
         let longest = card.input.shape.last().copied().unwrap_or(0);

@@ -275,7 +275,7 @@ pub(super) enum ArrayData {
 
 /// A numpy array.
 #[derive(Clone, Debug)]
-pub struct Array {
+pub struct PickleArray {
     pub(super) shape: Vec<usize>,
     pub(super) dtype: DType,
     /// Whether the first index varies fastest.
@@ -283,7 +283,7 @@ pub struct Array {
     pub(super) data: ArrayData,
 }
 
-impl Array {
+impl PickleArray {
     /// Positions per axis.
     pub fn shape(&self) -> &[usize] {
         &self.shape
@@ -368,8 +368,8 @@ impl Array {
 mod tests {
     use super::*;
 
-    fn array(code: &str, shape: &[usize], bytes: &[u8]) -> Array {
-        Array {
+    fn array(code: &str, shape: &[usize], bytes: &[u8]) -> PickleArray {
+        PickleArray {
             shape: shape.to_vec(),
             dtype: DType::parse(code).unwrap(),
             fortran: false,

@@ -2,7 +2,7 @@
 
 use super::{
     Id, Node,
-    array::{Array, ArrayData, DType, DTypeKind},
+    array::{ArrayData, DType, DTypeKind, PickleArray},
     machine::{Machine, Problem, damaged},
 };
 use bytes::Bytes;
@@ -59,7 +59,7 @@ impl Machine {
             (Global::Reconstruct, &[class, _, _])
                 if matches!(self.node(class)?, Node::Global(Global::NdArray)) =>
             {
-                let empty = Array {
+                let empty = PickleArray {
                     shape: vec![0],
                     dtype: DType::parse("u1").ok_or_else(|| damaged("no element type"))?,
                     fortran: false,
@@ -196,7 +196,13 @@ impl Machine {
     }
 
     /// An array whose data has exactly the length that shape and element type ask for.
-    fn array(&self, shape: Vec<usize>, dtype: DType, fortran: bool, data: Id) -> Result<Array, Problem> {
+    fn array(
+        &self,
+        shape: Vec<usize>,
+        dtype: DType,
+        fortran: bool,
+        data: Id,
+    ) -> Result<PickleArray, Problem> {
         let elements = shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
         let elements = elements.ok_or_else(|| damaged("an array with impossibly many elements"))?;
         let data = match (dtype.kind(), self.node(data)?) {
@@ -215,6 +221,6 @@ impl Machine {
             }
             _ => return Err(damaged("an array without data")),
         };
-        Ok(Array { shape, dtype, fortran, data })
+        Ok(PickleArray { shape, dtype, fortran, data })
     }
 }

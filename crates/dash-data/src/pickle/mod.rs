@@ -11,7 +11,7 @@ mod globals;
 mod machine;
 
 pub(crate) use array::gather_fortran;
-pub use array::{Array, DType, DTypeKind};
+pub use array::{DType, DTypeKind, PickleArray};
 
 use crate::Error;
 use array::ArrayData;
@@ -35,7 +35,7 @@ enum Node {
     Dict(Vec<(Id, Id)>),
     Global(globals::Global),
     DType(DType),
-    Array(Box<Array>),
+    Array(Box<PickleArray>),
 }
 
 /// A pickle that was read completely.
@@ -156,7 +156,7 @@ impl<'a> Value<'a> {
     }
 
     /// An array.
-    pub fn as_array(self) -> Option<&'a Array> {
+    pub fn as_array(self) -> Option<&'a PickleArray> {
         match self.node() {
             Node::Array(array) => Some(array),
             _ => None,

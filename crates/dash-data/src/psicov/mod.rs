@@ -11,7 +11,7 @@ use crate::{
     table::Layout,
 };
 use dash_core::{
-    card::{Card, ElementType, PairFeatures, Split, Target, TensorField},
+    card::{DatasetCard, ElementType, PairFeatures, Split, Target, TensorField},
     event::{Event, Listener},
     pipeline::{Protocol, Psicov},
 };
@@ -52,7 +52,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     let tree = Tree::open(&config.raw, config.tree.as_deref())?;
     let (train, test) = (tree.proteins(TRAIN)?, tree.proteins(TEST)?);
     let paths = paths(&tree, &train, &test)?;

@@ -3,7 +3,7 @@
 use super::files::{Tree, distances_name, features_name};
 use crate::{
     Error, npy,
-    pickle::{Array, Pickle, Value},
+    pickle::{Pickle, PickleArray, Value},
     recipe::field,
 };
 use std::path::Path;
@@ -225,13 +225,13 @@ fn repair(distances: &mut [f32], length: usize) {
     }
 }
 
-fn array<'a>(path: &Path, name: &str, value: Value<'a>) -> Result<&'a Array, Error> {
+fn array<'a>(path: &Path, name: &str, value: Value<'a>) -> Result<&'a PickleArray, Error> {
     let wrong = || Error::field(path, name, format!("is {}; an array of numbers is expected", value.kind()));
     value.as_array().filter(|array| array.dtype().is_numeric()).ok_or_else(wrong)
 }
 
 /// All elements, last index fastest.
-fn all(path: &Path, name: &str, array: &Array) -> Result<Vec<f32>, Error> {
+fn all(path: &Path, name: &str, array: &PickleArray) -> Result<Vec<f32>, Error> {
     let values = array.rows_f32(0, array.rows());
     values.ok_or_else(|| Error::field(path, name, "its elements cannot be read"))
 }

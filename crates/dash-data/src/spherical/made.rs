@@ -7,14 +7,14 @@ use super::{
 use crate::{
     Error,
     cifar::{CHANNELS, HUNDRED},
-    pickle::Array,
+    pickle::PickleArray,
     points::{
         End, Labels, Part, Samples, check_finite, held_out, layout, warn_of_missing_classes, write_splits,
     },
     recipe::{About, Ingest, describe},
 };
 use dash_core::{
-    card::Card,
+    card::DatasetCard,
     event::Listener,
     pipeline::{Projection, Protocol, Spherical},
 };
@@ -37,7 +37,7 @@ pub(super) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     check(project)?;
     let files = sources(config, project)?;
     let pickles = HUNDRED.open(&files)?;
@@ -102,7 +102,7 @@ fn check(project: &Projection) -> Result<(), Error> {
 /// Images of a file, projected block by block.
 struct Images<'a> {
     path: &'a Path,
-    array: &'a Array,
+    array: &'a PickleArray,
     side: usize,
     /// Per chunk of images.
     rotations: &'a [Rotation],

@@ -5,7 +5,7 @@ mod projection;
 
 use crate::{
     Error, packed,
-    pickle::{Array, Pickle, Value},
+    pickle::{Pickle, PickleArray, Value},
     points::{
         Classes, End, Labels, Part, Samples, check_finite, find, held_out, layout, warn_of_missing_classes,
         write_splits,
@@ -14,7 +14,7 @@ use crate::{
     satellite::labels,
 };
 use dash_core::{
-    card::Card,
+    card::DatasetCard,
     event::Listener,
     pipeline::{Protocol, Spherical},
 };
@@ -48,7 +48,7 @@ pub(crate) fn ingest(
     protocol: Protocol,
     staging: &mut Staging,
     listener: &dyn Listener,
-) -> Result<Card, Error> {
+) -> Result<DatasetCard, Error> {
     if let Some(project) = &config.project {
         return made::ingest(config, project, protocol, staging, listener);
     }
@@ -97,7 +97,7 @@ pub(crate) fn ingest(
 struct Images<'a> {
     path: &'a Path,
     field: String,
-    array: &'a Array,
+    array: &'a PickleArray,
 }
 
 impl Images<'_> {

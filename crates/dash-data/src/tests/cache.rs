@@ -4,7 +4,7 @@ use super::*;
 use crate::{Checked, dataset_content, verify};
 
 /// A dataset of simulated fields whose caches were made.
-fn made() -> (Place, Card) {
+fn made() -> (Place, DatasetCard) {
     let place = Place::new();
     let card = place.ingest(&simulated(), Protocol::Strict).unwrap();
     open(&place).prepare(&Silent).unwrap();
@@ -15,7 +15,7 @@ fn open(place: &Place) -> DatasetFolder {
     DatasetFolder::open(&place.target()).unwrap()
 }
 
-fn cache_of(place: &Place, card: &Card, split: Split) -> PathBuf {
+fn cache_of(place: &Place, card: &DatasetCard, split: Split) -> PathBuf {
     let name = format!("{}-{}.arrow", split.name(), &card.splits[&split].sha256[..16]);
     place.target().join("cache").join(name)
 }

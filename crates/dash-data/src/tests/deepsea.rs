@@ -9,7 +9,7 @@ use crate::{
     testing::{Member, npy, npy_f32, zip},
 };
 use dash_core::{
-    card::{Card, ElementType, Split, Target, TensorField},
+    card::{DatasetCard, ElementType, Split, Target, TensorField},
     error::{Classify, ErrorKind},
     event::Silent,
     pipeline::{Dataset, Protocol},
@@ -110,7 +110,7 @@ fn labels_are_named_by_the_pipeline_file_or_the_tracks_beside_the_archive() {
     place.put(FILE, &archive(&[], false));
     place.put("tracks.txt", b"a\r\nb\n\nc d\n");
     let labels = |dataset: &Dataset| match place.ingest(dataset, Protocol::Strict).unwrap() {
-        Card { target: Target::Labels { labels, .. }, sources, .. } => {
+        DatasetCard { target: Target::Labels { labels, .. }, sources, .. } => {
             (labels, sources.into_iter().map(|s| s.path).collect::<Vec<_>>())
         }
         _ => panic!("labels are expected"),

@@ -155,7 +155,7 @@ fn the_archive_is_read_in_place() {
     let from_archive = packed.ingest(&dataset(&packed, json!({})), Protocol::Strict).unwrap();
     assert_eq!(sources(&dataset(&packed, json!({}))).unwrap(), [packed.raw().join("audio.zip")]);
     assert_eq!(from_archive.sources[0].path, "audio.zip");
-    assert_eq!(Card { sources: from_folder.sources.clone(), ..from_archive }, from_folder);
+    assert_eq!(DatasetCard { sources: from_folder.sources.clone(), ..from_archive }, from_folder);
     // Tables that are unpacked come first; every recording is a source.
     put(&packed, "", &files());
     assert_eq!(sources(&dataset(&packed, json!({}))).unwrap().len(), 12);

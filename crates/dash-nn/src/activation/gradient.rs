@@ -3,7 +3,7 @@
 use crate::ops::{GRAIN, Values, operand};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 use dash_conv::zeros;
-use dash_kernels::{Card, add};
+use dash_cuda::{Gpu, add};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -48,7 +48,7 @@ fn accumulate(old: Gradient, new: Gradient) -> Result<Gradient> {
         (true, false) => (new, old),
         (false, _) => (old, new),
     };
-    if Card::of(target.tensor.device()).is_some() {
+    if Gpu::of(target.tensor.device()).is_some() {
         return Ok(Gradient { tensor: sum(&target.tensor, &term.tensor)?, shared: false });
     }
     target.tensor.inplace_op2(&term.tensor, &AddAssign)?;
@@ -61,9 +61,9 @@ pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.dims() != b.dims() {
         bail!("{NAME}: {:?} and {:?} differ in shape", a.dims(), b.dims())
     }
-    if let Some(card) = Card::of(a.device()) {
-        let out = add(&card, card.operand(a)?.read(), card.operand(b)?.read())?;
-        return card.tensor(out, a.shape());
+    if let Some(gpu) = Gpu::of(a.device()) {
+        let out = add(&gpu, gpu.operand(a)?.read(), gpu.operand(b)?.read())?;
+        return gpu.tensor(out, a.shape());
     }
     let (a_values, b_values) = (Values::of(NAME, a)?, Values::of(NAME, b)?);
     let mut out = zeros(a.elem_count());

@@ -127,12 +127,12 @@ impl Activation {
 mod tests {
     use super::*;
     use crate::ops::testing::{check_gradients, ramp};
-    use crate::{ParamBuilder, Pass, Plain, build};
+    use crate::{FixedKernels, ForwardContext, ParamBuilder, build};
     use candle_core::{Device, Var};
     use dash_conv::TapSet;
     use dash_core::pipeline::Backbone;
 
-    const TRAINING: Pass = Pass { training: true, seed: 1, epoch: 0, step: 0 };
+    const TRAINING: ForwardContext = ForwardContext { training: true, seed: 1, epoch: 0, step: 0 };
 
     fn enter(t: &Tensor) -> Activation {
         Activation::from_tensor(t).unwrap()
@@ -247,7 +247,8 @@ mod tests {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| {
                     let mut params = ParamBuilder::new(3, 0, &Device::Cpu);
-                    let net = build(&backbone, &input, 4, false, 0.1, &mut Plain::default(), &mut params);
+                    let net =
+                        build(&backbone, &input, 4, false, 0.1, &mut FixedKernels::default(), &mut params);
                     let (net, params) = (net.unwrap(), params.finish());
                     let dims = [&[3], input.as_slice()].concat();
                     let x = ramp(dims.iter().product(), 5);

@@ -15,7 +15,7 @@ fn token() -> Result<(CpuStorage, Shape)> {
     Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
 }
 
-/// A new token on a card.
+/// A new token on a GPU.
 #[cfg(feature = "cuda")]
 fn cuda_token(near: &CudaStorage) -> Result<(CudaStorage, Shape)> {
     let device = near.device.clone();

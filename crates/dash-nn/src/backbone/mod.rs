@@ -3,7 +3,7 @@
 mod resnet1d;
 mod wrn;
 
-use crate::{Activation, ConvInit, Error, ParamBuilder, Pass, Survey, layers::Conv};
+use crate::{Activation, ConvInit, Error, ForwardContext, ParamBuilder, Survey, layers::Conv};
 use candle_core::{Result, Tensor};
 use dash_core::pipeline::{Backbone, Candidate};
 
@@ -35,7 +35,7 @@ pub struct ConvSpec {
 /// Something that stands where a convolution of the backbone stands.
 pub trait Convolve: Send + Sync {
     /// [B, C_in, ...] -> [B, C_out, ...].
-    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation>;
+    fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation>;
 
     /// The same for shapes instead of values: [B, C_in, ...] -> [B, C_out, ...].
     fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error>;
@@ -53,13 +53,13 @@ pub trait ConvBuilder {
 
 /// Plain convolutions: the kernels of a pattern, or the backbone's own.
 #[derive(Clone, Debug, Default)]
-pub struct Plain {
+pub struct FixedKernels {
     /// One kernel per exchangeable convolution, in forward order.
     pub pattern: Option<Vec<Candidate>>,
 }
 
 impl Convolve for Conv {
-    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
+    fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation> {
         Conv::forward(self, x, pass)
     }
 
@@ -68,7 +68,7 @@ impl Convolve for Conv {
     }
 }
 
-impl ConvBuilder for Plain {
+impl ConvBuilder for FixedKernels {
     fn build(
         &mut self,
         spec: &ConvSpec,
@@ -87,7 +87,7 @@ impl ConvBuilder for Plain {
 /// A network that can be trained and evaluated.
 pub trait Network: Send + Sync {
     /// [B, C, ...] -> [B, outputs], or [B, outputs, ...] for dense prediction.
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor>;
+    fn forward(&self, x: &Tensor, pass: &ForwardContext) -> Result<Tensor>;
 
     /// What a forward pass of inputs of shape [B, C, ...] computes, and what it and its gradient need.
     ///
@@ -181,7 +181,7 @@ mod tests {
         let layers = if input.len() == 3 { 13 } else { 9 };
         let pattern = k.map(|kernel_size| vec![Candidate { kernel_size, dilation: 1 }; layers]);
         let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
-        build(backbone, input, outputs, dense, 0.0, &mut Plain { pattern }, &mut params).unwrap();
+        build(backbone, input, outputs, dense, 0.0, &mut FixedKernels { pattern }, &mut params).unwrap();
         params.finish().count()
     }
 
@@ -231,7 +231,7 @@ mod tests {
             params: &mut ParamBuilder,
         ) -> std::result::Result<Box<dyn Convolve>, Error> {
             self.0.push(spec.clone());
-            Plain::default().build(spec, params)
+            FixedKernels::default().build(spec, params)
         }
     }
 
@@ -282,10 +282,11 @@ mod tests {
     fn outputs_have_the_documented_shapes_and_odd_maps_are_fine() {
         let shape = |backbone: &Backbone, input: &[usize], dense| {
             let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
-            let net = build(backbone, input, 5, dense, 0.1, &mut Plain::default(), &mut params).unwrap();
+            let net =
+                build(backbone, input, 5, dense, 0.1, &mut FixedKernels::default(), &mut params).unwrap();
             let dims = [&[2], input].concat();
             let x = Tensor::ones(dims, candle_core::DType::F32, &Device::Cpu).unwrap();
-            let pass = Pass { training: true, ..Pass::evaluation() };
+            let pass = ForwardContext { training: true, ..ForwardContext::evaluation() };
             net.forward(&x, &pass).unwrap().dims().to_vec()
         };
         assert_eq!(shape(&WRN_1, &[3, 9, 14], false), [2, 5]);
@@ -299,7 +300,7 @@ mod tests {
         let error = |backbone: &Backbone, input: &[usize], pattern: Option<usize>| {
             let pattern = pattern.map(|n| vec![Candidate { kernel_size: 3, dilation: 1 }; n]);
             let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
-            build(backbone, input, 5, false, 0.0, &mut Plain { pattern }, &mut params).err().unwrap()
+            build(backbone, input, 5, false, 0.0, &mut FixedKernels { pattern }, &mut params).err().unwrap()
         };
         assert!(matches!(error(&WRN_1, &[3, 9], None), Error::Backbone { .. }));
         assert!(matches!(error(&RESNET, &[3, 9, 9], None), Error::Backbone { .. }));
@@ -316,7 +317,7 @@ mod tests {
     fn equal_seeds_give_equal_weights_whatever_the_dropout() {
         let weights = |seed: u64, dropout: f64| {
             let mut params = ParamBuilder::new(seed, 1, &Device::Cpu);
-            build(&RESNET, &[1, 30], 4, false, dropout, &mut Plain::default(), &mut params).unwrap();
+            build(&RESNET, &[1, 30], 4, false, dropout, &mut FixedKernels::default(), &mut params).unwrap();
             let state = params.finish().state().unwrap();
             state
                 .iter()

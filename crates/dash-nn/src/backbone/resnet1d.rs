@@ -3,7 +3,7 @@
 
 use super::{ConvSpec, Convolve, Network, Site};
 use crate::{
-    Activation, ConvInit, Error, Pass, Survey,
+    Activation, ConvInit, Error, ForwardContext, Survey,
     layers::{BatchNorm, Conv, Dropout, Head},
 };
 use candle_core::{Result, Tensor};
@@ -95,7 +95,7 @@ impl Block {
         Ok(Block { units, residual })
     }
 
-    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
+    fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation> {
         let mut h = x.clone();
         for unit in &self.units {
             h = unit.dropout.forward(unit.conv.forward(&h, pass)?, pass)?;
@@ -124,7 +124,7 @@ impl Block {
 }
 
 impl Network for ResNet1d {
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, pass: &ForwardContext) -> Result<Tensor> {
         let mut x = Activation::from_tensor(x)?;
         for block in &self.blocks {
             x = block.forward(&x, pass)?;

@@ -2,7 +2,7 @@
 
 use super::{ConvSpec, Convolve, Network, Site};
 use crate::{
-    Activation, ConvInit, Error, Pass, Survey,
+    Activation, ConvInit, Error, ForwardContext, Survey,
     layers::{BatchNorm, Conv, Dropout, Head},
 };
 use candle_core::{Result, Tensor};
@@ -100,7 +100,7 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Activation, pass: &Pass) -> Result<Activation> {
+    fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation> {
         let h = self.conv1.forward(&self.norm1.forward(x, pass)?, pass)?;
         let h = self.dropout.forward(h, pass)?;
         let h = self.conv2.forward(&self.norm2.forward(&h, pass)?, pass)?;
@@ -125,7 +125,7 @@ impl Block {
 }
 
 impl Network for WideResNet {
-    fn forward(&self, x: &Tensor, pass: &Pass) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, pass: &ForwardContext) -> Result<Tensor> {
         let mut x = self.stem.forward(&Activation::from_tensor(x)?, pass)?;
         for block in &self.blocks {
             x = block.forward(&x, pass)?;

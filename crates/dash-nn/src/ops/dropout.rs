@@ -5,7 +5,7 @@ use crate::Activation;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use dash_conv::zeros;
 use dash_core::random::{Purpose, stream, stream_key};
-use dash_kernels::Card;
+use dash_cuda::Gpu;
 use rand::RngCore;
 use rayon::prelude::*;
 
@@ -31,12 +31,12 @@ pub(crate) fn dropout(x: &Activation, mask: Mask) -> Result<Activation> {
 
 impl Mask {
     fn apply(&self, x: &Tensor) -> Result<Tensor> {
-        let Some(card) = Card::of(x.device()) else { return x.apply_op1_no_bwd(self) };
+        let Some(gpu) = Gpu::of(x.device()) else { return x.apply_op1_no_bwd(self) };
         let x = x.contiguous()?;
         let key = stream_key(self.seed, Purpose::Dropout, [self.step, self.layer]);
         let (threshold, scale) = self.rule();
-        let y = dash_kernels::dropout(&card, card.operand(&x)?.read(), key, BLOCK, threshold, scale)?;
-        card.tensor(y, x.shape())
+        let y = dash_cuda::dropout(&gpu, gpu.operand(&x)?.read(), key, BLOCK, threshold, scale)?;
+        gpu.tensor(y, x.shape())
     }
 
     /// Below which words elements are dropped, and what others are multiplied with.

@@ -1,5 +1,5 @@
 //! Losses with fused gradients. Exponentials and logarithms are those of the crate `libm`, and not of the system: what the
-//! system's library computes depends on the processor and on its version.
+//! system's library computes depends on the CPU and on its version.
 
 use super::{Values, operand, planes};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};

@@ -6,10 +6,10 @@ mod convolve;
 mod dropout;
 mod kernels;
 mod loss;
-mod loss_on_card;
+mod loss_on_gpu;
 mod masked;
 mod mixing;
-mod norm_on_card;
+mod norm_on_gpu;
 mod pool;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -20,10 +20,10 @@ pub(crate) use dropout::{Mask, dropout};
 pub(crate) use loss::{
     binary_cross_entropy, cross_entropy, focal, mean_squared_error, relative_l2, relative_l2_errors,
 };
-pub(crate) use loss_on_card::loss_on;
+pub(crate) use loss_on_gpu::loss_on;
 pub(crate) use masked::{mask_loss, masked_binary_cross_entropy};
 pub use mixing::{mixing_coefficients, treated_gradient};
-pub(crate) use norm_on_card::{batch_norm_on, normalise_on};
+pub(crate) use norm_on_gpu::{batch_norm_on, normalise_on};
 pub(crate) use pool::mean_over_positions;
 
 use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};

@@ -8,7 +8,7 @@ use super::{
 use crate::Activation;
 use candle_core::{Result, Tensor, bail};
 use dash_conv::zeros;
-use dash_kernels::{Card, mean_backward, mean_forward};
+use dash_cuda::{Gpu, mean_backward, mean_forward};
 use rayon::prelude::*;
 
 const OP: &str = "mean-over-positions";
@@ -21,13 +21,13 @@ pub(crate) fn mean_over_positions(x: &Activation) -> Result<Activation> {
         bail!("{OP}: no positions in {:?}", value.dims())
     }
     let shape = value.shape().clone();
-    if let Some(card) = Card::of(value.device()) {
-        let means = mean_forward(&card, card.operand(value)?.read(), n)?;
-        let means = card.tensor(means, (b, c, 1))?;
+    if let Some(gpu) = Gpu::of(value.device()) {
+        let means = mean_forward(&gpu, gpu.operand(value)?.read(), n)?;
+        let means = gpu.tensor(means, (b, c, 1))?;
         return x.map(OP, means, move |grad| {
             let grad = grad.contiguous()?;
-            let dx = mean_backward(&card, card.operand(&grad)?.read(), n)?;
-            card.tensor(dx, &shape)
+            let dx = mean_backward(&gpu, gpu.operand(&grad)?.read(), n)?;
+            gpu.tensor(dx, &shape)
         });
     }
     let means: Vec<f32> = Values::of(OP, value)?

@@ -2,7 +2,7 @@
 
 use super::{Anchor, Drawing, axis, axis::Scale, fill, shorten, stroke, width_of};
 use crate::{
-    chart::{Panel, Series},
+    chart::{ChartSeries, Panel},
     number,
 };
 
@@ -31,7 +31,7 @@ pub(crate) fn draw(panels: &[Panel], note: &str) -> Drawing {
 }
 
 /// The points that have a place on logarithmic axes.
-fn points(series: &Series) -> impl Iterator<Item = (f64, f64)> {
+fn points(series: &ChartSeries) -> impl Iterator<Item = (f64, f64)> {
     let placed = |v: f64| axis::plottable(v) && v > 0.0;
     series.points.iter().copied().filter(move |&(x, y)| placed(x) && placed(y))
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     fn svg(points: Vec<(f64, f64)>) -> String {
-        let series = vec![Series { label: "a <b>".to_owned(), points }];
+        let series = vec![ChartSeries { label: "a <b>".to_owned(), points }];
         let panel = Panel { title: "t".to_owned(), x: "x".to_owned(), series };
         String::from_utf8(draw(&[panel.clone(), panel], "note").standalone("alt")).unwrap()
     }

@@ -1,7 +1,7 @@
 //! The found pattern: which taps each layer's kernel has, to scale.
 
 use super::{Anchor, Drawing, fill, named, shorten};
-use dash_core::architecture::{Architecture, FoundLayer};
+use dash_core::architecture::{Architecture, LayerChoice};
 use std::collections::BTreeSet;
 
 const LEFT: f64 = 84.0;
@@ -65,11 +65,11 @@ pub(crate) fn draw(found: &[(u64, &Architecture)]) -> Drawing {
 }
 
 /// Positions from the first to the last tap; sizes are checked before anything is drawn.
-fn extent(layer: &FoundLayer) -> usize {
+fn extent(layer: &LayerChoice) -> usize {
     layer.dilation.saturating_mul(layer.kernel_size.saturating_sub(1)).saturating_add(1)
 }
 
-fn glyph(drawing: &mut Drawing, layer: &FoundLayer, (x, y): (f64, f64), scale: f64, fill: &str) {
+fn glyph(drawing: &mut Drawing, layer: &LayerChoice, (x, y): (f64, f64), scale: f64, fill: &str) {
     let length = extent(layer) as f64 * scale;
     let title = format!(
         "{}: kernel size {}, dilation {}, extent {}",
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn architecture(choice: &[(usize, usize)]) -> Architecture {
-        let layer = |(i, &(kernel_size, dilation)): (usize, &(usize, usize))| FoundLayer {
+        let layer = |(i, &(kernel_size, dilation)): (usize, &(usize, usize))| LayerChoice {
             name: format!("conv{i}"),
             kernel_size,
             dilation,

@@ -3,8 +3,10 @@
 
 use candle_core::{Device, Tensor};
 use dash_core::pipeline::{Backbone, Candidate, Loss, Metric, Search};
-use dash_nn::{ConvBuilder, Gradients, Objective, ParamBuilder, Pass, Plain, Rates, Sgd, Targets, build};
-use dash_search::{AlphaRule, Gumbel, Supernet};
+use dash_nn::{
+    ConvBuilder, FixedKernels, ForwardContext, Gradients, Objective, ParamBuilder, Rates, Sgd, Targets, build,
+};
+use dash_search::{ArchGradientRule, Gumbel, MixtureBuilder};
 
 /// A training to compare.
 pub struct Case {
@@ -23,15 +25,15 @@ const STEPS: u64 = 20;
 pub fn train(case: &Case, device: &Device) -> (Vec<f64>, Vec<f32>) {
     let space = Search { kernel_sizes: vec![3, 5, 9], dilations: vec![1, 3], ..Search::default() };
     let mut convs: Box<dyn ConvBuilder> = match case.searched {
-        true => Box::new(Supernet::new(&space, Gumbel)),
-        false => Box::new(Plain::default()),
+        true => Box::new(MixtureBuilder::new(&space, Gumbel)),
+        false => Box::new(FixedKernels::default()),
     };
     let mut params = ParamBuilder::new(3, 0, device);
     let net = build(&case.backbone, &case.input, CLASSES, false, case.dropout, convs.as_mut(), &mut params);
     let (net, params) = (net.unwrap(), params.finish());
     let objective = Objective { loss: Loss::CrossEntropy, metric: Metric::ZeroOneError, scaling: None };
     let candidates = Candidate::enumerate(&space.kernel_sizes, &space.dilations);
-    let rule = AlphaRule::new(space.grad_scale, space.pull, &candidates);
+    let rule = ArchGradientRule::new(space.grad_scale, space.pull, &candidates);
     let mut sgd = Sgd::new(&params, 0.9, 5e-4).unwrap();
     let batch = |step: u64| {
         let shape = [&[BATCH], case.input.as_slice()].concat();
@@ -43,7 +45,7 @@ pub fn train(case: &Case, device: &Device) -> (Vec<f64>, Vec<f32>) {
     let mut losses = Vec::new();
     for step in 0..STEPS {
         let (x, targets) = batch(step);
-        let pass = Pass { training: true, seed: 4, epoch: 0, step };
+        let pass = ForwardContext { training: true, seed: 4, epoch: 0, step };
         let loss = objective.loss(&net.forward(&x, &pass).unwrap(), targets).unwrap();
         losses.push(f64::from(loss.to_scalar::<f32>().unwrap()));
         let mut gradients = Gradients::of(&loss, &params).unwrap();
@@ -54,7 +56,7 @@ pub fn train(case: &Case, device: &Device) -> (Vec<f64>, Vec<f32>) {
         sgd.step(&params, &gradients, Rates { weights: 0.02, architecture: 0.01 }).unwrap();
     }
     let (x, targets) = batch(STEPS);
-    let loss = objective.loss(&net.forward(&x, &Pass::evaluation()).unwrap(), targets).unwrap();
+    let loss = objective.loss(&net.forward(&x, &ForwardContext::evaluation()).unwrap(), targets).unwrap();
     losses.push(f64::from(loss.to_scalar::<f32>().unwrap()));
     let values = params.state().unwrap().into_iter().flat_map(|(_, t)| {
         t.to_device(&Device::Cpu).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()

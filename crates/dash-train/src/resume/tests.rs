@@ -30,11 +30,11 @@ fn everything_comes_back_bit_by_bit() {
     let checkpoints = Checkpoints::new(dir.path().join(".search.checkpoint"), "print", None);
     assert!(matches!(checkpoints.open(&LIMITS), Ok(None)));
     let (params, sgd) = network();
-    let progress = Progress {
-        position: Position { epoch: 2, step: 5, loss: 0.1 + 0.2 },
+    let progress = CheckpointState {
+        position: TrainingPosition { epoch: 2, step: 5, loss: 0.1 + 0.2 },
         history: vec![epoch(0, None), epoch(1, Some(f64::INFINITY))],
         series: vec![("alpha.stem".to_owned(), vec![vec![0.1, f32::NAN], vec![0.2, 0.3]])],
-        best: Some(Best { epoch: 1, score: f64::INFINITY, state: params.state().unwrap() }),
+        best: Some(BestModel { epoch: 1, score: f64::INFINITY, state: params.state().unwrap() }),
         scores: Vec::new(),
         recovery: Some(Recovery {
             start: Some([params.state().unwrap(), sgd.state().unwrap()]),
@@ -65,17 +65,17 @@ fn everything_comes_back_bit_by_bit() {
 }
 
 /// A checkpoint in `folder` of a stage that came to `progress`.
-fn save(folder: &Path, progress: &Progress) {
+fn save(folder: &Path, progress: &CheckpointState) {
     let (params, sgd) = network();
     Checkpoints::new(folder.to_owned(), "one", None).save(progress, &params, &sgd).unwrap();
 }
 
-fn open(folder: &Path, limits: &Limits) -> Result<Option<Saved>, Refusal> {
+fn open(folder: &Path, limits: &Limits) -> Result<Option<LoadedCheckpoint>, Refusal> {
     Checkpoints::new(folder.to_owned(), "one", None).open(limits)
 }
 
 /// Why a checkpoint is refused as damaged.
-fn damage(result: Result<Option<Saved>, Refusal>) -> String {
+fn damage(result: Result<Option<LoadedCheckpoint>, Refusal>) -> String {
     match result {
         Err(Refusal::Damaged(reason)) => reason,
         Err(Refusal::Newer(format)) => panic!("newer: {format}"),
@@ -84,11 +84,11 @@ fn damage(result: Result<Option<Saved>, Refusal>) -> String {
 }
 
 /// In the second epoch, with the best network of the first.
-fn trained() -> Progress {
-    let best = Best { epoch: 0, score: 0.5, state: network().0.state().unwrap() };
+fn trained() -> CheckpointState {
+    let best = BestModel { epoch: 0, score: 0.5, state: network().0.state().unwrap() };
     let recovery = Recovery { start: Some([best.state.clone(), best.state.clone()]), used: false };
-    Progress {
-        position: Position { epoch: 1, step: 2, loss: 1.5 },
+    CheckpointState {
+        position: TrainingPosition { epoch: 1, step: 2, loss: 1.5 },
         history: vec![epoch(0, Some(0.5))],
         series: vec![("alpha.stem".to_owned(), vec![vec![0.1, 0.2]])],
         best: Some(best),
@@ -100,9 +100,9 @@ fn trained() -> Progress {
 #[test]
 fn a_tuning_comes_back_with_its_scores() {
     let dir = tempfile::tempdir().unwrap();
-    let position = Position { epoch: 4, step: 0, loss: 0.0 };
+    let position = TrainingPosition { epoch: 4, step: 0, loss: 0.0 };
     let scores = vec![Some(1e-7), None];
-    save(dir.path(), &Progress { position, scores: scores.clone(), ..Progress::default() });
+    save(dir.path(), &CheckpointState { position, scores: scores.clone(), ..CheckpointState::default() });
     let Ok(Some(saved)) = open(dir.path(), &TRIALS) else { panic!("not found") };
     assert_eq!((saved.progress.position, saved.progress.scores), (position, scores));
 }
@@ -140,8 +140,8 @@ fn any_bit_of_any_file_of_a_checkpoint_is_noticed_and_the_file_is_named() {
 
 #[test]
 fn what_a_stage_cannot_have_come_to_is_not_resumed_from() {
-    let at = |epoch, step, loss| Position { epoch, step, loss };
-    type Change = fn(&mut Progress);
+    let at = |epoch, step, loss| TrainingPosition { epoch, step, loss };
+    type Change = fn(&mut CheckpointState);
     let wrong: [(Change, &str); 9] = [
         (|p| p.position.epoch = 6, "stands at step 2 of epoch 7"),
         (|p| p.position.epoch = 2, "history does not hold"),
@@ -161,20 +161,21 @@ fn what_a_stage_cannot_have_come_to_is_not_resumed_from() {
     }
     LIMITS.check(&trained()).unwrap();
     assert!(TRIALS.check(&trained()).is_err());
-    let trial = Progress { position: at(4, 0, 0.0), scores: vec![None; 2], ..Progress::default() };
+    let trial =
+        CheckpointState { position: at(4, 0, 0.0), scores: vec![None; 2], ..CheckpointState::default() };
     TRIALS.check(&trial).unwrap();
-    assert!(LIMITS.check(&Progress { scores: Vec::new(), ..trial.clone() }).is_err());
-    assert!(TRIALS.check(&Progress { scores: vec![None; 3], ..trial }).is_err());
+    assert!(LIMITS.check(&CheckpointState { scores: Vec::new(), ..trial.clone() }).is_err());
+    assert!(TRIALS.check(&CheckpointState { scores: vec![None; 3], ..trial }).is_err());
 }
 
 #[test]
 fn another_stage_a_newer_format_and_loss_are_not_resumed_from() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("c");
-    save(&folder, &Progress::default());
+    save(&folder, &CheckpointState::default());
     assert!(matches!(Checkpoints::new(folder.clone(), "two", None).open(&LIMITS), Ok(None)));
     for name in [STATE, MOMENTA, HISTORY] {
-        save(&folder, &Progress::default());
+        save(&folder, &CheckpointState::default());
         dash_store::remove(&folder.join(name)).unwrap();
         assert!(damage(open(&folder, &LIMITS)).contains(name), "{name}");
     }
@@ -187,7 +188,7 @@ fn another_stage_a_newer_format_and_loss_are_not_resumed_from() {
     };
     write(&serde_json::json!({ "format": 4 }));
     assert!(matches!(open(&folder, &LIMITS), Err(Refusal::Newer(4))));
-    save(&folder, &Progress::default());
+    save(&folder, &CheckpointState::default());
     let text = std::fs::read(folder.join(MANIFEST)).unwrap();
     let dash_store::Unsealed::Intact(mut manifest) = dash_store::unseal(&text) else { panic!("no seal") };
     manifest["files"]["../history.parquet"] = manifest["files"][HISTORY].clone();
@@ -241,7 +242,7 @@ fn checkpoints_cost_a_small_share_of_the_time() {
     let at = |last: u64, cost| {
         let last = Instant::now().checked_sub(Duration::from_secs(last)).unwrap();
         *checkpoints.clock.lock().unwrap() =
-            Clock { last, cost: Duration::from_secs(cost), total: Total::default() };
+            Clock { last, cost: Duration::from_secs(cost), total: CheckpointStats::default() };
         checkpoints.due()
     };
     assert!(at(61, 1) && !at(59, 1) && !at(90, 2) && at(101, 2));

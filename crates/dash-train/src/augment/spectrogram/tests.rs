@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Stage, augment::Augmentation};
+use crate::{TrainingStage, augment::Augmentation};
 use dash_core::{
     event::Silent,
     pipeline::{Augment, Dataset, Protocol},
@@ -126,12 +126,12 @@ fn noise_is_a_random_cut_of_a_random_recording_below_the_share() {
         target: BatchTarget::Labels(vec![0; 400]),
         background: vec![],
     };
-    let error = augment.apply(&mut zeros(), &rows, 0, Stage::Search, 0).unwrap_err();
+    let error = augment.apply(&mut zeros(), &rows, 0, TrainingStage::Search, 0).unwrap_err();
     assert_eq!(error.to_string(), "`task.augment`: the dataset has no recordings of noise");
 
     let augment = augment.with_noise(Some(noise)).unwrap();
     let mut batch = zeros();
-    augment.apply(&mut batch, &rows, 0, Stage::Search, 0).unwrap();
+    augment.apply(&mut batch, &rows, 0, TrainingStage::Search, 0).unwrap();
     let (mut mixed, mut seen) = (0, std::collections::BTreeSet::new());
     for input in batch.input.chunks(4 * 12) {
         assert!(input.chunks(12).all(|row| row[11] == 0.0), "the zeros at the end stay");
@@ -160,7 +160,7 @@ fn noise_is_a_random_cut_of_a_random_recording_below_the_share() {
     let all = Mask { probability: 1.0, rounds: 50, rows: 1.0, columns: 1.0 };
     let augment = Augmentation::new(&kinds(Some(all)), data.card()).unwrap().with_noise(Some(noise)).unwrap();
     let mut batch = zeros();
-    augment.apply(&mut batch, &rows, 0, Stage::Search, 0).unwrap();
+    augment.apply(&mut batch, &rows, 0, TrainingStage::Search, 0).unwrap();
     let constant = |input: &&[f32]| {
         input[0] < 0.0 && input.chunks(12).all(|row| row[..11].iter().all(|&value| value == input[0]))
     };

@@ -1,0 +1,211 @@
+//! Tensors of candle as operands and results of kernels.
+
+use crate::gpu::{DeviceBuffer, DeviceSlice, Error, Gpu};
+use candle_core::{
+    CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Storage, StorageRef, Tensor, op::BackpropOp,
+};
+use std::sync::{Mutex, PoisonError};
+
+/// A tensor of f32 whose numbers kernels may read while this exists.
+pub struct Operand<'a> {
+    _storage: StorageRef<'a>,
+    address: u64,
+    len: usize,
+}
+
+impl Operand<'_> {
+    /// Its numbers.
+    pub fn read(&self) -> DeviceSlice<'_, f32> {
+        // SAFETY: the storage is locked for as long as this is borrowed.
+        #[allow(unsafe_code)]
+        unsafe {
+            DeviceSlice::new(self.address, self.len)
+        }
+    }
+}
+
+/// A tensor of `values` on a device. A GPU copies them by itself.
+///
+/// # Errors
+/// If there are not as many values as the shape says, or not enough memory.
+pub fn tensor_on(values: Vec<f32>, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
+    match Gpu::of(device) {
+        Some(gpu) => gpu.tensor(gpu.upload(&values)?, shape),
+        None => Tensor::from_vec(values, shape.into(), device),
+    }
+}
+
+impl Gpu {
+    /// The GPU that tensors of a device are on; `None` for the CPU.
+    pub fn of(device: &Device) -> Option<Gpu> {
+        match device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => Some(Gpu::Cuda(device.clone())),
+            #[cfg(feature = "emulator")]
+            Device::Cpu => crate::emulator::instead().map(Gpu::Emulator),
+            _ => None,
+        }
+    }
+
+    /// A contiguous tensor of f32 as an operand.
+    ///
+    /// # Errors
+    /// If it is another, or on another device.
+    pub fn operand<'a>(&self, tensor: &'a Tensor) -> Result<Operand<'a>> {
+        let wrong = |what: String| candle_core::Error::msg(format!("an operand of a kernel {what}"));
+        if tensor.dtype() != DType::F32 {
+            return Err(wrong(format!("must be f32, not {:?}", tensor.dtype())));
+        }
+        let (storage, layout) = tensor.storage_and_layout();
+        let Some((start, end)) = layout.contiguous_offsets() else {
+            return Err(wrong(format!("must be contiguous, not {layout:?}")));
+        };
+        let address = match (&*storage, self) {
+            #[cfg(feature = "cuda")]
+            (Storage::Cuda(storage), Gpu::Cuda(device)) if storage.device.id() == device.id() => {
+                use candle_core::cuda_backend::cudarc::driver::DevicePtr;
+                let view = storage.as_cuda_slice::<f32>()?.slice(start..end);
+                let stream = storage.device.cuda_stream();
+                let (address, _recorded) = view.device_ptr(&stream);
+                address
+            }
+            #[cfg(feature = "emulator")]
+            (Storage::Cpu(CpuStorage::F32(values)), Gpu::Emulator(_)) => match values.get(start..end) {
+                Some(values) => values.as_ptr() as u64,
+                None => return Err(wrong(format!("exceeds its memory: {layout:?}"))),
+            },
+            _ => return Err(wrong(format!("is on another device: {:?}", tensor.device()))),
+        };
+        Ok(Operand { _storage: storage, address, len: end - start })
+    }
+
+    /// What a kernel wrote as a tensor of this shape.
+    ///
+    /// # Errors
+    /// If there are not as many numbers.
+    pub fn tensor(&self, memory: DeviceBuffer<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        let len = self.read(&memory).len();
+        if shape.elem_count() != len {
+            candle_core::bail!("{len} numbers are no tensor of shape {shape:?}")
+        }
+        let storage = self.storage(memory)?;
+        Ok(Tensor::from_storage(storage, shape, BackpropOp::none(), false))
+    }
+}
+
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> candle_core::Error {
+        match error {
+            Error::Gpu { .. } => candle_core::Error::Cuda(Box::new(error)),
+            Error::Operands { .. } => candle_core::Error::wrap(error),
+        }
+    }
+}
+
+impl Gpu {
+    fn storage(&self, memory: DeviceBuffer<f32>) -> Result<Storage> {
+        match (self, memory) {
+            #[cfg(feature = "cuda")]
+            (Gpu::Cuda(device), DeviceBuffer::Cuda(memory)) => {
+                Ok(Storage::Cuda(candle_core::CudaStorage::wrap_cuda_slice(memory, device.clone())))
+            }
+            #[cfg(feature = "emulator")]
+            (_, DeviceBuffer::Emulator(memory)) => Ok(Storage::Cpu(CpuStorage::F32(memory.values()?))),
+            #[allow(unreachable_patterns, reason = "without a GPU there is no other")]
+            _ => candle_core::bail!("the memory is another device's"),
+        }
+    }
+
+    /// A node of candle's graph: a function of `a` and `b` whose value was computed already. `rule` turns the gradient
+    /// of the value into those of both, where there are any.
+    ///
+    /// # Errors
+    /// If the GPU fails.
+    pub fn node(
+        &self,
+        name: &'static str,
+        [a, b]: [&Tensor; 2],
+        value: &Tensor,
+        rule: impl Fn([&Tensor; 2], &Tensor) -> Result<[Option<Tensor>; 2]> + Send + Sync + 'static,
+    ) -> Result<Tensor> {
+        // Only a graph's own operations make its nodes, so that the value is copied.
+        let copy = {
+            let (storage, layout) = value.storage_and_layout();
+            if layout.contiguous_offsets().is_none_or(|(start, _)| start != 0) {
+                candle_core::bail!("{name}: its value must be contiguous, not {layout:?}")
+            }
+            storage.try_clone(layout)?
+        };
+        let (value, shape) = (Mutex::new(Some(copy)), value.shape().clone());
+        a.apply_op2(b, Computed { name, value, shape, rule })
+    }
+
+    /// The same for a function of one tensor.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn node_of_one(
+        &self,
+        name: &'static str,
+        a: &Tensor,
+        value: &Tensor,
+        rule: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+    ) -> Result<Tensor> {
+        // The second operand is a number that nothing depends on.
+        let none = Tensor::zeros(1, DType::F32, a.device())?;
+        self.node(name, [a, &none], value, move |_, grad| Ok([Some(rule(grad)?), None]))
+    }
+}
+
+/// See [`Gpu::node`].
+struct Computed<R> {
+    name: &'static str,
+    value: Mutex<Option<Storage>>,
+    shape: Shape,
+    rule: R,
+}
+
+impl<R> Computed<R> {
+    fn take(&self) -> Option<Storage> {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl<R: Fn([&Tensor; 2], &Tensor) -> Result<[Option<Tensor>; 2]>> CustomOp2 for Computed<R> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        match self.take() {
+            Some(Storage::Cpu(value)) => Ok((value, self.shape.clone())),
+            _ => candle_core::bail!("{}: its value is not on the CPU", self.name),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+        _: &candle_core::CudaStorage,
+        _: &Layout,
+    ) -> Result<(candle_core::CudaStorage, Shape)> {
+        match self.take() {
+            Some(Storage::Cuda(value)) => Ok((value, self.shape.clone())),
+            _ => candle_core::bail!("{}: its value is not on the GPU", self.name),
+        }
+    }
+
+    fn bwd(
+        &self,
+        a: &Tensor,
+        b: &Tensor,
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let [a, b] = (self.rule)([a, b], &grad.contiguous()?)?;
+        Ok((a, b))
+    }
+}

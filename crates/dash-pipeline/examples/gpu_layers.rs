@@ -1,0 +1,59 @@
+//! Times every algorithm of GPUs on every layer of the ten tasks' networks, beside the cost model: a table in Markdown.
+//! Where the model is wrong, its constants (`dash_conv`, `gpu`) want to be those of the GPU that was measured.
+//!
+//!     cargo run --release --features cuda -p dash-pipeline --example card_layers [TASK [BATCH]]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints")]
+
+use dash_conv::{Algorithm, Plan, seconds_on_gpu};
+use dash_pipeline::{
+    DeviceChoice,
+    bench::{Kernels, TASKS, TaskShape, TimedStage, survey},
+};
+
+/// Algorithms that the model puts this far behind its choice are not timed.
+const HOPELESS: f64 = 50.0;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (device, _) = match DeviceChoice::Cuda(0).open() {
+        Ok(opened) => opened,
+        Err(error) => {
+            eprintln!("skipped: {error}");
+            return Ok(());
+        }
+    };
+    let mut arguments = std::env::args().skip(1);
+    let (task, batch) = (arguments.next(), arguments.next().map(|batch| batch.parse()).transpose()?);
+    println!("| task | layer | plan | model, ms | measured, ms | best |");
+    println!("|---|---|---|---|---|---|");
+    for shape in TASKS.iter().filter(|shape| task.as_deref().is_none_or(|task| task == shape.name)) {
+        let shape = TaskShape { batch: batch.unwrap_or(shape.batch), ..*shape };
+        let mut seen = Vec::new();
+        for stage in [TimedStage::Search, TimedStage::Retrain(Kernels::Spread)] {
+            for problem in survey(&shape, stage)?.0.convolutions {
+                if seen.contains(&problem) {
+                    continue;
+                }
+                let plans = Algorithm::ON_GPU.map(|algorithm| Plan::on_gpu(algorithm, &problem));
+                let least = plans.iter().fold(f64::INFINITY, |least, plan| least.min(plan.seconds));
+                let mut rows = Vec::new();
+                for plan in plans.iter().filter(|plan| plan.seconds <= HOPELESS * least) {
+                    if let Some(seconds) = seconds_on_gpu(&problem, plan.algorithm, &device)? {
+                        rows.push((plan, seconds));
+                    }
+                }
+                let best = rows.iter().fold(f64::INFINITY, |best, row| best.min(row.1));
+                for (plan, seconds) in &rows {
+                    let mark = |is: bool, mark: &'static str| if is { mark } else { "" };
+                    let chosen = mark(plan.seconds == least, "model");
+                    let fastest = mark(*seconds == best, " clock");
+                    let (name, model, measured) = (shape.name, 1e3 * plan.seconds, 1e3 * seconds);
+                    println!(
+                        "| {name} | {problem} | {plan} | {model:.3} | {measured:.3} | {chosen}{fastest} |"
+                    );
+                }
+                seen.push(problem);
+            }
+        }
+    }
+    Ok(())
+}

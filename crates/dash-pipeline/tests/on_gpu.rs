@@ -1,0 +1,84 @@
+//! Whole pipelines where every operation of a network runs on the GPU emulator; alone in its process, in which the emulator
+//! stands in for the CPU.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use candle_core::Device;
+use dash_core::event::{Event, Listener};
+use dash_pipeline::{Folders, LocalExecutor, RunOutcome, RunSet, Training, run};
+use dash_tests::TINY;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+/// Asks to stop after some steps.
+struct Stopping(AtomicUsize);
+
+impl Listener for Stopping {
+    fn on(&self, event: &Event) {
+        if matches!(event, Event::Step { .. }) {
+            let _ = self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        }
+    }
+
+    fn stopping(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// Where a pipeline runs.
+#[derive(Clone, Debug)]
+enum Place {
+    Cpu,
+    Emulator,
+    Gpu(Device),
+}
+
+fn go(dir: &Path, place: &Place, steps: usize) -> RunOutcome {
+    let pipeline = dash_core::load::pipeline("tiny.toml", TINY, None, &["seeds=[0]".to_owned()]).unwrap();
+    let batch = RunSet::one(pipeline);
+    let folders = Folders::new(dir.join("runs"), dir.join("reports"));
+    let device = if let Place::Gpu(gpu) = place { gpu.clone() } else { Device::Cpu };
+    let work = Training { device, checkpoint_every: Some(Duration::ZERO), memory: None };
+    dash_cuda::emulate_on_cpu(matches!(place, Place::Emulator));
+    let outcome = run(&batch, &folders, &LocalExecutor { work }, &Stopping(AtomicUsize::new(steps))).unwrap();
+    dash_cuda::emulate_on_cpu(false);
+    outcome
+}
+
+fn scores(outcome: &RunOutcome) -> Vec<f64> {
+    assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+    outcome.rows.iter().filter_map(|row| row.value).collect()
+}
+
+/// A dense task: search, tuning, retraining and evaluation of both methods. Runs that begin on the CPU and go on
+/// elsewhere, and the other way round, end as those that stay; those on one GPU to the bit.
+#[test]
+fn pipelines_run_on_a_gpu_and_checkpoints_move() {
+    let folder = || tempfile::tempdir().unwrap();
+    let expected = scores(&go(folder().path(), &Place::Cpu, usize::MAX));
+    assert!(expected.len() > 1);
+    let gpu = dash_cuda::gpu_for_test("pipelines_run_on_a_card_and_checkpoints_move").map(Place::Gpu);
+    for there in [Place::Emulator].into_iter().chain(gpu) {
+        let whole = scores(&go(folder().path(), &there, usize::MAX));
+        let here = Place::Cpu;
+        for (first, second) in [(&there, &there), (&here, &there), (&there, &here)] {
+            let dir = folder();
+            // Somewhere inside of the search, and again inside of what follows.
+            for steps in [3, 9] {
+                assert!(!go(dir.path(), first, steps).failures.is_empty());
+            }
+            let found = scores(&go(dir.path(), second, usize::MAX));
+            for (found, expected) in found.iter().zip(&expected) {
+                let error = (found - expected).abs() / expected.abs();
+                assert!(error < 1e-2, "{found} against {expected} ({first:?}, {second:?})");
+            }
+            assert_eq!(found.len(), expected.len());
+            if matches!((first, second), (Place::Emulator | Place::Gpu(_), Place::Emulator | Place::Gpu(_))) {
+                assert_eq!(found, whole, "stopped and gone on with on one GPU");
+            }
+        }
+    }
+}
