@@ -1,6 +1,6 @@
 //! Settings of the stages that train: search, tuning and retraining.
 
-use super::{Backbone, default};
+use super::Backbone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -72,13 +72,13 @@ pub enum Pull {
     /// Size of a candidate = its extent d (k - 1) + 1.
     Extent {
         /// Factor on the size.
-        #[serde(default = "default::pull_weight")]
+        #[serde(default = "default_weight")]
         weight: f64,
     },
     /// Size of a candidate = 10 k, whatever its dilation: dense prediction.
     KernelSize {
         /// Factor on the size.
-        #[serde(default = "default::pull_weight")]
+        #[serde(default = "default_weight")]
         weight: f64,
     },
 }
@@ -153,7 +153,7 @@ impl Default for Search {
             weight_decay: 5e-4,
             clip_norm: 1.0,
             grad_scale: 100.0,
-            pull: Pull::Extent { weight: default::pull_weight() },
+            pull: Pull::Extent { weight: default_weight() },
             schedule: Schedule::default(),
             on_divergence: OnDivergence::default(),
         }
@@ -190,4 +190,8 @@ impl Default for Retrain {
             on_divergence: OnDivergence::default(),
         }
     }
+}
+
+fn default_weight() -> f64 {
+    1e-5
 }

@@ -1,4 +1,4 @@
-//! Where recordings of sound come from, and how spectrograms are changed in training.
+//! Settings of the recipes for recordings of sound.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,25 +46,6 @@ pub struct Fsd50k {
     pub noise: String,
 }
 
-/// Bands that are filled in: with `probability`, 1 to `rounds` times, each time up to the share `rows` of
-/// the rows and up to the share `columns` of the columns, next to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Mask {
-    /// How often anything is filled in.
-    #[serde(default = "default::probability")]
-    pub probability: f64,
-    /// The most rounds.
-    #[serde(default = "default::rounds")]
-    pub rounds: usize,
-    /// What the share of the rows is below.
-    #[serde(default = "default::rows")]
-    pub rows: f64,
-    /// What the share of the columns is below.
-    #[serde(default = "default::columns")]
-    pub columns: f64,
-}
-
 mod default {
     use super::PathBuf;
 
@@ -97,17 +78,5 @@ mod default {
     }
     pub(super) fn noise() -> String {
         "noise_22050".to_owned()
-    }
-    pub(super) fn probability() -> f64 {
-        0.5
-    }
-    pub(super) fn rounds() -> usize {
-        2
-    }
-    pub(super) fn rows() -> f64 {
-        0.15
-    }
-    pub(super) fn columns() -> f64 {
-        0.2
     }
 }

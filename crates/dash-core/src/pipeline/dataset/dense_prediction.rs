@@ -1,4 +1,4 @@
-//! Where the data of tasks with a prediction per position comes from.
+//! Settings of the recipes with a prediction per position.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,38 +57,6 @@ pub struct Psicov {
     /// Strict protocol: the share of the training list that is held out at most, for short lists.
     #[serde(default = "psicov_validation_fraction")]
     pub validation_fraction: f64,
-}
-
-/// How samples of differing size are brought to that of a batch: each is padded on all sides, and put
-/// into the top left corner of a square window or, if it is larger, cut to it.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Window {
-    /// Rows and columns in training. Larger samples are cut at random, anew in each epoch.
-    pub training: usize,
-    /// Rows and columns in evaluation. A larger sample gets a window of its own size.
-    pub evaluation: usize,
-    /// Samples that are evaluated together: a matter of memory.
-    pub evaluation_batch_size: usize,
-    /// Positions that are added on each side. Inputs are 0 there.
-    pub padding: usize,
-    /// The target outside of a sample.
-    pub target_padding: f64,
-    /// Larger targets are lowered to this in training.
-    pub target_limit: f64,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Window {
-            training: 128,
-            evaluation: 512,
-            evaluation_batch_size: 2,
-            padding: 5,
-            target_padding: 100.0,
-            target_limit: 16.0,
-        }
-    }
 }
 
 fn psicov_validation() -> usize {

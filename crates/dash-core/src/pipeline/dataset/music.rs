@@ -1,4 +1,4 @@
-//! Where the data of polyphonic music comes from.
+//! Settings of the recipe for polyphonic music.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

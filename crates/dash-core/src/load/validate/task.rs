@@ -1,0 +1,126 @@
+//! The section `task`.
+
+use super::{
+    Checks, MOST_ROWS,
+    dataset::{has_background, has_noise, has_windows, target},
+};
+use crate::{
+    card::TargetKind,
+    pipeline::{Augment, Dataset, Loss, Mask, Pipeline, Window},
+};
+use std::collections::HashSet;
+
+impl Checks<'_, '_, '_> {
+    pub(super) fn task(&mut self, p: &Pipeline) {
+        let (recipe, target) = (p.dataset.recipe(), target(&p.dataset));
+        let unfit = |name: &str, fitting: &str| {
+            format!("{name} does not fit: {recipe} predicts {target}; use {fitting}")
+        };
+        self.require(p.task.loss.target() == target, "task.loss", || {
+            let fitting = match target {
+                TargetKind::Class => "cross-entropy",
+                TargetKind::Labels => "binary-cross-entropy",
+                TargetKind::Field => "relative-l2 or mean-squared-error",
+                TargetKind::Mask => "masked-binary-cross-entropy",
+            };
+            unfit(p.task.loss.name(), fitting)
+        });
+        self.require(p.task.metric.target() == target, "task.metric", || {
+            let fitting = match target {
+                TargetKind::Class => "zero-one-error or macro-f1",
+                TargetKind::Labels => "auroc or average-precision",
+                TargetKind::Field => "relative-l2 or mae8",
+                TargetKind::Mask => "false-negative-rate or masked-binary-cross-entropy",
+            };
+            unfit(p.task.metric.name(), fitting)
+        });
+        if let Loss::Focal { gamma } = p.task.loss {
+            self.not_negative("task.loss.gamma", gamma);
+        }
+        if let Loss::BinaryCrossEntropy { positive_weight } = p.task.loss {
+            self.positive("task.loss.positive_weight", positive_weight);
+        }
+        // A target on the grid of the input would have to move with it.
+        let on_grid = matches!(target, TargetKind::Field | TargetKind::Mask);
+        let moves = |augment: &Augment| matches!(augment, Augment::Crop { .. } | Augment::Flip);
+        self.require(!on_grid || !p.task.augment.iter().any(moves), "task.augment", || {
+            format!("does not fit: {recipe} predicts {target}, which does not move with the input")
+        });
+        let dense = target == TargetKind::Field;
+        let mut seen = HashSet::new();
+        for (i, augment) in p.task.augment.iter().enumerate() {
+            let key = format!("task.augment[{i}]");
+            match *augment {
+                Augment::Crop { padding } => self.count(&format!("{key}.padding"), padding),
+                Augment::Flip => {}
+                Augment::Background { low, high } => {
+                    self.require(has_background(&p.dataset), &key, || {
+                        format!("does not fit: the samples of {recipe} have no background level")
+                    });
+                    self.require(
+                        low.is_finite() && high.is_finite() && low < high,
+                        &format!("{key}.high"),
+                        || format!("must be greater than low = {low}, found {high}"),
+                    );
+                }
+                Augment::SpecAugment(mask) => self.mask(&key, &mask),
+                Augment::Noise { probability, share, mask } => {
+                    self.require(has_noise(&p.dataset), &key, || {
+                        format!("does not fit: {recipe} holds no recordings of noise")
+                    });
+                    self.probability(&format!("{key}.probability"), probability);
+                    self.probability(&format!("{key}.share"), share);
+                    if let Some(mask) = mask {
+                        self.mask(&format!("{key}.mask"), &mask);
+                    }
+                }
+            }
+            // The text of a change names its kind and all of its numbers.
+            self.require(seen.insert(format!("{augment:?}")), &key, || "is given twice".into());
+        }
+        self.require(dense || !p.task.decode_target, "task.decode_target", || {
+            format!("does not fit: {recipe} predicts {target}: there is no scaling to decode")
+        });
+        if let Dataset::Npz(own) | Dataset::Parquet(own) = &p.dataset {
+            let scaled = own.standardise_target || !p.task.decode_target;
+            self.require(scaled, "task.decode_target", || {
+                "there is no scaling to decode: set dataset.standardise_target".into()
+            });
+        }
+        if let Dataset::Psicov(_) = &p.dataset {
+            self.require(!p.task.decode_target, "task.decode_target", || {
+                format!("does not fit: {recipe} has no scaling to decode")
+            });
+        }
+        if let Some(window) = &p.task.window {
+            self.require(has_windows(&p.dataset), "task.window", || {
+                format!("does not fit: all samples of {recipe} have one size")
+            });
+            self.window(window);
+        }
+        if let Some(size) = p.task.batch_average {
+            self.count("task.batch_average", size);
+        }
+        if let Some(name) = &p.task.name {
+            self.folder_name("task.name", name);
+        }
+    }
+
+    fn window(&mut self, w: &Window) {
+        for (key, rows, least) in
+            [("training", w.training, 1), ("evaluation", w.evaluation, 1), ("padding", w.padding, 0)]
+        {
+            self.require((least..=MOST_ROWS).contains(&rows), &format!("task.window.{key}"), || {
+                format!("must be from {least} to {MOST_ROWS}, found {rows}")
+            });
+        }
+        self.count("task.window.evaluation_batch_size", w.evaluation_batch_size);
+    }
+
+    fn mask(&mut self, key: &str, mask: &Mask) {
+        self.probability(&format!("{key}.probability"), mask.probability);
+        self.count(&format!("{key}.rounds"), mask.rounds);
+        self.probability(&format!("{key}.rows"), mask.rows);
+        self.probability(&format!("{key}.columns"), mask.columns);
+    }
+}
