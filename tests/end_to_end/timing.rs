@@ -77,5 +77,5 @@ fn the_sweep_times_three_methods_at_every_point_and_draws_them() {
     for word in ["mixed-results", "depthwise where c_in == c_out", "469 steps"] {
         assert!(table.stdout.contains(word), "{}", table.stdout);
     }
-    bench.run(&["bench", "--sweep", "--task", "ecg"]).failed(2, &["--sweep"]);
+    bench.run(&["bench", "--compare", "--task", "ecg"]).failed(2, &["--compare"]);
 }

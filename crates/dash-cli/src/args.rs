@@ -5,13 +5,11 @@ use clap::{
     Parser, Subcommand, ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},
 };
+use dash_bench::{TASKS, TaskShape};
 use dash_conv::{Planner, Policy};
 use dash_core::card::Split;
 use dash_data::RawTask;
-use dash_pipeline::{
-    DeviceChoice,
-    bench::{TASKS, TaskShape},
-};
+use dash_pipeline::DeviceChoice;
 use std::{
     num::{NonZeroU16, NonZeroU64, NonZeroUsize},
     path::PathBuf,
@@ -64,8 +62,8 @@ Examples:
 Examples:
   dash-nas bench --task cifar100 --stage search --batch 16
   dash-nas bench --task ecg --stage retrain --pattern 3x1 --batch 128 --threads 2 --format json
-  dash-nas bench --sweep --plot speed.svg
-  dash-nas bench --sweep --points 3 --batch 32 --steps 2 --format json")]
+  dash-nas bench --compare --plot speed.svg
+  dash-nas bench --compare --points 3 --batch 32 --steps 2 --format json")]
     Bench(Bench),
     /// Print the JSON schema of pipeline files
     Schema,
@@ -411,23 +409,23 @@ pub(crate) struct Ingest {
 pub(crate) struct Bench {
     /// The task whose shapes, network and search space are taken
     #[arg(long, value_name = "TASK", value_parser = task_parser())]
-    #[arg(required_unless_present = "sweep", conflicts_with = "sweep")]
+    #[arg(required_unless_present = "compare", conflicts_with = "compare")]
     pub(crate) task: Option<&'static TaskShape>,
     /// The stage that the step belongs to
-    #[arg(long, value_enum, default_value_t = BenchStage::Search, conflicts_with = "sweep")]
+    #[arg(long, value_enum, default_value_t = BenchStage::Search, conflicts_with = "compare")]
     pub(crate) stage: BenchStage,
     /// Kernels of the retrained network
-    #[arg(long, value_enum, default_value_t = Pattern::Spread, conflicts_with = "sweep")]
+    #[arg(long, value_enum, default_value_t = Pattern::Spread, conflicts_with = "compare")]
     pub(crate) pattern: Pattern,
     /// Instead of a task, compare three ways to compute mixtures on a 1-D network of 16 channels:
     /// over 1 to 49 candidates, and over inputs of length 32 to 2048. Steps of one way at one point
     /// end after 20 seconds; `runs` says how many were timed
-    #[arg(long)]
-    pub(crate) sweep: bool,
-    /// Of each sweep only the first N of seven points
+    #[arg(long, alias = "sweep")]
+    pub(crate) compare: bool,
+    /// Of each axis only the first N of seven points
     #[arg(long, value_name = "N", conflicts_with = "task")]
     pub(crate) points: Option<NonZeroUsize>,
-    /// Draw both sweeps into this SVG file
+    /// Plot the comparison into this SVG file
     #[arg(long, value_name = "FILE", conflicts_with = "task")]
     pub(crate) plot: Option<PathBuf>,
     /// Samples per step; by default the publication's

@@ -8,12 +8,12 @@ use crate::{
     files, memory, output, progress, threads,
 };
 use clap::CommandFactory;
-use dash_conv::Planner;
-use dash_pipeline::{
-    Device, DeviceChoice, Folders, LocalExecutor, RunSet, Training,
-    bench::{self, Bench, Kernels, TimedStage},
-    sweep::{self, MixingMethod, Settings},
+use dash_bench::{
+    KernelPattern, StepBenchmark, TimedStage,
+    comparison::{self, ComparisonOptions, MixingMethod},
 };
+use dash_conv::Planner;
+use dash_pipeline::{Device, DeviceChoice, Folders, LocalExecutor, RunSet, Training};
 use std::{
     io::{self, Write},
     time::Duration,
@@ -134,8 +134,8 @@ fn ingest(args: &args::Ingest) -> Result<(), Error> {
 
 fn time(args: &args::Bench) -> Result<(), Error> {
     let kernels = match args.pattern {
-        Pattern::Spread => Kernels::Spread,
-        Pattern::Plain => Kernels::Plain,
+        Pattern::Spread => KernelPattern::Spread,
+        Pattern::Plain => KernelPattern::Plain,
     };
     let stage = match args.stage {
         BenchStage::Search => TimedStage::Search,
@@ -144,28 +144,28 @@ fn time(args: &args::Bench) -> Result<(), Error> {
     let (batch, steps, warmup, plan) = (args.batch, args.steps, args.warmup, args.planning.policy());
     threads::start_workers(args.threads)?;
     let Some(task) = args.task else {
-        return compare(args, &Settings { batch, steps, warmup, plan });
+        return compare(args, &ComparisonOptions { batch, steps, warmup, plan });
     };
     let device = open(args.device)?;
-    let bench = Bench { task, stage, batch, steps, warmup, plan };
-    output::timing(&among_workers(|| bench::bench(&bench, &device))?, args.format)
+    let benchmark = StepBenchmark { task, stage, batch, steps, warmup, plan };
+    output::timing(&among_workers(|| dash_bench::time_steps(&benchmark, &device))?, args.format)
 }
 
-/// The sweeps. What was measured is told and drawn at once: whoever stops it loses nothing.
-fn compare(args: &args::Bench, settings: &Settings) -> Result<(), Error> {
+/// Compares the mixing methods. Each result is printed and plotted at once, so that nothing is lost by interrupting.
+fn compare(args: &args::Bench, options: &ComparisonOptions) -> Result<(), Error> {
     let device = open(args.device)?;
     let mut timings = Vec::new();
-    for point in sweep::points(args.points) {
-        for method in MixingMethod::on(&device) {
-            let timing = among_workers(|| sweep::measure(&point, method, settings, &device))?;
-            output::sweep_point(&timing, args.format)?;
+    for point in comparison::points(args.points) {
+        for method in MixingMethod::supported_on(&device) {
+            let timing = among_workers(|| comparison::measure(&point, method, options, &device))?;
+            output::comparison_point(&timing, args.format)?;
             timings.push(timing);
             if let Some(path) = &args.plot {
-                dash_store::publish_file(path, &sweep::plot(&timings))?;
+                dash_store::publish_file(path, &comparison::plot(&timings))?;
             }
         }
     }
-    output::sweeps(&timings, args.format)
+    output::comparison(&timings, args.format)
 }
 
 fn folders(args: &args::Folders) -> Folders {

@@ -18,6 +18,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Pipeline(#[from] dash_pipeline::Error),
     #[error(transparent)]
+    Bench(#[from] dash_bench::Error),
+    #[error(transparent)]
     Report(#[from] dash_report::Error),
     #[error(transparent)]
     Store(#[from] dash_store::Error),
@@ -58,6 +60,7 @@ impl Error {
         match self {
             Error::Load(e) => Some(e),
             Error::Pipeline(e) => Some(e),
+            Error::Bench(e) => Some(e),
             Error::Report(e) => Some(e),
             Error::Store(e) => Some(e),
             Error::Data(e) => Some(e),

@@ -6,8 +6,9 @@ use crate::{
     escape::{self, Json, stderr, stdout},
 };
 use comfy_table::{CellAlignment, Column, ContentArrangement, presets::UTF8_HORIZONTAL_ONLY};
+use dash_bench::{StepTiming, comparison::MixingTiming};
 use dash_core::error::Classify;
-use dash_pipeline::{Action, Planned, RunOutcome, RunStatus, Superseded, bench::Timing, sweep::SweepTiming};
+use dash_pipeline::{Action, Planned, RunOutcome, RunStatus, Superseded};
 use dash_store::ConvolutionPlan;
 use serde_json::{Value, json};
 use std::{
@@ -215,7 +216,7 @@ pub(crate) fn pruned(removed: &[Superseded], dry_run: bool, format: Format) -> R
 }
 
 /// What a timed step took.
-pub(crate) fn timing(timing: &Timing, format: Format) -> Result<(), Error> {
+pub(crate) fn timing(timing: &StepTiming, format: Format) -> Result<(), Error> {
     if format == Format::Json {
         return line(&serde_json::to_value(timing)?);
     }
@@ -240,12 +241,12 @@ pub(crate) fn timing(timing: &Timing, format: Format) -> Result<(), Error> {
 
 /// What one method took at one point of a sweep: its line of JSON. People wait for the table, and see
 /// on standard error, if it is a terminal, how far it is.
-pub(crate) fn sweep_point(timing: &SweepTiming, format: Format) -> Result<(), Error> {
+pub(crate) fn comparison_point(timing: &MixingTiming, format: Format) -> Result<(), Error> {
     if format == Format::Json {
         return line(&serde_json::to_value(timing)?);
     }
     if io::stderr().is_terminal() {
-        let SweepTiming { method, candidates, length, ms_per_step, .. } = timing;
+        let MixingTiming { method, candidates, length, ms_per_step, .. } = timing;
         // Progress that cannot be shown is no failure.
         let _ = writeln!(
             stderr(),
@@ -256,13 +257,13 @@ pub(crate) fn sweep_point(timing: &SweepTiming, format: Format) -> Result<(), Er
 }
 
 /// All sweeps, for people.
-pub(crate) fn sweeps(timings: &[SweepTiming], format: Format) -> Result<(), Error> {
+pub(crate) fn comparison(timings: &[MixingTiming], format: Format) -> Result<(), Error> {
     let (Format::Human, Some(first)) = (format, timings.first()) else { return Ok(()) };
     let heads = ["sweep", "candidates", "length", "method", "median", "fastest", "steps", "epoch"];
     let mut table = table(&heads);
     for timing in timings {
         table.add_row([
-            timing.sweep.to_owned(),
+            timing.axis.to_owned(),
             timing.candidates.to_string(),
             timing.length.to_string(),
             timing.method.to_owned(),
@@ -274,7 +275,7 @@ pub(crate) fn sweeps(timings: &[SweepTiming], format: Format) -> Result<(), Erro
     }
     let mut out = stdout();
     table.print(&mut out)?;
-    let SweepTiming { batch, threads, grouping, plan, .. } = first;
+    let MixingTiming { batch, threads, grouping, plan, .. } = first;
     let note = format!(
         "batch {batch}, threads {threads}; an epoch is 469 steps. All methods have the same grouping ({grouping}),\n\
          parameters and optimiser; fourier uses transforms in every mixture, the others in none, their\n\

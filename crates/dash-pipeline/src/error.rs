@@ -64,15 +64,6 @@ pub enum Error {
     /// A stage could not be planned because of its inputs.
     #[error(transparent)]
     Input(Failure),
-    /// A network that is to be timed cannot be built or computed.
-    #[error(transparent)]
-    Network(#[from] dash_nn::Error),
-    /// The benchmark has no such task.
-    #[error("there is no task {name:?} to time")]
-    UnknownTask {
-        /// The name asked for.
-        name: String,
-    },
     /// A value of this program could not be written as JSON.
     #[error("cannot write {what} as JSON: {source}")]
     Json {
@@ -97,8 +88,6 @@ impl Classify for Error {
             Error::Stages(failures) => common_kind(failures),
             Error::Stopped => ErrorKind::Stopped,
             Error::Input(failure) => failure.kind,
-            Error::Network(e) => e.kind(),
-            Error::UnknownTask { .. } => ErrorKind::Usage,
             Error::Json { .. } => ErrorKind::Internal,
         }
     }
@@ -128,11 +117,6 @@ impl Classify for Error {
             },
             Error::Stopped => Some("run the same command to go on".into()),
             Error::Input(failure) => failure.hint.clone(),
-            Error::Network(e) => e.hint(),
-            Error::UnknownTask { .. } => {
-                let names: Vec<&str> = crate::bench::TASKS.iter().map(|task| task.name).collect();
-                Some(format!("the tasks are {}", names.join(", ")))
-            }
             Error::Json { .. } => None,
         }
     }

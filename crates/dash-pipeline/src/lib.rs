@@ -21,7 +21,6 @@
 //! ```
 
 mod attempts;
-pub mod bench;
 mod collect;
 mod config;
 mod contents;
@@ -37,8 +36,6 @@ mod report;
 mod run;
 mod status;
 mod superseded;
-pub mod sweep;
-mod timing;
 mod work;
 
 pub use attempts::Attempts;

@@ -1,21 +1,18 @@
-//! Times every algorithm of GPUs on every layer of the ten tasks' networks, beside the cost model: a table in Markdown.
-//! Where the model is wrong, its constants (`dash_conv`, `gpu`) want to be those of the GPU that was measured.
+//! Times every GPU algorithm on the layers of the ten tasks' networks, beside the cost model: a table in Markdown.
+//! Where the model is wrong, its constants in `dash_conv` should be replaced by those of the GPU that was measured.
 //!
-//!     cargo run --release --features cuda -p dash-pipeline --example card_layers [TASK [BATCH]]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it prints")]
+//!     cargo run --release --features cuda -p dash-bench --example gpu_layers [TASK [BATCH]]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the example prints its results")]
 
+use dash_bench::{KernelPattern, TASKS, TaskShape, TimedStage, survey};
 use dash_conv::{Algorithm, Plan, seconds_on_gpu};
-use dash_pipeline::{
-    DeviceChoice,
-    bench::{Kernels, TASKS, TaskShape, TimedStage, survey},
-};
 
 /// Algorithms that the model puts this far behind its choice are not timed.
 const HOPELESS: f64 = 50.0;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (device, _) = match DeviceChoice::Cuda(0).open() {
-        Ok(opened) => opened,
+    let device = match dash_train::open_gpu(0) {
+        Ok(device) => device,
         Err(error) => {
             eprintln!("skipped: {error}");
             return Ok(());
@@ -28,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for shape in TASKS.iter().filter(|shape| task.as_deref().is_none_or(|task| task == shape.name)) {
         let shape = TaskShape { batch: batch.unwrap_or(shape.batch), ..*shape };
         let mut seen = Vec::new();
-        for stage in [TimedStage::Search, TimedStage::Retrain(Kernels::Spread)] {
+        for stage in [TimedStage::Search, TimedStage::Retrain(KernelPattern::Spread)] {
             for problem in survey(&shape, stage)?.0.convolutions {
                 if seen.contains(&problem) {
                     continue;

@@ -1,13 +1,13 @@
-//! The publication's own comparison of speed: three ways to compute the mixtures of one network,
-//! over the number of candidates and over the length of the input (DASH, section 12).
+//! The speed comparison of the DASH paper (section 12): three ways to compute the mixed operations of one network, over
+//! the number of candidates and over the length of the input.
 //!
-//! The network is the 1-D one with 16 channels, ten classes and one input channel, as for MNIST; the
-//! data are synthetic. All three ways have the same parameters, coefficients, optimiser and grouping,
-//! which the released comparison does not: there the baselines are dense where DASH is depthwise.
+//! The network is the 1-D ResNet with 16 channels, ten classes and one input channel, as for MNIST; the data is
+//! synthetic. All three methods have the same parameters, mixing weights, optimizer and grouping. In the comparison of
+//! the released code they differ: its baselines are dense where DASH is depthwise.
 
 use crate::{
     Error,
-    timing::{Counts, Expected, Times, normal, time},
+    timing::{StepCounts, SyntheticTarget, TimeSummary, normal, time},
 };
 use candle_core::Device;
 use dash_conv::{Planner, Policy};
@@ -15,45 +15,46 @@ use dash_core::pipeline::{Backbone, Search};
 use dash_nn::{Network, ParamBuilder, Params, build};
 use dash_report::chart::{ChartSeries, Panel};
 use dash_search::{Gumbel, MixtureBuilder, MixtureStrategy};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::{num::NonZeroUsize, time::Duration};
 
-/// The grouping that all ways share.
+/// The grouping that all methods share.
 pub const GROUPING: &str = "depthwise where c_in == c_out";
 
-/// Batches of the publication's 60 000 images.
+/// Batches per epoch of the DASH paper's 60 000 images.
 const BATCHES: f64 = 469.0;
-/// Batch size of the publication.
+/// Batch size of the DASH paper.
 const BATCH: NonZeroUsize = NonZeroUsize::MIN.saturating_add(127);
 const CLASSES: usize = 10;
 const KERNEL_SIZES: [usize; 7] = [3, 5, 7, 9, 11, 13, 15];
 const DILATIONS: [usize; 7] = [1, 3, 7, 15, 31, 63, 127];
-/// Length of the inputs while the candidates change.
+/// Length of the inputs while the number of candidates varies.
 const LENGTH: usize = 1000;
-/// Kernel sizes, and dilations, while the length changes.
+/// Number of kernel sizes and of dilations while the length varies.
 const SIZES: usize = 5;
 const LENGTHS: [usize; 7] = [32, 64, 128, 256, 512, 1024, 2048];
-/// Time for the steps of one method at one point, after which no further one is begun.
+/// Time after which no further step of a method starts at a point.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A way to compute mixtures.
+/// A way to compute mixed operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MixingMethod {
-    /// The mixture over the union of taps by Fourier transforms: what this program is about.
+    /// DASH: the mixed kernel over the union of taps, convolved by Fourier transforms.
     Fourier,
-    /// The candidates aggregated to one tap set, convolved without Fourier transforms.
+    /// The mixed kernel over the union of taps, convolved without Fourier transforms.
     MixedWeights,
-    /// Every candidate convolved on its own without Fourier transforms, the results added up.
+    /// Each candidate convolved on its own without Fourier transforms, the results summed.
     MixedResults,
 }
 
 impl MixingMethod {
-    /// All of them, the expected fastest first.
+    /// All methods, the expected fastest first.
     pub const ALL: [MixingMethod; 3] =
         [MixingMethod::Fourier, MixingMethod::MixedWeights, MixingMethod::MixedResults];
 
-    /// Those that a device has kernels for: on GPUs the candidates' results are not added up.
-    pub fn on(device: &Device) -> impl Iterator<Item = MixingMethod> + use<> {
+    /// The methods that `device` supports: GPUs have no kernels for [`MixingMethod::MixedResults`].
+    pub fn supported_on(device: &Device) -> impl Iterator<Item = MixingMethod> + use<> {
         let is_cpu = device.is_cpu();
         MixingMethod::ALL.into_iter().filter(move |&method| is_cpu || method != MixingMethod::MixedResults)
     }
@@ -67,7 +68,7 @@ impl MixingMethod {
         }
     }
 
-    fn mixing(self) -> MixtureStrategy {
+    fn strategy(self) -> MixtureStrategy {
         match self {
             MixingMethod::Fourier => MixtureStrategy::Fourier,
             MixingMethod::MixedWeights => MixtureStrategy::Weights,
@@ -76,117 +77,118 @@ impl MixingMethod {
     }
 }
 
-/// What changes from point to point.
+/// The quantity that varies along a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Axis {
+pub enum ComparisonAxis {
     /// The number of candidates.
     Candidates,
     /// The length of the input.
     Length,
 }
 
-impl Axis {
+impl ComparisonAxis {
     /// The name in results.
     pub fn name(self) -> &'static str {
         match self {
-            Axis::Candidates => "candidates",
-            Axis::Length => "length",
+            ComparisonAxis::Candidates => "candidates",
+            ComparisonAxis::Length => "length",
         }
     }
 }
 
-/// A point of a sweep.
+/// One configuration of the network at which all methods are timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Point {
-    /// The sweep that it belongs to.
-    pub sweep: Axis,
-    /// Kernel sizes, and dilations: the first ones of the lists.
+pub struct ComparisonPoint {
+    /// The quantity that varies.
+    pub axis: ComparisonAxis,
+    /// Number of kernel sizes and of dilations; the first ones of the lists are used.
     sizes: usize,
     /// Length of the input.
     pub length: usize,
 }
 
-impl Point {
+impl ComparisonPoint {
     /// Number of candidates.
     pub fn candidates(&self) -> usize {
         self.sizes * self.sizes
     }
 }
 
-/// The first `limit` points of each sweep, or all.
-pub fn points(limit: Option<NonZeroUsize>) -> Vec<Point> {
+/// The first `limit` points along each axis, or all.
+pub fn points(limit: Option<NonZeroUsize>) -> Vec<ComparisonPoint> {
     let limit = limit.map_or(usize::MAX, NonZeroUsize::get);
-    let candidates = (1..=KERNEL_SIZES.len()).map(|sizes| (Axis::Candidates, sizes, LENGTH));
-    let lengths = LENGTHS.map(|length| (Axis::Length, SIZES, length));
+    let candidates = (1..=KERNEL_SIZES.len()).map(|sizes| (ComparisonAxis::Candidates, sizes, LENGTH));
+    let lengths = LENGTHS.map(|length| (ComparisonAxis::Length, SIZES, length));
     let points = candidates.take(limit).chain(lengths.into_iter().take(limit));
-    points.map(|(sweep, sizes, length)| Point { sweep, sizes, length }).collect()
+    points.map(|(axis, sizes, length)| ComparisonPoint { axis, sizes, length }).collect()
 }
 
-/// How to time.
+/// Options of the comparison.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Samples per step; by default the publication's 128.
+pub struct ComparisonOptions {
+    /// Samples per step; by default the 128 of the DASH paper.
     pub batch: Option<NonZeroUsize>,
-    /// Timed steps; fewer where they take too long.
+    /// Number of timed steps; fewer where they take too long.
     pub steps: NonZeroUsize,
-    /// Steps before them that are not timed; where plans are measured, at least the one that does it.
+    /// Number of untimed steps before them. With measured plans there is at least one, which measures.
     pub warmup: usize,
-    /// What the algorithms are chosen by, among those that a method allows.
+    /// How the algorithms are chosen among those that a method allows.
     pub plan: Policy,
 }
 
-/// What was measured of one method at one point.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SweepTiming {
+/// The time of one method at one point.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct MixingTiming {
     /// `fourier`, `mixed-weights` or `mixed-results`.
     pub method: &'static str,
-    /// `candidates` or `length`.
-    pub sweep: &'static str,
+    /// The quantity that varies: `candidates` or `length`.
+    #[serde(rename = "sweep")]
+    pub axis: &'static str,
     /// Number of candidates.
     pub candidates: usize,
     /// Length of the input.
     pub length: usize,
     /// Samples per step.
     pub batch: usize,
-    /// Threads that computed.
+    /// Number of threads.
     pub threads: usize,
-    /// Median over the timed steps, in milliseconds.
+    /// Median time of the timed steps in milliseconds.
     pub ms_per_step: f64,
-    /// The fastest step.
+    /// Time of the fastest step in milliseconds.
     pub min_ms: f64,
-    /// Timed steps; fewer than asked for where they took too long.
+    /// Number of timed steps; fewer than requested where they took too long.
     pub runs: usize,
-    /// Seconds of an epoch of 469 such steps.
+    /// Time of an epoch of 469 such steps in seconds.
     pub seconds_per_epoch: f64,
-    /// Which convolutions are depthwise: the same ones in all methods.
+    /// The convolutions that are depthwise; the same in all methods.
     pub grouping: &'static str,
-    /// What the algorithms were chosen by: `model` or `measure`.
+    /// How the algorithms were chosen: `model` or `measure`.
     pub plan: String,
 }
 
-/// Times whole training steps of `method` at `point` in the calling thread's pool.
+/// Times training steps of `method` at `point`, in the thread pool of the calling thread.
 ///
 /// # Errors
 /// If the network cannot be built or computed.
 pub fn measure(
-    point: &Point,
+    point: &ComparisonPoint,
     method: MixingMethod,
-    settings: &Settings,
+    options: &ComparisonOptions,
     device: &Device,
-) -> Result<SweepTiming, Error> {
-    let batch = settings.batch.unwrap_or(BATCH).get();
-    let (network, params) = network(point, method, settings.plan, device)?;
+) -> Result<MixingTiming, Error> {
+    let batch = options.batch.unwrap_or(BATCH).get();
+    let (network, params) = network(point, method, options.plan, device)?;
     let input = normal(&[batch, 1, point.length], 0, device).map_err(dash_nn::Error::from)?;
-    let counts = Counts {
-        warmup: settings.warmup.max(usize::from(settings.plan == Policy::Measure)),
-        steps: settings.steps.get(),
+    let counts = StepCounts {
+        warmup: options.warmup.max(usize::from(options.plan == Policy::Measure)),
+        steps: options.steps.get(),
         limit: Some(LIMIT),
     };
-    let times = time(network.as_ref(), &params, &input, &Expected::classes(CLASSES, batch), counts)?;
-    let times = Times::new(times);
-    Ok(SweepTiming {
+    let times = time(network.as_ref(), &params, &input, &SyntheticTarget::classes(CLASSES, batch), counts)?;
+    let times = TimeSummary::new(times);
+    Ok(MixingTiming {
         method: method.name(),
-        sweep: point.sweep.name(),
+        axis: point.axis.name(),
         candidates: point.candidates(),
         length: point.length,
         batch,
@@ -196,12 +198,12 @@ pub fn measure(
         runs: times.runs,
         seconds_per_epoch: BATCHES * times.median / 1e3,
         grouping: GROUPING,
-        plan: settings.plan.to_string(),
+        plan: options.plan.to_string(),
     })
 }
 
 fn network(
-    point: &Point,
+    point: &ComparisonPoint,
     method: MixingMethod,
     plan: Policy,
     device: &Device,
@@ -209,18 +211,18 @@ fn network(
     let first = |all: &[usize]| all.iter().copied().take(point.sizes).collect();
     let space =
         Search { kernel_sizes: first(&KERNEL_SIZES), dilations: first(&DILATIONS), ..Search::default() };
-    let mut mixtures = MixtureBuilder::new(&space, Gumbel).mixing(method.mixing());
+    let mut mixtures = MixtureBuilder::new(&space, Gumbel).mixing(method.strategy());
     let mut params = ParamBuilder::new(0, 0, device).with_planner(&Planner::new(plan));
     let backbone = Backbone::Resnet1d { channels: Some(16), causal: false };
     let network = build(&backbone, &[1, point.length], CLASSES, false, 0.0, &mut mixtures, &mut params)?;
     Ok((network, params.finish()))
 }
 
-/// Both sweeps as an SVG file: seconds per epoch, both axes logarithmic.
-pub fn plot(timings: &[SweepTiming]) -> Vec<u8> {
-    let panel = |sweep: Axis, fixed: String, x: &str, at: fn(&SweepTiming) -> usize| {
+/// Plots the timings as an SVG file: seconds per epoch over each quantity, with logarithmic axes.
+pub fn plot(timings: &[MixingTiming]) -> Vec<u8> {
+    let panel = |axis: ComparisonAxis, fixed: String, x: &str, at: fn(&MixingTiming) -> usize| {
         let series = MixingMethod::ALL.map(|method| {
-            let own = timings.iter().filter(|t| t.sweep == sweep.name() && t.method == method.name());
+            let own = timings.iter().filter(|t| t.axis == axis.name() && t.method == method.name());
             let points = own.map(|t| (at(t) as f64, t.seconds_per_epoch)).collect();
             ChartSeries { label: method.name().to_owned(), points }
         });
@@ -230,8 +232,10 @@ pub fn plot(timings: &[SweepTiming]) -> Vec<u8> {
         format!("batch {}, threads {}, {}, plans by {}", t.batch, t.threads, t.grouping, t.plan)
     });
     let panels = [
-        panel(Axis::Candidates, format!("length {LENGTH}"), "candidates", |t| t.candidates),
-        panel(Axis::Length, format!("{} candidates", SIZES * SIZES), "length of the input", |t| t.length),
+        panel(ComparisonAxis::Candidates, format!("length {LENGTH}"), "candidates", |t| t.candidates),
+        panel(ComparisonAxis::Length, format!("{} candidates", SIZES * SIZES), "length of the input", |t| {
+            t.length
+        }),
     ];
     let alt = "Time of an epoch over the number of candidates and over the length of the input.";
     dash_report::chart::draw(&panels, &settings, alt)
@@ -244,11 +248,11 @@ mod tests {
     use dash_nn::{ForwardContext, Gradients};
 
     #[test]
-    fn the_points_are_the_published_ones() {
-        let of = |limit| -> Vec<(Axis, usize, usize)> {
-            points(limit).iter().map(|p| (p.sweep, p.candidates(), p.length)).collect()
+    fn the_points_are_those_of_the_dash_paper() {
+        let of = |limit| -> Vec<(ComparisonAxis, usize, usize)> {
+            points(limit).iter().map(|p| (p.axis, p.candidates(), p.length)).collect()
         };
-        let (a, b) = (Axis::Candidates, Axis::Length);
+        let (a, b) = (ComparisonAxis::Candidates, ComparisonAxis::Length);
         assert_eq!(of(NonZeroUsize::new(2)), [(a, 1, 1000), (a, 4, 1000), (b, 25, 32), (b, 25, 64)]);
         let all = of(None);
         assert_eq!((all.len(), all[6], all[13]), (14, (a, 49, 1000), (b, 25, 2048)));
@@ -256,11 +260,11 @@ mod tests {
 
     /// DASH, section 15.1: MNIST with its own search space has 28 candidates of the same nine layers.
     #[test]
-    fn the_network_is_that_of_mnist() {
-        let point = Point { sweep: Axis::Candidates, sizes: 4, length: LENGTH };
+    fn the_network_is_the_one_for_mnist() {
+        let point = ComparisonPoint { axis: ComparisonAxis::Candidates, sizes: 4, length: LENGTH };
         let count = |method| network(&point, method, Policy::Model, &Device::Cpu).unwrap().1.count();
-        // It has seven dilations instead of these four; each adds 24 taps per channel pair and four
-        // architecture parameters in each of nine layers.
+        // MNIST has seven dilations instead of four; each adds 24 taps per channel pair and four architecture
+        // parameters in each of nine layers.
         let pairs = 16 + 2 * 16 + 16 * 32 + 5 * 32;
         assert_eq!(count(MixingMethod::Fourier), 122_934 - 3 * (24 * pairs + 4 * 9));
         assert_eq!(count(MixingMethod::MixedResults), count(MixingMethod::Fourier));
@@ -268,12 +272,12 @@ mod tests {
 
     #[test]
     fn the_methods_compute_the_same_function() {
-        let point = Point { sweep: Axis::Length, sizes: 3, length: 50 };
+        let point = ComparisonPoint { axis: ComparisonAxis::Length, sizes: 3, length: 50 };
         let input = normal(&[3, 1, point.length], 0, &Device::Cpu).unwrap();
         let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let run = |method| {
             let (network, params) = network(&point, method, Policy::Model, &Device::Cpu).unwrap();
-            // Initial weights are so small that biases would drown what they make of the data.
+            // With the small initial weights, biases would hide differences in the convolutions.
             for p in params.iter().filter(|p| p.name().ends_with(".weights")) {
                 p.var().set(&p.var().affine(30.0, 0.0).unwrap()).unwrap();
             }
@@ -297,12 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn a_measurement_says_what_it_is_of_and_a_plot_shows_it() {
+    fn a_timing_repeats_its_settings_and_the_plot_shows_them() {
         let point = points(NonZeroUsize::new(1))[1];
         let one = NonZeroUsize::MIN;
-        let settings = Settings { batch: Some(one), steps: one, warmup: 0, plan: Policy::Measure };
-        let measured = measure(&point, MixingMethod::MixedWeights, &settings, &Device::Cpu).unwrap();
-        assert_eq!((measured.method, measured.sweep), ("mixed-weights", "length"));
+        let options = ComparisonOptions { batch: Some(one), steps: one, warmup: 0, plan: Policy::Measure };
+        let measured = measure(&point, MixingMethod::MixedWeights, &options, &Device::Cpu).unwrap();
+        assert_eq!((measured.method, measured.axis), ("mixed-weights", "length"));
         assert_eq!((measured.candidates, measured.length, measured.runs), (25, 32, 1));
         assert!((measured.seconds_per_epoch - 0.469 * measured.ms_per_step).abs() < 1e-9);
         let file = String::from_utf8(plot(&[measured])).unwrap();

@@ -1,4 +1,4 @@
-//! Training steps against the clock: what all benchmarks share.
+//! Timing of training steps, shared by all benchmarks.
 
 use candle_core::{Device, Tensor};
 use dash_core::{
@@ -8,46 +8,46 @@ use dash_core::{
 use dash_nn::{ForwardContext, Gradients, Init, Network, Objective, Params, Rates, Sgd, Targets};
 use std::time::{Duration, Instant};
 
-/// What is reported of the times of some steps: milliseconds with two decimals.
-pub(crate) struct Times {
+/// Summary of the times of some steps, in milliseconds with two decimals.
+pub(crate) struct TimeSummary {
     pub(crate) median: f64,
     pub(crate) fastest: f64,
     pub(crate) runs: usize,
 }
 
-impl Times {
-    pub(crate) fn new(mut times: Vec<f64>) -> Times {
+impl TimeSummary {
+    pub(crate) fn new(mut times: Vec<f64>) -> TimeSummary {
         times.sort_by(f64::total_cmp);
         let at = |index: usize| times.get(index).map_or(f64::NAN, |ms| (100.0 * ms).round() / 100.0);
-        Times { median: at(times.len() / 2), fastest: at(0), runs: times.len() }
+        TimeSummary { median: at(times.len() / 2), fastest: at(0), runs: times.len() }
     }
 }
 
-/// Standard normal values, the same for the same counter.
+/// Standard normal values; equal counters give equal values.
 pub(crate) fn normal(shape: &[usize], counter: u64, device: &Device) -> candle_core::Result<Tensor> {
     let mut rng = stream(0, Purpose::Simulation, [counter, 0, 0]);
     let values = Init::Normal { std: 1.0 }.sample(&mut rng, shape.iter().product());
     Tensor::from_vec(values, shape, device)
 }
 
-/// How many steps are taken.
+/// The number of steps of a benchmark.
 #[derive(Clone, Copy)]
-pub(crate) struct Counts {
+pub(crate) struct StepCounts {
     /// Steps that are not timed.
     pub(crate) warmup: usize,
     /// Steps that are timed.
     pub(crate) steps: usize,
-    /// Time after which no further step is begun, if one was timed.
+    /// Time after which no further step starts, once a step was timed.
     pub(crate) limit: Option<Duration>,
 }
 
-/// Milliseconds of each timed step.
+/// Runs training steps and returns the times of the timed ones in milliseconds.
 pub(crate) fn time(
     network: &dyn Network,
     params: &Params,
     input: &Tensor,
-    targets: &Expected,
-    counts: Counts,
+    targets: &SyntheticTarget,
+    counts: StepCounts,
 ) -> Result<Vec<f64>, dash_nn::Error> {
     let mut sgd = Sgd::new(params, 0.9, 5e-4)?;
     let rates = Rates { weights: 1e-2, architecture: 1e-2 };
@@ -60,9 +60,9 @@ pub(crate) fn time(
         }
         let start = Instant::now();
         step(network, params, &mut sgd, rates, number as u64, input, targets)?;
-        // A GPU is given work faster than it does it.
+        // A GPU computes asynchronously.
         input.device().synchronize()?;
-        // Where time is short, a warm-up is worth less than a number.
+        // After the limit even a warm-up step counts: one measurement is better than none.
         if number >= counts.warmup || late {
             times.push(1e3 * start.elapsed().as_secs_f64());
         }
@@ -70,20 +70,20 @@ pub(crate) fn time(
     Ok(times)
 }
 
-/// What a batch is compared with.
-pub(crate) enum Expected {
+/// Synthetic targets of a batch.
+pub(crate) enum SyntheticTarget {
     Classes(Vec<i64>),
     Field(Vec<f32>),
 }
 
-impl Expected {
+impl SyntheticTarget {
     /// All classes in turn.
-    pub(crate) fn classes(classes: usize, batch: usize) -> Expected {
-        Expected::Classes((0..classes as i64).cycle().take(batch).collect())
+    pub(crate) fn classes(classes: usize, batch: usize) -> SyntheticTarget {
+        SyntheticTarget::Classes((0..classes as i64).cycle().take(batch).collect())
     }
 }
 
-/// One whole step. What it allocated is free again when it returns.
+/// One training step. All of its memory is free again when it returns.
 fn step(
     network: &dyn Network,
     params: &Params,
@@ -91,13 +91,13 @@ fn step(
     rates: Rates,
     number: u64,
     input: &Tensor,
-    expected: &Expected,
+    expected: &SyntheticTarget,
 ) -> Result<(), dash_nn::Error> {
     let output =
         network.forward(input, &ForwardContext { training: true, seed: 0, epoch: 0, step: number })?;
     let (loss, targets) = match expected {
-        Expected::Classes(classes) => (Loss::CrossEntropy, Targets::Class(classes.clone())),
-        Expected::Field(field) => (Loss::MeanSquaredError, Targets::Field(field.clone())),
+        SyntheticTarget::Classes(classes) => (Loss::CrossEntropy, Targets::Class(classes.clone())),
+        SyntheticTarget::Field(field) => (Loss::MeanSquaredError, Targets::Field(field.clone())),
     };
     let objective = Objective { loss, metric: Metric::ZeroOneError, scaling: None };
     let loss = objective.loss(&output, targets)?;

@@ -1,0 +1,54 @@
+//! Times every CPU algorithm on the layers of the ten tasks' networks and compares the fastest with the choice of the
+//! cost model: a table in Markdown. The last column says how much slower the choice is than the fastest algorithm.
+//!
+//!     cargo run --release -p dash-bench --example layers [TASK [BATCH]]
+//!
+//! Without `BATCH`, an eighth of the published batch size is used.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the example prints its results")]
+
+use dash_bench::{KernelPattern, TASKS, TaskShape, TimedStage, survey};
+use dash_conv::{Algorithm, Plan, Planner, Policy};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let (wanted, batch) = (arguments.next(), arguments.next().map(|batch| batch.parse()).transpose()?);
+    let names = Algorithm::ON_CPU.map(|algorithm| algorithm.to_string()).join(" | ");
+    println!("| task | stage | layer | plan | {names} | slower by |");
+    println!("|---|---|---|---{}|--:|", "|--:".repeat(Algorithm::ON_CPU.len()));
+    let mut worst = (1.0, String::new());
+    for task in TASKS.iter().filter(|task| wanted.as_deref().is_none_or(|name| name == task.name)) {
+        let task = TaskShape { batch: batch.unwrap_or((task.batch / 8).max(1)), ..*task };
+        for (stage, name) in [
+            (TimedStage::Search, "search"),
+            (TimedStage::Retrain(KernelPattern::Spread), "spread"),
+            (TimedStage::Retrain(KernelPattern::Plain), "3x1"),
+        ] {
+            let mut seen = Vec::new();
+            for problem in survey(&task, stage)?.0.convolutions {
+                if seen.contains(&problem) {
+                    continue;
+                }
+                let model = Plan::choose(&problem);
+                let planner = Planner::new(Policy::Measure);
+                planner.plan(&problem);
+                let measured = planner.choices().into_iter().next().map_or_else(Vec::new, |c| c.seconds);
+                let seconds = |algorithm: Algorithm| {
+                    measured.iter().find(|(other, _)| *other == algorithm).map(|(_, seconds)| *seconds)
+                };
+                let best = measured.iter().fold(f64::MAX, |best, (_, seconds)| best.min(*seconds));
+                // Measuring abandons algorithms that are far behind the fastest.
+                let cell =
+                    |seconds: Option<f64>| seconds.map_or("-".to_owned(), |s| format!("{:.2}", 1e3 * s));
+                let cells = Algorithm::ON_CPU.map(|algorithm| cell(seconds(algorithm))).join(" | ");
+                let ratio = seconds(model.algorithm).map_or(f64::NAN, |seconds| seconds / best);
+                println!("| {} | {name} | {problem} | {model} | {cells} | {ratio:.2} |", task.name);
+                if ratio > worst.0 {
+                    worst = (ratio, format!("{}, {name}, {problem}", task.name));
+                }
+                seen.push(problem);
+            }
+        }
+    }
+    eprintln!("the choice is at most {:.2} times as slow as the fastest algorithm: {}", worst.0, worst.1);
+    Ok(())
+}
