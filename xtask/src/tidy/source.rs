@@ -27,12 +27,34 @@ pub(crate) struct Text {
     pub(crate) text: String,
 }
 
-/// Names of the files that version control knows, without those that hold data.
+/// Folders that hold data or what was built.
+const OTHER_FOLDERS: [&str; 5] = [".git", "target", "runs", "data", "reports"];
+
+/// Names of the files that version control knows; of all files in a tree without it, such as an unpacked archive.
 fn names(root: &Path) -> Result<Vec<String>, Failure> {
     let listed = output(root, "git", &["ls-files", "--cached", "--others", "--exclude-standard"]);
-    let listed = listed.ok_or("`git ls-files` failed: tidy needs the repository")?;
-    let exists = |name: &&str| root.join(name).is_file();
-    Ok(listed.lines().filter(exists).map(str::to_owned).collect())
+    let mut names = match listed {
+        Some(listed) => listed.lines().map(str::to_owned).collect(),
+        None => walk(root, "")?,
+    };
+    names.retain(|name| root.join(name).is_file());
+    Ok(names)
+}
+
+fn walk(root: &Path, folder: &str) -> Result<Vec<String>, Failure> {
+    let failed = |error: std::io::Error| format!("{folder}: {error}");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root.join(folder)).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let path = if folder.is_empty() { name.clone() } else { format!("{folder}/{name}") };
+        match entry.file_type().map_err(failed)?.is_dir() {
+            true if OTHER_FOLDERS.contains(&name.as_str()) => {}
+            true => names.extend(walk(root, &path)?),
+            false => names.push(path),
+        }
+    }
+    Ok(names)
 }
 
 /// Reads all Rust files.
