@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             return Ok(());
         }
     };
+    let Some(gpu) = dash_cuda::Gpu::of(&device) else { return Ok(()) };
     let mut arguments = std::env::args().skip(1);
     let (task, batch) = (arguments.next(), arguments.next().map(|batch| batch.parse()).transpose()?);
     println!("| task | layer | plan | model, ms | measured, ms | best |");
@@ -34,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let least = plans.iter().fold(f64::INFINITY, |least, plan| least.min(plan.seconds));
                 let mut rows = Vec::new();
                 for plan in plans.iter().filter(|plan| plan.seconds <= HOPELESS * least) {
-                    if let Some(seconds) = seconds_on_gpu(&problem, plan.algorithm, &device)? {
+                    if let Some(seconds) = seconds_on_gpu(&problem, plan.algorithm, &gpu)? {
                         rows.push((plan, seconds));
                     }
                 }

@@ -62,7 +62,21 @@ impl Mixture {
         c_out: usize,
         group_in: usize,
     ) -> Result<Tensor> {
-        let pairs = c_out * group_in;
+        if let Some(gpu) = Gpu::of(weights.device()) {
+            return self.mix_on_gpu(&gpu, weights, coefficients, c_out, group_in);
+        }
+        let (weights, coefficients) = self.checked(weights, coefficients, c_out * group_in)?;
+        let (pairs, shape) = (c_out * group_in, self.mixed_shape(c_out, group_in));
+        weights.apply_op2(&coefficients, MixOp { tap_indices: self.tap_indices.clone(), pairs, shape })
+    }
+
+    /// The shape of the mixed weights.
+    pub fn mixed_shape(&self, c_out: usize, group_in: usize) -> Shape {
+        Shape::from((c_out, group_in, self.taps.len()))
+    }
+
+    /// Contiguous operands, if they fit this mixture.
+    fn checked(&self, weights: &Tensor, coefficients: &Tensor, pairs: usize) -> Result<(Tensor, Tensor)> {
         for (tensor, got, expected) in [
             ("the candidates' weights", weights.dims(), self.weights_len(pairs)),
             ("the coefficients", coefficients.dims(), self.candidates()),
@@ -72,29 +86,29 @@ impl Mixture {
                 return Err(Error::Shape { tensor, got, expected }.into());
             }
         }
-        let shape = Shape::from((c_out, group_in, self.taps.len()));
-        let (weights, coefficients) = (weights.contiguous()?, coefficients.contiguous()?);
-        if let Some(gpu) = Gpu::of(weights.device()) {
-            return self.mix_on(gpu, &weights, &coefficients, pairs, shape);
-        }
-        weights.apply_op2(&coefficients, MixOp { tap_indices: self.tap_indices.clone(), pairs, shape })
+        Ok((weights.contiguous()?, coefficients.contiguous()?))
     }
 
-    /// The same on a GPU.
-    fn mix_on(
+    /// [`Mixture::mix`] on a GPU or its emulator.
+    ///
+    /// # Errors
+    /// If shapes do not fit, a tensor is not f32 or not on the GPU, or the GPU fails.
+    pub fn mix_on_gpu(
         &self,
-        gpu: Gpu,
+        gpu: &Gpu,
         weights: &Tensor,
         coefficients: &Tensor,
-        pairs: usize,
-        shape: Shape,
+        c_out: usize,
+        group_in: usize,
     ) -> Result<Tensor> {
+        let (pairs, shape) = (c_out * group_in, self.mixed_shape(c_out, group_in));
+        let (weights, coefficients) = &self.checked(weights, coefficients, pairs)?;
         let table = {
             let mut kept = self.table.lock().unwrap_or_else(PoisonError::into_inner);
             match &*kept {
                 Some((of, table)) if *of == pairs => table.clone(),
                 _ => {
-                    let table = Arc::new(MixtureTable::new(&gpu, &self.tap_indices, self.taps.len(), pairs)?);
+                    let table = Arc::new(MixtureTable::new(gpu, &self.tap_indices, self.taps.len(), pairs)?);
                     *kept = Some((pairs, table.clone()));
                     table
                 }
@@ -102,7 +116,7 @@ impl Mixture {
         };
         let value = {
             let (weights, coefficients) = (gpu.operand(weights)?, gpu.operand(coefficients)?);
-            table.mix(&gpu, weights.read(), coefficients.read())?
+            table.mix(gpu, weights.read(), coefficients.read())?
         };
         let (on, value) = (gpu.clone(), gpu.tensor(value, shape)?);
         gpu.node("mixture", [weights, coefficients], &value, move |[weights, coefficients], grad| {

@@ -93,20 +93,17 @@ fn on_gpu(gpu: &Gpu, algorithm: Algorithm, problem: &ConvProblem) -> Result<Opti
 }
 
 /// Seconds of one pass forward and back of `problem` on a GPU by `algorithm`, the best of a few; `None` if there is no
-/// kernel for it, or `device` is no GPU.
+/// kernel for it.
 ///
 /// # Errors
 /// If the GPU fails.
-pub fn seconds_on_gpu(problem: &ConvProblem, algorithm: Algorithm, device: &Device) -> Result<Option<f64>> {
-    Gpu::of(device).map_or(Ok(None), |gpu| time_on(&gpu, algorithm, problem, device))
-}
-
-fn time_on(gpu: &Gpu, algorithm: Algorithm, problem: &ConvProblem, device: &Device) -> Result<Option<f64>> {
+pub fn seconds_on_gpu(problem: &ConvProblem, algorithm: Algorithm, gpu: &Gpu) -> Result<Option<f64>> {
     /// Passes: the first finds memory and loads kernels.
     const RUNS: usize = 4;
     let Some(conv) = on_gpu(gpu, algorithm, problem)? else { return Ok(None) };
+    let device = gpu.device();
     let [x_len, weights_len, _] = problem.lens();
-    let operand = |len: usize| Tensor::from_vec(noise(len), len, device);
+    let operand = |len: usize| Tensor::from_vec(noise(len), len, &device);
     let [x, weights, bias] = [operand(x_len)?, operand(weights_len)?, operand(problem.c_out)?];
     let mut best = f64::INFINITY;
     for _ in 0..RUNS {
@@ -225,14 +222,14 @@ impl TapConv {
             return Ok(engine.clone());
         }
         // Not under the lock: a planner that measures keeps all threads of the pool busy.
-        let engine = match Gpu::of(device) {
+        let engine = match self.planner.gpu() {
             None if device.is_cpu() => Engine::new(self.planner.plan(problem).algorithm, problem, device)?,
             None => Engine::new(self.planner.plan_elsewhere(problem).algorithm, problem, device)?,
             Some(gpu) => {
-                let time = |plan: &Plan| time_on(&gpu, plan.algorithm, problem, device).ok().flatten();
+                let time = |plan: &Plan| seconds_on_gpu(problem, plan.algorithm, gpu).ok().flatten();
                 let algorithm = self.planner.plan_on_gpu(problem, gpu.shared_limit(), time).algorithm;
-                match on_gpu(&gpu, algorithm, problem)? {
-                    Some(conv) => Engine::Gpu(gpu, conv),
+                match on_gpu(gpu, algorithm, problem)? {
+                    Some(conv) => Engine::Gpu(gpu.clone(), conv),
                     None => Engine::new(algorithm, problem, device)?,
                 }
             }

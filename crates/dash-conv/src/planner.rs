@@ -4,6 +4,7 @@ use crate::{
     Algorithm, ConvProblem, Plan,
     op::{Kernel, kernel},
 };
+use dash_cuda::Gpu;
 use std::{
     collections::HashMap,
     fmt,
@@ -49,6 +50,8 @@ pub struct Planner {
     policy: Policy,
     /// What may be chosen; `None` for everything that the device offers.
     among: Option<Arc<[Algorithm]>>,
+    /// The GPU that computes the convolutions; `None` for the device that their tensors are on.
+    gpu: Option<Gpu>,
     measured: Arc<Mutex<Measured>>,
     choices: Arc<Mutex<Vec<Choice>>>,
 }
@@ -91,6 +94,16 @@ impl Planner {
     /// A planner with an empty memory.
     pub fn new(policy: Policy) -> Planner {
         Planner { policy, ..Planner::default() }
+    }
+
+    /// The same planner for convolutions that `gpu` computes, a GPU or its emulator; for the CPU if it is `None`.
+    pub fn on_gpu(&self, gpu: Option<&Gpu>) -> Planner {
+        Planner { gpu: gpu.cloned(), ..self.clone() }
+    }
+
+    /// The GPU that convolutions are planned for.
+    pub(crate) fn gpu(&self) -> Option<&Gpu> {
+        self.gpu.as_ref()
     }
 
     /// What plans are chosen by.

@@ -22,16 +22,16 @@ proptest! {
     #[test]
     fn every_algorithm_equals_the_oracle(case in cases()) {
         let algorithms: Vec<_> = std::iter::once(None).chain(suitable(&case.problem()).map(Some)).collect();
-        compare(&case, &algorithms, &Device::Cpu)?;
+        compare(&case, &algorithms, None)?;
     }
 
     #[test]
     fn the_number_of_threads_changes_no_bit(case in cases()) {
         let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
         for algorithm in suitable(&case.problem()) {
-            let one = pool(1).install(|| run(&case, Some(algorithm), &Device::Cpu));
+            let one = pool(1).install(|| run(&case, Some(algorithm), None));
             for threads in [2, 3, 7] {
-                let many = pool(threads).install(|| run(&case, Some(algorithm), &Device::Cpu));
+                let many = pool(threads).install(|| run(&case, Some(algorithm), None));
                 prop_assert_eq!(&one.y, &many.y);
                 prop_assert_eq!(&one.dx, &many.dx);
                 prop_assert_eq!(&one.dw, &many.dw);
@@ -45,7 +45,7 @@ proptest! {
 fn sizes_of_the_networks_equal_the_oracle() {
     for case in layers_of_networks() {
         let algorithms: Vec<_> = suitable(&case.problem()).map(Some).collect();
-        compare(&case, &algorithms, &Device::Cpu).unwrap();
+        compare(&case, &algorithms, None).unwrap();
     }
 }
 

@@ -210,6 +210,23 @@ pub fn open(number: usize) -> candle_core::Result<Device> {
 }
 
 impl Gpu {
+    /// The emulator.
+    #[cfg(feature = "emulator")]
+    pub fn emulated() -> Gpu {
+        Gpu::Emulator(Emulator::default())
+    }
+
+    /// The device that tensors for this GPU are on: the CPU for the emulator.
+    pub fn device(&self) -> Device {
+        match self {
+            #[cfg(feature = "cuda")]
+            Gpu::Cuda(device) => Device::Cuda(device.clone()),
+            #[cfg(feature = "emulator")]
+            Gpu::Emulator(_) => Device::Cpu,
+            Gpu::None(never) => match never.0 {},
+        }
+    }
+
     /// Bytes of shared memory that a block may have at most.
     pub fn shared_limit(&self) -> usize {
         match self {

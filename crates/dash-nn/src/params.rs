@@ -4,6 +4,7 @@ use crate::{Error, ForwardContext, Init};
 use candle_core::{DType, Device, Shape, Tensor, Var};
 use dash_conv::Planner;
 use dash_core::random::{Purpose, stream};
+use dash_cuda::Gpu;
 use std::collections::{HashMap, HashSet};
 
 /// What a parameter is to the optimiser.
@@ -168,7 +169,7 @@ impl ParamBuilder {
             seed,
             network,
             device: device.clone(),
-            planner: Planner::default(),
+            planner: Planner::default().on_gpu(Gpu::of(device).as_ref()),
             drawn: true,
             params: Params::default(),
             names: HashSet::new(),
@@ -178,7 +179,7 @@ impl ParamBuilder {
     /// The same builder for layers whose convolutions are planned by `planner` instead of the cost
     /// model.
     pub fn with_planner(mut self, planner: &Planner) -> ParamBuilder {
-        self.planner = planner.clone();
+        self.planner = planner.on_gpu(Gpu::of(&self.device).as_ref());
         self
     }
 

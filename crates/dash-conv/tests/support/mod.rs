@@ -2,7 +2,8 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "shared by tests of which each uses a part")]
 
 use candle_core::{Device, Tensor, Var};
-use dash_conv::{Algorithm, ConvProblem, TapConv, TapSet, oracle};
+use dash_conv::{Algorithm, ConvProblem, Planner, TapConv, TapSet, oracle};
+use dash_cuda::Gpu;
 use proptest::prelude::*;
 
 /// A convolution with its sizes, and a seed for its values.
@@ -79,7 +80,8 @@ pub struct Results {
     pub db: Vec<f32>,
 }
 
-pub fn run(case: &Case, algorithm: Option<Algorithm>, device: &Device) -> Results {
+pub fn run(case: &Case, algorithm: Option<Algorithm>, gpu: Option<&Gpu>) -> Results {
+    let device = &gpu.map_or(Device::Cpu, Gpu::device);
     let p = case.problem();
     let [x_len, w_len, y_len] = p.lens();
     let var = |len, seed, shape: Vec<usize>| {
@@ -88,7 +90,8 @@ pub fn run(case: &Case, algorithm: Option<Algorithm>, device: &Device) -> Result
     let x = var(x_len, case.seed, case.x_shape());
     let w = var(w_len, case.seed + 1, case.weight_shape());
     let b = var(p.c_out, case.seed + 2, vec![p.c_out]);
-    let mut conv = TapConv::new(case.taps.clone(), case.groups, case.stride).unwrap();
+    let planner = Planner::default().on_gpu(gpu);
+    let mut conv = TapConv::new(case.taps.clone(), case.groups, case.stride).unwrap().with_planner(&planner);
     if let Some(algorithm) = algorithm {
         conv = conv.with_algorithm(algorithm);
     }
@@ -130,7 +133,11 @@ fn terms(p: &ConvProblem) -> (usize, usize, usize) {
 }
 
 /// Whether an algorithm, or the planner's choice, finds what the definition says.
-pub fn compare(case: &Case, algorithms: &[Option<Algorithm>], device: &Device) -> Result<(), TestCaseError> {
+pub fn compare(
+    case: &Case,
+    algorithms: &[Option<Algorithm>],
+    gpu: Option<&Gpu>,
+) -> Result<(), TestCaseError> {
     let p = case.problem();
     let [x_len, w_len, y_len] = p.lens();
     let wide = |len, seed| values(len, seed).into_iter().map(f64::from).collect::<Vec<_>>();
@@ -139,7 +146,7 @@ pub fn compare(case: &Case, algorithms: &[Option<Algorithm>], device: &Device) -
     let grads = oracle::backward(&p, &x, &w, &wide(y_len, case.seed + 3));
     let terms = terms(&p);
     for &algorithm in algorithms {
-        let got = run(case, algorithm, device);
+        let got = run(case, algorithm, gpu);
         let name = format!("{algorithm:?}");
         check(&format!("{name} y"), &got.y, &y, algorithm, terms.0)?;
         check(&format!("{name} dx"), &got.dx, &grads.input, algorithm, terms.1)?;
