@@ -9,7 +9,10 @@ use crate::{
     signals,
     tensorboard::TensorBoard,
 };
-use dash_core::event::{Event, Listener};
+use dash_core::{
+    event::{Event, Listener},
+    stage::Stage,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     io::{self, IsTerminal, Write},
@@ -113,10 +116,10 @@ struct BytesBar(ProgressBar);
 impl Listener for BytesBar {
     fn on(&self, event: &Event) {
         match event {
-            Event::Progress { what, done, total } => {
-                if self.0.prefix() != escape::line(what) {
+            Event::Download { file, done, total } => {
+                if self.0.prefix() != escape::line(file) {
                     self.0.reset();
-                    self.0.set_prefix(escape::line(what).into_owned());
+                    self.0.set_prefix(escape::line(file).into_owned());
                 }
                 self.0.set_length((*total).max(*done) as u64);
                 self.0.set_position(*done as u64);
@@ -139,17 +142,17 @@ struct BytesLines(Mutex<(String, usize)>);
 impl Listener for BytesLines {
     fn on(&self, event: &Event) {
         let line = match event {
-            Event::Progress { what, done, total } => {
+            Event::Download { file, done, total } => {
                 let tenth = done.saturating_mul(10).checked_div(*total).unwrap_or(0);
                 let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                if last.0 == *what && last.1 == tenth {
+                if last.0 == *file && last.1 == tenth {
                     return;
                 }
-                *last = (what.clone(), tenth);
+                *last = (file.clone(), tenth);
                 let size = |bytes: usize| crate::data::size(bytes as u64);
                 match total {
-                    0 => format!("{what}: {}", size(*done)),
-                    total => format!("{what}: {} of {}", size(*done), size(*total)),
+                    0 => format!("{file}: {}", size(*done)),
+                    total => format!("{file}: {} of {}", size(*done), size(*total)),
                 }
             }
             other => describe(other),
@@ -163,19 +166,19 @@ impl Listener for BytesLines {
 #[derive(Default)]
 struct Lines {
     quiet: bool,
-    stage: Mutex<String>,
+    stage: Mutex<Option<Stage>>,
 }
 
 impl Listener for Lines {
     fn on(&self, event: &Event) {
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
         if let Event::StageStarted { stage: name, .. } = event {
-            stage.clone_from(name);
+            *stage = Some(*name);
         }
         let important = matches!(event, Event::Warning { .. } | Event::StageStopped { .. });
         // The epochs of tuning trials are told by the trials.
-        let minor = matches!(event, Event::Step { .. } | Event::Progress { .. })
-            || (matches!(event, Event::Epoch { .. }) && stage.ends_with("tune"));
+        let minor = matches!(event, Event::Step { .. } | Event::Progress { .. } | Event::Download { .. })
+            || (matches!(event, Event::Epoch { .. }) && stage.is_some_and(Stage::is_tuning));
         if important || !(self.quiet || minor) {
             // There is nowhere to tell that standard error is closed.
             let _ = stderr().write_all(format!("{}\n", describe(event)).as_bytes());
@@ -186,7 +189,7 @@ impl Listener for Lines {
 /// One bar for the stage at work; finished stages scroll up.
 struct Bar {
     bar: ProgressBar,
-    stage: Mutex<String>,
+    stage: Mutex<Option<Stage>>,
     ticker: Option<Ticker>,
 }
 
@@ -234,10 +237,10 @@ impl Listener for Bar {
     fn on(&self, event: &Event) {
         let bar = &self.bar;
         let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        let tuning = stage.ends_with("tune");
+        let tuning = stage.is_some_and(Stage::is_tuning);
         match event {
             Event::StageStarted { run, stage: name, .. } => {
-                stage.clone_from(name);
+                *stage = Some(*name);
                 bar.reset();
                 bar.set_length(1);
                 bar.set_prefix(escape::line(&format!("{run} {name}")).into_owned());
@@ -245,7 +248,7 @@ impl Listener for Bar {
                 bar.println(describe(event));
             }
             Event::Step { step, steps } => bar.set_message(format!("step {step}/{steps}")),
-            Event::Progress { what, done, total } => {
+            Event::Progress { what, done, total } | Event::Download { file: what, done, total } => {
                 bar.set_length(*total as u64);
                 bar.set_position(*done as u64);
                 bar.set_message(escape::line(what).into_owned());
@@ -297,7 +300,9 @@ fn text(event: &Event) -> String {
         Event::Resumed { trial, epoch, step } => {
             format!("  going on from trial {}, epoch {}, step {}", trial + 1, epoch + 1, step + 1)
         }
-        Event::Progress { what, done, total } => format!("  {what} {done}/{total}"),
+        Event::Progress { what, done, total } | Event::Download { file: what, done, total } => {
+            format!("  {what} {done}/{total}")
+        }
         Event::Step { step, steps } => format!("  step {step}/{steps}"),
         Event::Epoch { epoch, epochs, train_loss, score: s, learning_rate, seconds: t } => format!(
             "  epoch {}/{epochs}  loss {train_loss:.5}{}  lr {learning_rate:.2e}  {}",

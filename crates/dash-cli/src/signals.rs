@@ -101,7 +101,7 @@ fn ignore(signal: i32) {
 pub(crate) fn hear(event: &Event) {
     match event {
         Event::StageStarted { stage, .. } => {
-            TRAINING.store(stage != "dataset" && stage != "report", Ordering::SeqCst);
+            TRAINING.store(stage.is_training(), Ordering::SeqCst);
         }
         Event::StageFinished { .. } | Event::StageFailed { .. } | Event::StageStopped { .. } => {
             TRAINING.store(false, Ordering::SeqCst);

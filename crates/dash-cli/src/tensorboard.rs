@@ -53,10 +53,9 @@ impl TensorBoard {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (step, scalars) = match event {
             Event::StageStarted { run, stage: name, .. } => {
-                let folder = self.folder.join(run).join(name);
+                let folder = self.folder.join(run.to_string()).join(name.name());
                 state.end_stage();
-                state.stage =
-                    Some(Stage { folder, tuning: name.ends_with("tune"), log: None, failure: None });
+                state.stage = Some(Stage { folder, tuning: name.is_tuning(), log: None, failure: None });
                 return None;
             }
             // The epochs of tuning trials are told by the trials.
@@ -186,6 +185,10 @@ fn masked(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dash_core::{
+        pipeline::Method,
+        stage::{RunId, Stage as PipelineStage},
+    };
 
     /// The record that `tensorboard.summary.writer.record_writer.RecordWriter` makes of
     /// `Event(wall_time=1.5, step=300, summary=Summary(value=[Summary.Value(tag="loss", simple_value=0.25)]))`:
@@ -212,11 +215,8 @@ mod tests {
     fn stages_have_files_of_their_own() {
         let folder = tempfile::tempdir().unwrap();
         let board = TensorBoard::new(folder.path()).unwrap();
-        let started = |stage: &str| Event::StageStarted {
-            run: "p/0".into(),
-            stage: stage.into(),
-            reason: "new".into(),
-        };
+        let started =
+            |stage| Event::StageStarted { run: RunId::new("p", Some(0)), stage, reason: "new".into() };
         let epoch = Event::Epoch {
             epoch: 0,
             epochs: 1,
@@ -227,10 +227,10 @@ mod tests {
         };
         for event in [
             epoch.clone(),
-            started("search"),
+            started(PipelineStage::Search),
             epoch.clone(),
             epoch.clone(),
-            started("tune"),
+            started(PipelineStage::Tune(Method::Dash)),
             epoch,
             Event::Trial { trial: 0, trials: 2, score: None },
             Event::Trial { trial: 1, trials: 2, score: Some(0.5) },

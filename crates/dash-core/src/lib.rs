@@ -18,4 +18,5 @@ pub mod pipeline;
 pub mod provenance;
 pub mod random;
 pub mod results;
+pub mod stage;
 pub mod text;

@@ -241,7 +241,7 @@ fn bring(
         if told.is_none_or(|told: u64| done.abs_diff(told) >= STEP) || (done == total && told != Some(done)) {
             told = Some(done);
             let [done, total] = [done, total].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-            listener.on(&Event::Progress { what: file.name.clone(), done, total });
+            listener.on(&Event::Download { file: file.name.clone(), done, total });
         }
     };
     // Messages name the place of the file, not that of its parts.

@@ -12,6 +12,7 @@ use dash_core::{
     error::Classify,
     pipeline::{Candidate, Method, Metric, Pipeline},
     results::{ResultRow, RunDetail, StageSeconds, Status},
+    stage::RunId,
 };
 use dash_store::StageRecord;
 use dash_train::Metrics;
@@ -36,8 +37,9 @@ pub(crate) fn run(
     method: Method,
 ) -> Result<(Vec<ResultRow>, RunDetail), Failure> {
     let name = p.run_name();
-    let run = format!("{name}/{seed}");
-    let fail = |e: &dyn Classify| Failure::new(&run, "report", e);
+    let id = RunId::new(&name, Some(seed));
+    let run = id.to_string();
+    let fail = |e: &dyn Classify| Failure::new(&id, Stage::Report, e);
     let dir = |stage: Stage| folders.runs.stage(&name, seed, stage.name());
     let (tune, retrain) = (dir(Stage::Tune(method)), dir(Stage::Retrain(method)));
     let search = (method == Method::Dash).then(|| dir(Stage::Search));

@@ -64,7 +64,7 @@ pub(crate) fn add(
 }
 
 fn failed(node: &Node, cause: &dyn dash_core::error::Classify) -> crate::Error {
-    crate::Error::Input(Failure::new(&node.run, node.stage.name(), cause))
+    crate::Error::Input(Failure::new(&node.run, node.stage, cause))
 }
 
 /// SHA-256 of the raw files of a dataset, by names that say nothing about where they are.

@@ -1,6 +1,9 @@
 //! What can go wrong with pipelines, and with one stage.
 
-use dash_core::error::{Classify, ErrorKind};
+use dash_core::{
+    error::{Classify, ErrorKind},
+    stage::{RunId, Stage},
+};
 use std::fmt;
 
 /// Failures of this crate.
@@ -140,10 +143,10 @@ fn common_kind(failures: &[Failure]) -> ErrorKind {
 /// One stage that failed. The cause has become text: it may come from another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// `<pipeline>/<seed>`, or `<pipeline>`.
-    pub run: String,
-    /// Name of the stage.
-    pub stage: String,
+    /// The run that the stage belongs to.
+    pub run: RunId,
+    /// The stage.
+    pub stage: Stage,
     /// What kind of failure it is.
     pub kind: ErrorKind,
     /// What went wrong.
@@ -154,7 +157,7 @@ pub struct Failure {
 
 impl Failure {
     /// The failure of `stage` in `run` because of `cause`.
-    pub fn new(run: &str, stage: &str, cause: &dyn Classify) -> Failure {
+    pub fn new(run: &RunId, stage: Stage, cause: &dyn Classify) -> Failure {
         // Sources are added unless the message already tells them, as transparent errors do.
         let mut message = cause.to_string();
         let mut source = cause.source();
@@ -166,7 +169,7 @@ impl Failure {
             source = inner.source();
         }
         let (kind, hint) = (cause.kind(), cause.hint());
-        Failure { run: run.to_owned(), stage: stage.to_owned(), kind, message, hint }
+        Failure { run: run.clone(), stage, kind, message, hint }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::{
     attempts::{Attempts, attempts_of},
     contents::Contents,
     error::Failure,
-    graph::{Folders, Stage},
+    graph::{Folders, Stage, code_format},
     machine, superseded,
 };
 use dash_conv::Planner;
@@ -12,6 +12,7 @@ use dash_core::{
     event::{Event, Listener},
     pipeline::Pipeline,
     provenance::{Program, Provenance},
+    stage::RunId,
 };
 use dash_store::{ConvolutionPlan, Lock, StageRecord, Staging, now_utc};
 use serde_json::Value;
@@ -28,8 +29,8 @@ pub struct StageJob<'a> {
     pub stage: Stage,
     /// Seed of the run; `None` for stages shared by all seeds.
     pub seed: Option<u64>,
-    /// `<pipeline>/<seed>`, or `<pipeline>`.
-    pub run: &'a str,
+    /// The run that the stage belongs to.
+    pub run: &'a RunId,
     /// Where the results must appear.
     pub dir: &'a Path,
     /// The settings that the stage depends on.
@@ -93,7 +94,7 @@ impl<W: StageRunner> Executor for LocalExecutor<W> {
         let record = StageRecord {
             format: StageRecord::FORMAT,
             stage: job.stage.name().into(),
-            run: job.run.into(),
+            run: job.run.to_string(),
             fingerprint: job.fingerprint.into(),
             config: job.config.clone(),
             inputs: job.inputs.clone(),
@@ -103,7 +104,7 @@ impl<W: StageRunner> Executor for LocalExecutor<W> {
             plan: job.convolutions(),
             versions: BTreeMap::from([
                 ("dash-nas".into(), env!("CARGO_PKG_VERSION").into()),
-                ("stage".into(), job.stage.code_format().to_string()),
+                ("stage".into(), code_format(job.stage).to_string()),
             ]),
             started: job.attempts.first_started().to_owned(),
             finished: now_utc(),
@@ -158,7 +159,7 @@ impl StageJob<'_> {
 
     /// The failure of this job because of `cause`.
     pub fn failure(&self, cause: &dyn dash_core::error::Classify) -> Failure {
-        Failure::new(self.run, self.stage.name(), cause)
+        Failure::new(self.run, self.stage, cause)
     }
 }
 

@@ -4,47 +4,19 @@ use crate::{Error, config};
 use dash_conv::{Planner, Policy};
 use dash_core::pipeline::{Method, Pipeline};
 use dash_core::provenance::Program;
+use dash_core::stage::RunId;
+pub use dash_core::stage::Stage;
 use dash_store::{HashMemo, RunsRoot};
 use serde_json::Value;
 use std::{collections::BTreeSet, path::PathBuf};
 
-/// A step of a pipeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Raw files to Parquet; shared by all seeds.
-    Dataset,
-    /// Architecture search.
-    Search,
-    /// Hyperparameter tuning for a method.
-    Tune(Method),
-    /// Training and testing of the final network of a method.
-    Retrain(Method),
-    /// The report over all seeds and methods.
-    Report,
-}
-
-impl Stage {
-    /// Name in messages, and of the stage's folder.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Dataset => "dataset",
-            Stage::Search => "search",
-            Stage::Tune(Method::Dash) => "tune",
-            Stage::Tune(Method::Backbone) => "backbone-tune",
-            Stage::Retrain(Method::Dash) => "retrain",
-            Stage::Retrain(Method::Backbone) => "backbone-retrain",
-            Stage::Report => "report",
-        }
-    }
-
-    /// Raised when the code of a stage changes what its results mean: earlier results are not reused then. Changes
-    /// of the last bits do not count; the commit in the record tells them.
-    pub(crate) fn code_format(self) -> u32 {
-        match self {
-            Stage::Dataset | Stage::Search | Stage::Tune(_) | Stage::Retrain(_) => 1,
-            // Missing values, provenance.
-            Stage::Report => 2,
-        }
+/// The version of the code of a stage. It is raised when the code changes what results mean: earlier results are not
+/// reused then. Changes of the last bits do not count; the commit in the record identifies them.
+pub(crate) fn code_format(stage: Stage) -> u32 {
+    match stage {
+        Stage::Dataset | Stage::Search | Stage::Tune(_) | Stage::Retrain(_) => 1,
+        // Missing values, provenance.
+        Stage::Report => 2,
     }
 }
 
@@ -115,7 +87,7 @@ const HASHES: &str = ".file-hashes";
 pub(crate) struct Node {
     pub(crate) stage: Stage,
     pub(crate) seed: Option<u64>,
-    pub(crate) run: String,
+    pub(crate) run: RunId,
     pub(crate) dir: PathBuf,
     pub(crate) config: Value,
     /// Positions of the stages whose results it needs; always earlier ones.
@@ -138,7 +110,7 @@ pub(crate) fn stages(p: &Pipeline, folders: &Folders, policy: Policy) -> Result<
     let mut nodes = vec![Node {
         stage: Stage::Dataset,
         seed: None,
-        run: name.clone(),
+        run: RunId::new(&name, None),
         dir: folders.runs.dataset(&name),
         config: config::of_stage(p, Stage::Dataset, None, policy)?,
         inputs: Vec::new(),
@@ -154,7 +126,7 @@ pub(crate) fn stages(p: &Pipeline, folders: &Folders, policy: Policy) -> Result<
                 nodes.push(Node {
                     stage,
                     seed: Some(seed),
-                    run: format!("{name}/{seed}"),
+                    run: RunId::new(&name, Some(seed)),
                     dir: folders.runs.stage(&name, seed, stage.name()),
                     config: config::of_stage(p, stage, Some(seed), policy)?,
                     inputs: inputs.clone(),
@@ -167,7 +139,7 @@ pub(crate) fn stages(p: &Pipeline, folders: &Folders, policy: Policy) -> Result<
     nodes.push(Node {
         stage: Stage::Report,
         seed: None,
-        run: name.clone(),
+        run: RunId::new(&name, None),
         dir: folders.report(&name),
         config: config::of_stage(p, Stage::Report, None, policy)?,
         inputs: shown,

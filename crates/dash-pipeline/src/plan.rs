@@ -94,7 +94,7 @@ pub fn plan(batch: &RunSet, folders: &Folders) -> Result<Vec<Planned>, Error> {
             let stage = step.node.stage.name().to_owned();
             let plan = StageRecord::read(&step.node.dir).ok().flatten().and_then(|record| record.plan);
             planned.push(Planned {
-                run: step.node.run,
+                run: step.node.run.to_string(),
                 stage,
                 action,
                 reason,
@@ -230,7 +230,7 @@ pub(crate) fn examine(
 pub(crate) fn fingerprint_of(stage: Stage, config: &Value, inputs: &Contents) -> String {
     fingerprint(&json!({
         "stage": stage.name(),
-        "code": stage.code_format(),
+        "code": graph::code_format(stage),
         "config": config,
         "inputs": inputs,
     }))
@@ -303,7 +303,8 @@ fn input_differences(old: &Contents, new: &Contents) -> Vec<String> {
 /// its inputs must be stages of format 1, too, with the fingerprints that it names, finished before it started.
 /// Hashes of raw files are compared without their names, which could be paths, and as far as they were recorded.
 fn fits_format_1(record: &StageRecord, node: &Node, inputs: &Contents, earlier: &[Step]) -> bool {
-    let code = record.versions.get("stage").is_none_or(|code| *code == node.stage.code_format().to_string());
+    let code =
+        record.versions.get("stage").is_none_or(|code| *code == graph::code_format(node.stage).to_string());
     if !code || config::comparable(record) != node.config {
         return false;
     }

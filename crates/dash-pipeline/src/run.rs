@@ -16,6 +16,7 @@ use dash_core::{
     event::{Event, Listener},
     pipeline::Pipeline,
     results::ResultRow,
+    stage::RunId,
 };
 use dash_store::{HashMemo, Holder, Lock, Patience, StageRecord, publish_file, recover, recover_shared};
 use std::{
@@ -292,7 +293,7 @@ impl AtWork<'_> {
     }
 
     fn reused(&self, node: &Node) {
-        self.listener.on(&Event::StageReused { run: node.run.clone(), stage: node.stage.name().into() });
+        self.listener.on(&Event::StageReused { run: node.run.clone(), stage: node.stage });
     }
 
     /// The lock that is needed to replace the results of `node`, besides those of the runs. The dataset is shared:
@@ -310,7 +311,7 @@ impl AtWork<'_> {
     /// Runs a stage; tells whether it had to run at all.
     fn run_one(&self, step: &Step, fingerprint: &str, reason: &str) -> Result<Result<bool, Failure>, Error> {
         let (node, inputs) = (&step.node, step.inputs.clone().unwrap_or_default());
-        let (run, stage) = (node.run.clone(), node.stage.name().to_owned());
+        let (run, stage) = (node.run.clone(), node.stage);
         let own = self.lock_of(node)?;
         let of_run = |lock: &&Lock| lock.path().parent() == node.dir.parent();
         let lock = own.as_ref().or_else(|| self.locks.iter().find(of_run));
@@ -325,8 +326,7 @@ impl AtWork<'_> {
                 return Ok(Ok(false));
             }
         }
-        let started =
-            Event::StageStarted { run: run.clone(), stage: stage.clone(), reason: reason.to_owned() };
+        let started = Event::StageStarted { run: run.clone(), stage, reason: reason.to_owned() };
         self.listener.on(&started);
         let attempts = Attempts::begin(&node.dir, fingerprint);
         let told = ProgressReporter::new(self.listener, &node.dir, node.stage, self.pipeline, &attempts);
@@ -366,7 +366,7 @@ fn run_report(
     hashes: &HashMemo,
     listener: &dyn Listener,
 ) -> Result<(), Error> {
-    let (run, stage) = (part.name.clone(), Stage::Report.name().to_owned());
+    let (run, stage) = (RunId::new(&part.name, None), Stage::Report);
     let reason = match report::stale(part, folders, hashes)? {
         Some(reason) => reason,
         None => {
@@ -374,14 +374,14 @@ fn run_report(
             return Ok(());
         }
     };
-    listener.on(&Event::StageStarted { run: run.clone(), stage: stage.clone(), reason });
+    listener.on(&Event::StageStarted { run: run.clone(), stage, reason });
     let record = report::write(&part.name, std::slice::from_ref(part), folders)?;
     listener.on(&Event::StageFinished { run, stage, seconds: record.seconds });
     Ok(())
 }
 
 fn tell_failure(failure: &Failure, listener: &dyn Listener) {
-    let (run, stage) = (failure.run.clone(), failure.stage.clone());
+    let (run, stage) = (failure.run.clone(), failure.stage);
     if failure.kind == ErrorKind::Stopped {
         return listener.on(&Event::StageStopped { run, stage });
     }
