@@ -1,30 +1,29 @@
-//! What a search finds, and the hyperparameters a network is trained with.
+//! The results of a search and of tuning: the chosen architecture and the chosen hyperparameters.
 
 use crate::pipeline::Candidate;
 use serde::{Deserialize, Serialize};
 
-/// The pattern that a search found: `architecture.json`.
+/// The architecture that a search chose: the content of `architecture.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Architecture {
     /// Version of this format.
     pub format: u32,
-    /// Kernel sizes that were searched, in the order of the candidate index.
+    /// The kernel sizes of the search space, in the order of the candidate index.
     pub kernel_sizes: Vec<usize>,
-    /// Dilations that were searched, in the order of the candidate index.
+    /// The dilations of the search space, in the order of the candidate index.
     pub dilations: Vec<usize>,
-    /// One entry per searched convolution, in forward order.
+    /// The choice for each searched convolution, in forward order.
     pub layers: Vec<LayerChoice>,
 }
 
-/// The choice for one convolution.
+/// The candidate that was chosen for one convolution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LayerChoice {
     /// Name of the convolution in the backbone, for example `layer1.0.conv1`.
     pub name: String,
-    /// The chosen kernel size.
-    pub kernel_size: usize,
-    /// The chosen dilation.
-    pub dilation: usize,
+    /// The chosen candidate; its keys are those of the layer.
+    #[serde(flatten)]
+    pub candidate: Candidate,
     /// The architecture parameters (logits) at the end of the search, one per candidate.
     pub alpha: Vec<f32>,
 }
@@ -35,19 +34,34 @@ impl Architecture {
 
     /// The chosen candidate of every searched convolution, in forward order.
     pub fn pattern(&self) -> Vec<Candidate> {
-        self.layers.iter().map(|l| Candidate { kernel_size: l.kernel_size, dilation: l.dilation }).collect()
+        self.layers.iter().map(|layer| layer.candidate).collect()
     }
 }
 
-/// What tuning selects: `hyperparameters.json` holds these and the score they reached.
+/// The hyperparameters that tuning selects. `hyperparameters.json` holds them and the metric that they reached.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hyperparameters {
     /// Learning rate before the schedule's factor.
     pub learning_rate: f64,
-    /// Probability of dropping an activation.
+    /// Dropout probability.
     pub dropout: f64,
     /// Weight decay, on all parameters.
     pub weight_decay: f64,
-    /// Momentum; Nesterov's form is used whenever it is not zero.
+    /// Momentum. SGD uses Nesterov's form unless it is zero.
     pub momentum: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{from_str, to_string};
+
+    #[test]
+    fn the_keys_of_a_candidate_are_those_of_its_layer() {
+        let text = r#"{"name":"stem","kernel_size":5,"dilation":3,"alpha":[0.1,-2.5]}"#;
+        let layer: LayerChoice = from_str(text).unwrap();
+        assert_eq!(layer.candidate, Candidate { kernel_size: 5, dilation: 3 });
+        assert_eq!(to_string(&layer).unwrap(), text);
+        assert!(from_str::<LayerChoice>(r#"{"name":"stem","kernel_size":5,"alpha":[]}"#).is_err());
+    }
 }

@@ -78,7 +78,8 @@ impl StageRunner for Training {
         let mut summary = match job.stage {
             Stage::Search => {
                 let found = dash_search::search(&context, out).map_err(|e| job.failure(&e))?;
-                let pattern = found.layers.iter().map(|l| json!([l.kernel_size, l.dilation]));
+                let pattern =
+                    found.layers.iter().map(|l| json!([l.candidate.kernel_size, l.candidate.dilation]));
                 json!({ "pattern": pattern.collect::<Vec<_>>() })
             }
             Stage::Tune(_) => {

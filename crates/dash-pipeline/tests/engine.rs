@@ -8,7 +8,7 @@ use dash_core::{
     architecture::{Architecture, Hyperparameters, LayerChoice},
     error::{Classify, ErrorKind},
     event::{Event, Listener},
-    pipeline::{Method, Pipeline},
+    pipeline::{Candidate, Method, Pipeline},
     provenance::Program,
     results::{Epoch, Status},
 };
@@ -68,8 +68,7 @@ impl StageRunner for Fake {
                     dilations: vec![1],
                     layers: vec![LayerChoice {
                         name: "stem".into(),
-                        kernel_size: self.found,
-                        dilation: 1,
+                        candidate: Candidate { kernel_size: self.found, dilation: 1 },
                         alpha: vec![0.0; 4]
                     }],
                 }),

@@ -46,8 +46,7 @@ fn architecture(seed: u64, names: &[String], kernel_sizes: &[usize], dilations: 
         };
         let alpha: Vec<f32> = (0..candidates.len()).map(logit).collect();
         let best = (0..alpha.len()).max_by(|&a, &b| alpha[a].total_cmp(&alpha[b])).unwrap_or(0);
-        let Candidate { kernel_size, dilation } = candidates[best];
-        LayerChoice { name: name.clone(), kernel_size, dilation, alpha }
+        LayerChoice { name: name.clone(), candidate: candidates[best], alpha }
     };
     Architecture {
         format: Architecture::FORMAT,

@@ -3,7 +3,7 @@
 use crate::Error;
 use dash_core::{
     architecture::Architecture,
-    pipeline::{Method, Protocol},
+    pipeline::{Candidate, Method, Protocol},
     results::{ResultRow, RunDetail},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,17 +98,16 @@ fn architecture(found: &Architecture) -> Result<(), String> {
     }
     for layer in &found.layers {
         let name = &layer.name;
-        if !(1..=MAX_TAPS).contains(&layer.kernel_size) || !(1..=MAX_DILATION).contains(&layer.dilation) {
+        let Candidate { kernel_size, dilation } = layer.candidate;
+        if !(1..=MAX_TAPS).contains(&kernel_size) || !(1..=MAX_DILATION).contains(&dilation) {
             return Err(format!(
-                "layer {name:?}: kernel size {} with dilation {}, expected 1 to {MAX_TAPS} with 1 to \
-                 {MAX_DILATION}",
-                layer.kernel_size, layer.dilation
+                "layer {name:?}: kernel size {kernel_size} with dilation {dilation}, expected 1 to {MAX_TAPS} with \
+                 1 to {MAX_DILATION}"
             ));
         }
-        if !found.kernel_sizes.contains(&layer.kernel_size) || !found.dilations.contains(&layer.dilation) {
+        if !found.kernel_sizes.contains(&kernel_size) || !found.dilations.contains(&dilation) {
             return Err(format!(
-                "layer {name:?}: kernel size {} with dilation {} is not a candidate",
-                layer.kernel_size, layer.dilation
+                "layer {name:?}: kernel size {kernel_size} with dilation {dilation} is not a candidate"
             ));
         }
         if layer.alpha.len() != candidates {

@@ -381,7 +381,7 @@ fn pattern_table(details: &[&RunDetail], place: &str) -> Option<Table> {
         let mut row = vec![Cell::from(names.join(" / "))];
         for (_, architecture) in &found {
             row.push(match layer(architecture) {
-                Some(l) => format!("k {}, d {}", l.kernel_size, l.dilation).into(),
+                Some(l) => format!("k {}, d {}", l.candidate.kernel_size, l.candidate.dilation).into(),
                 None => MISSING.into(),
             });
         }

@@ -6,7 +6,7 @@ use arrow::{
 };
 use dash_core::{
     architecture::{Architecture, Hyperparameters, LayerChoice},
-    pipeline::{Method, Protocol},
+    pipeline::{Candidate, Method, Protocol},
     provenance::{Program, Provenance},
     results::{Epoch, ResultRow, RunDetail, StageSeconds, Status},
 };
@@ -45,8 +45,7 @@ fn row(method: Method, seed: u64, value: f64) -> ResultRow {
 fn detail(method: Method, seed: u64) -> RunDetail {
     let layer = |(name, kernel_size, dilation): (&str, usize, usize)| LayerChoice {
         name: name.to_owned(),
-        kernel_size,
-        dilation,
+        candidate: Candidate { kernel_size, dilation },
         alpha: vec![0.0, 0.5, 1.0, 0.25],
     };
     let searched = method == Method::Dash;
@@ -509,9 +508,9 @@ fn contradictions_are_refused_with_the_place() {
     type Damage = fn(&mut Architecture);
     let damages: [(Damage, &str); 6] = [
         (|a| a.layers[1].alpha.truncate(3), "layer \"layer1.0.conv1\": 3 architecture parameters for 4"),
-        (|a| a.layers[0].kernel_size = 0, "layer \"conv1\": kernel size 0"),
-        (|a| a.layers[0].dilation = usize::MAX, "layer \"conv1\": kernel size 3 with dilation"),
-        (|a| a.layers[0].kernel_size = 7, "is not a candidate"),
+        (|a| a.layers[0].candidate.kernel_size = 0, "layer \"conv1\": kernel size 0"),
+        (|a| a.layers[0].candidate.dilation = usize::MAX, "layer \"conv1\": kernel size 3 with dilation"),
+        (|a| a.layers[0].candidate.kernel_size = 7, "is not a candidate"),
         (|a| a.dilations.clear(), "0 candidates"),
         (|a| a.layers.clear(), "0 layers"),
     ];

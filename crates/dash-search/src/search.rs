@@ -121,12 +121,7 @@ pub fn extract(space: &Search, layers: &[MixedLayer]) -> Result<Architecture, Er
                     _ => Some((a, c)),
                 })
                 .map_or(Candidate { kernel_size: 1, dilation: 1 }, |(_, c)| c);
-            Ok(LayerChoice {
-                name: layer.name.clone(),
-                kernel_size: best.kernel_size,
-                dilation: best.dilation,
-                alpha,
-            })
+            Ok(LayerChoice { name: layer.name.clone(), candidate: best, alpha })
         })
         .collect::<Result<_, Error>>()?;
     Ok(Architecture {
@@ -152,11 +147,11 @@ mod tests {
         let choice = |alpha_values: &[f32; 4]| {
             alpha.var().set(&Tensor::new(alpha_values, &Device::Cpu).unwrap()).unwrap();
             let found = extract(&space, std::slice::from_ref(&layer)).unwrap();
-            (found.layers[0].kernel_size, found.layers[0].dilation)
+            found.layers[0].candidate
         };
-        assert_eq!(choice(&[0.0, 0.0, 0.0, 0.0]), (3, 1));
-        assert_eq!(choice(&[-1.0, 0.5, 0.2, 0.5]), (3, 2));
-        assert_eq!(choice(&[-1.0, -3.0, -0.5, -0.9]), (5, 1));
+        assert_eq!(choice(&[0.0, 0.0, 0.0, 0.0]), Candidate { kernel_size: 3, dilation: 1 });
+        assert_eq!(choice(&[-1.0, 0.5, 0.2, 0.5]), Candidate { kernel_size: 3, dilation: 2 });
+        assert_eq!(choice(&[-1.0, -3.0, -0.5, -0.9]), Candidate { kernel_size: 5, dilation: 1 });
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What stages read of the results of earlier ones: nothing is believed because it was written by this program.
 
 use crate::Error;
-use dash_core::architecture::{Architecture, Hyperparameters};
+use dash_core::{
+    architecture::{Architecture, Hyperparameters},
+    pipeline::Candidate,
+};
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
@@ -63,9 +66,11 @@ fn fault_of_architecture(found: &Architecture) -> Option<String> {
     let mut names = std::collections::BTreeSet::new();
     layers.iter().find_map(|layer| {
         let name = &layer.name;
-        if !kernel_sizes.contains(&layer.kernel_size) || !dilations.contains(&layer.dilation) {
-            let (size, dilation) = (layer.kernel_size, layer.dilation);
-            return Some(format!("has ({size}, {dilation}) in layer {name:?}, which was not searched"));
+        let Candidate { kernel_size, dilation } = layer.candidate;
+        if !kernel_sizes.contains(&kernel_size) || !dilations.contains(&dilation) {
+            return Some(format!(
+                "has ({kernel_size}, {dilation}) in layer {name:?}, which was not searched"
+            ));
         }
         if layer.alpha.len() != candidates || layer.alpha.iter().any(|alpha| !alpha.is_finite()) {
             return Some(format!(

@@ -12,7 +12,7 @@ use dash_core::{
     card::Split,
     error::{Classify, ErrorKind},
     event::{Event, Listener, Silent},
-    pipeline::{OnDivergence, Pipeline, Protocol},
+    pipeline::{Candidate, OnDivergence, Pipeline, Protocol},
 };
 use dash_data::DatasetFolder;
 use dash_nn::{Rates, Sgd};
@@ -462,7 +462,11 @@ fn a_metric_that_the_targets_leave_undefined_is_told_before_training() {
 #[test]
 fn kernels_that_the_network_has_no_convolution_for_are_refused() {
     let place = Place::new(pipeline("strict", &[0.01]));
-    let layer = |i| LayerChoice { name: format!("{i}"), kernel_size: 3, dilation: 1, alpha: vec![0.0] };
+    let layer = |i| LayerChoice {
+        name: format!("{i}"),
+        candidate: Candidate { kernel_size: 3, dilation: 1 },
+        alpha: vec![0.0],
+    };
     let architecture = |layers| Architecture {
         format: Architecture::FORMAT,
         kernel_sizes: vec![3],

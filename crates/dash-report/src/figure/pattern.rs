@@ -1,7 +1,10 @@
 //! The found pattern: which taps each layer's kernel has, to scale.
 
 use super::{Anchor, Drawing, fill, named, shorten};
-use dash_core::architecture::{Architecture, LayerChoice};
+use dash_core::{
+    architecture::{Architecture, LayerChoice},
+    pipeline::Candidate,
+};
 use std::collections::BTreeSet;
 
 const LEFT: f64 = 84.0;
@@ -17,7 +20,7 @@ const NAMES: f64 = 96.0; // height of the slanted layer names
 pub(crate) fn draw(found: &[(u64, &Architecture)]) -> Drawing {
     let columns = found.iter().map(|(_, a)| a.layers.len()).max().unwrap_or(0);
     let layers = || found.iter().flat_map(|(_, a)| &a.layers);
-    let longest = layers().map(extent).max().unwrap_or(1);
+    let longest = layers().map(|layer| extent(layer.candidate)).max().unwrap_or(1);
     let scale = (TAPS / longest as f64).min(12.0);
     let dilations: Vec<usize> =
         found.iter().flat_map(|(_, a)| &a.dilations).copied().collect::<BTreeSet<_>>().into_iter().collect();
@@ -48,9 +51,19 @@ pub(crate) fn draw(found: &[(u64, &Architecture)]) -> Drawing {
         drawing.turned("m", Anchor::Middle, (34.0, centre), -90, "tap offset");
         for (i, layer) in architecture.layers.iter().enumerate() {
             let x = LEFT + COLUMN * (i as f64 + 0.5);
-            glyph(&mut drawing, layer, (x, centre), scale, &fill(colour(layer.dilation)));
-            drawing.text("t", Anchor::Middle, (x, top + TAPS + 20.0), &format!("k {}", layer.kernel_size));
-            drawing.text("m", Anchor::Middle, (x, top + TAPS + 35.0), &format!("d {}", layer.dilation));
+            glyph(&mut drawing, layer, (x, centre), scale, &fill(colour(layer.candidate.dilation)));
+            drawing.text(
+                "t",
+                Anchor::Middle,
+                (x, top + TAPS + 20.0),
+                &format!("k {}", layer.candidate.kernel_size),
+            );
+            drawing.text(
+                "m",
+                Anchor::Middle,
+                (x, top + TAPS + 35.0),
+                &format!("d {}", layer.candidate.dilation),
+            );
         }
         top += PANEL;
         if named {
@@ -65,25 +78,21 @@ pub(crate) fn draw(found: &[(u64, &Architecture)]) -> Drawing {
 }
 
 /// Positions from the first to the last tap; sizes are checked before anything is drawn.
-fn extent(layer: &LayerChoice) -> usize {
-    layer.dilation.saturating_mul(layer.kernel_size.saturating_sub(1)).saturating_add(1)
+fn extent(candidate: Candidate) -> usize {
+    candidate.dilation.saturating_mul(candidate.kernel_size.saturating_sub(1)).saturating_add(1)
 }
 
 fn glyph(drawing: &mut Drawing, layer: &LayerChoice, (x, y): (f64, f64), scale: f64, fill: &str) {
-    let length = extent(layer) as f64 * scale;
-    let title = format!(
-        "{}: kernel size {}, dilation {}, extent {}",
-        layer.name,
-        layer.kernel_size,
-        layer.dilation,
-        extent(layer)
-    );
+    let Candidate { kernel_size, dilation } = layer.candidate;
+    let extent = extent(layer.candidate);
+    let length = extent as f64 * scale;
+    let title = format!("{}: kernel size {kernel_size}, dilation {dilation}, extent {extent}", layer.name);
     drawing.rect(fill, (x - 12.0, y - length / 2.0), (24.0, length), 0.16, &title);
     // A tap is one position high; bars that would be too thin to see are drawn a little higher.
     let bar = (scale * 0.86).max(1.1);
-    let middle = (layer.kernel_size as f64 - 1.0) / 2.0;
-    for tap in 0..layer.kernel_size {
-        let offset = (tap as f64 - middle) * layer.dilation as f64;
+    let middle = (kernel_size as f64 - 1.0) / 2.0;
+    for tap in 0..kernel_size {
+        let offset = (tap as f64 - middle) * dilation as f64;
         drawing.rect(fill, (x - 12.0, y - offset * scale - bar / 2.0), (24.0, bar), 1.0, &title);
     }
 }
@@ -114,8 +123,7 @@ mod tests {
     fn architecture(choice: &[(usize, usize)]) -> Architecture {
         let layer = |(i, &(kernel_size, dilation)): (usize, &(usize, usize))| LayerChoice {
             name: format!("conv{i}"),
-            kernel_size,
-            dilation,
+            candidate: Candidate { kernel_size, dilation },
             alpha: vec![0.0; 16],
         };
         Architecture {

@@ -97,7 +97,7 @@ fn matrix(drawing: &mut Drawing, seed: u64, architecture: &Architecture, top: f6
                 Some(p) => drawing.rect("f0", at, size, range.shade(p), &title),
                 None => drawing.rect("none", at, size, 1.0, &title),
             }
-            if (k, d) == (layer.kernel_size, layer.dilation) {
+            if *candidate == layer.candidate {
                 chosen = Some((at, size, probability));
             }
         }
