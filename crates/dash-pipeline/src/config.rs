@@ -18,7 +18,7 @@ pub(crate) fn of_stage(
     // Measured plans take part. Algorithms round differently and training amplifies the last bits, so
     // that such a stage is not the one that the cost model, and with it the seed alone, determines: a
     // run without --plan measure must not take it for its own. The cost model leaves no trace here: it
-    // is part of the code, whose changes `Stage::code_format` tells, and stages of earlier versions
+    // is part of the code, whose changes `graph::code_format` states, and stages of earlier versions
     // keep their fingerprints. Which algorithms were measured fastest does not take part: the same
     // command, run again, must find its stages finished.
     let trains = matches!(stage, Stage::Search | Stage::Tune(_) | Stage::Retrain(_));
@@ -39,7 +39,7 @@ fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Erro
         Stage::Search => json!({
             "seed": seed,
             "task": searched(p)?,
-            "search": json(&p.search)?,
+            "search": stored_names(json(&p.search)?),
         }),
         Stage::Tune(_) => json!({
             "seed": seed,
@@ -55,8 +55,29 @@ fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Erro
             json!({ "seed": seed, "task": task, "retrain": json(&p.retrain)? })
         }
         // The report shows the whole configuration, but is not made again because raw files have moved.
-        Stage::Report => without_places(json(p)?),
+        Stage::Report => {
+            let mut settings = without_places(json(p)?);
+            if let Some(search) = settings.get_mut("search") {
+                *search = stored_names(search.take());
+            }
+            settings
+        }
     })
+}
+
+/// The key of the receptive-field penalty in pipeline files, and in the settings of stages.
+const PENALTY: (&str, &str) = ("receptive_field_penalty", "pull");
+
+/// The settings of a search with the names under which results of all versions store them: a renamed key of pipeline
+/// files does not make a result stale.
+fn stored_names(mut search: Value) -> Value {
+    let (name, stored) = PENALTY;
+    if let Some(settings) = search.as_object_mut()
+        && let Some(penalty) = settings.remove(name)
+    {
+        settings.insert(stored.to_owned(), penalty);
+    }
+    search
 }
 
 /// Without where raw files are and notes of people: files count by their content.
@@ -129,7 +150,8 @@ fn compare(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
                 a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))).collect();
             keys.sort();
             for key in keys {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                let name = if path == "search" && key == PENALTY.1 { PENALTY.0 } else { key };
+                let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
                 compare(a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null), &path, found);
             }
         }
@@ -225,12 +247,37 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_stored_under_the_old_name_of_the_penalty() {
+        let text = r#"
+            name = "p"
+            dataset = { recipe = "cifar100", raw = "x" }
+            task = { loss = { kind = "cross-entropy" }, metric = { kind = "zero-one-error" } }"#;
+        let of = |key: &str, stage| {
+            let set = format!("search.{key}.weight=0.5");
+            let kind = format!("search.{key}.kind=extent");
+            let p = dash_core::load::pipeline("p.toml", text, None, &[kind, set]).unwrap();
+            of_stage(&p, stage, Some(0), Policy::Model).unwrap()
+        };
+        for stage in [Stage::Search, Stage::Report] {
+            let settings = of("pull", stage);
+            assert_eq!(settings, of("receptive_field_penalty", stage));
+            assert_eq!(settings["search"]["pull"], json!({"kind": "extent", "weight": 0.5}));
+            assert!(settings["search"].get("receptive_field_penalty").is_none());
+        }
+    }
+
+    #[test]
     fn differences_name_the_key_and_both_values() {
         let old = json!({"search": {"epochs": 100, "pull": {"kind": "extent"}}, "seed": 0, "gone": 1});
-        let new = json!({"search": {"epochs": 50, "pull": {"kind": "extent"}}, "seed": 0, "here": [2]});
+        let new = json!({"search": {"epochs": 50, "pull": {"kind": "kernel-size"}}, "seed": 0, "here": [2]});
         assert_eq!(
             differences(&old, &new),
-            ["gone removed, was 1", "here set to [2]", "search.epochs changed 100 -> 50"]
+            [
+                "gone removed, was 1",
+                "here set to [2]",
+                "search.epochs changed 100 -> 50",
+                "search.receptive_field_penalty.kind changed \"extent\" -> \"kernel-size\"",
+            ]
         );
         assert!(differences(&new, &new).is_empty());
     }

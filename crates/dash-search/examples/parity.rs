@@ -8,7 +8,7 @@
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
 use candle_core::{DType, Device, IndexOp, Tensor};
-use dash_core::pipeline::{Backbone, Candidate, Loss, Metric, Pull, Search};
+use dash_core::pipeline::{Backbone, Candidate, Loss, Metric, ReceptiveFieldPenalty, Search};
 use dash_nn::{
     FixedKernels, ForwardContext, Gradients, Objective, ParamBuilder, Params, Rates, Sgd, Targets, build,
 };
@@ -60,12 +60,16 @@ fn follow(base: &str) -> Result<()> {
         2 => Backbone::Resnet1d { channels: None, causal: !searching },
         _ => Backbone::Wrn { depth: 16, width: trace["widen"].as_u64().unwrap_or(1) as usize },
     };
-    let kernel_size_pull = Pull::KernelSize { weight: 1e-5 };
+    let kernel_size_pull = ReceptiveFieldPenalty::KernelSize { weight: 1e-5 };
     let space = Search {
         kernel_sizes: sizes(&trace["kernel_sizes"]),
         dilations: sizes(&trace["dilations"]),
         grad_scale: number("grad_scale")?,
-        pull: if dense { kernel_size_pull } else { Pull::Extent { weight: 1e-5 } },
+        receptive_field_penalty: if dense {
+            kernel_size_pull
+        } else {
+            ReceptiveFieldPenalty::Extent { weight: 1e-5 }
+        },
         ..Search::default()
     };
     let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
@@ -102,7 +106,7 @@ fn follow(base: &str) -> Result<()> {
     let objective = Objective { loss, metric: Metric::ZeroOneError, scaling: None };
     let rule = ArchGradientRule::new(
         space.grad_scale,
-        space.pull,
+        space.receptive_field_penalty,
         &Candidate::enumerate(&space.kernel_sizes, &space.dilations),
     );
     let mut sgd = Sgd::new(&params, number("momentum")?, number("weight_decay")?)?;

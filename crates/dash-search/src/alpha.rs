@@ -1,14 +1,14 @@
 //! The treatment of architecture gradients (DASH, section 5.3).
 
 use candle_core::Tensor;
-use dash_core::pipeline::{Candidate, Pull};
+use dash_core::pipeline::{Candidate, ReceptiveFieldPenalty};
 use dash_nn::{Gradients, ParamKind, Params, treated_gradient};
 
 /// Sizes that the pull towards small receptive fields counts with, per candidate.
-pub fn field_sizes(pull: Pull, candidates: &[Candidate]) -> Vec<f64> {
+pub fn field_sizes(pull: ReceptiveFieldPenalty, candidates: &[Candidate]) -> Vec<f64> {
     let size = |c: &Candidate| match pull {
-        Pull::Extent { .. } => c.extent() as f64,
-        Pull::KernelSize { .. } => 10.0 * c.kernel_size as f64,
+        ReceptiveFieldPenalty::Extent { .. } => c.extent() as f64,
+        ReceptiveFieldPenalty::KernelSize { .. } => 10.0 * c.kernel_size as f64,
     };
     candidates.iter().map(size).collect()
 }
@@ -23,8 +23,8 @@ pub struct ArchGradientRule {
 
 impl ArchGradientRule {
     /// The rule of a search space.
-    pub fn new(grad_scale: f64, pull: Pull, candidates: &[Candidate]) -> ArchGradientRule {
-        let (Pull::Extent { weight } | Pull::KernelSize { weight }) = pull;
+    pub fn new(grad_scale: f64, pull: ReceptiveFieldPenalty, candidates: &[Candidate]) -> ArchGradientRule {
+        let weight = pull.weight();
         let pull = field_sizes(pull, candidates).into_iter().map(|f| weight * f).collect();
         ArchGradientRule { grad_scale, pull }
     }
@@ -65,7 +65,7 @@ mod tests {
     fn the_example_of_the_reference() {
         // DASH, section 5.3: K = {3, 5}, D = {1, 2}, fields (3, 5, 5, 9).
         let candidates = Candidate::enumerate(&[3, 5], &[1, 2]);
-        let pull = Pull::Extent { weight: 1e-5 };
+        let pull = ReceptiveFieldPenalty::Extent { weight: 1e-5 };
         assert_eq!(field_sizes(pull, &candidates), [3.0, 5.0, 5.0, 9.0]);
         let treated = ArchGradientRule::new(100.0, pull, &candidates).treat(&[0.3, -0.4, 0.0, 0.0]);
         for (got, expected) in treated.iter().zip([0.00603, -0.00795, 0.00005, 0.00009]) {
@@ -79,7 +79,10 @@ mod tests {
             let rule = ArchGradientRule::new(0.0, pull, &Candidate::enumerate(k, d));
             rule.pull.iter().map(|p| p * p).sum::<f64>().sqrt()
         };
-        let (extent, kernel) = (Pull::Extent { weight: 1e-5 }, Pull::KernelSize { weight: 1e-5 });
+        let (extent, kernel) = (
+            ReceptiveFieldPenalty::Extent { weight: 1e-5 },
+            ReceptiveFieldPenalty::KernelSize { weight: 1e-5 },
+        );
         let d = [1, 3, 7, 15];
         for (got, expected) in [
             (norm(extent, &[3, 5, 7, 9], &d), 1.87e-3),
@@ -95,7 +98,7 @@ mod tests {
     fn without_scale_only_the_pull_is_added() {
         let rule = ArchGradientRule::new(
             0.0,
-            Pull::KernelSize { weight: 0.5 },
+            ReceptiveFieldPenalty::KernelSize { weight: 0.5 },
             &Candidate::enumerate(&[3], &[1, 2]),
         );
         assert_eq!(rule.treat(&[1.0, -1.0]), [16.0, 14.0]);

@@ -32,7 +32,7 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
     let mut supernet = MixtureBuilder::new(settings, Gumbel);
     let (network, params) = ctx.search_network(&mut supernet)?;
     let candidates = Candidate::enumerate(&settings.kernel_sizes, &settings.dilations);
-    let rule = ArchGradientRule::new(settings.grad_scale, settings.pull, &candidates);
+    let rule = ArchGradientRule::new(settings.grad_scale, settings.receptive_field_penalty, &candidates);
     let objective = ctx.objective()?;
     ctx.check_task()?;
     let sgd = Sgd::new(&params, settings.momentum, settings.weight_decay)?;

@@ -6,7 +6,7 @@ use dash_conv::Planner;
 use dash_core::{
     error::Classify,
     event::Silent,
-    pipeline::{OnDivergence, Pipeline, Pull},
+    pipeline::{OnDivergence, Pipeline, ReceptiveFieldPenalty},
 };
 use dash_data::DatasetFolder;
 use dash_store::Staging;
@@ -52,8 +52,10 @@ fn refusal(change: impl Fn(&mut Pipeline)) -> (String, String) {
 
 #[test]
 fn the_settings_that_broke_a_search_are_named() {
-    let (rate, pull, scale) = ("search.learning_rate", "search.pull.weight", "search.grad_scale");
-    let (message, hint) = refusal(|p| p.search.pull = Pull::Extent { weight: 1e39 });
+    let (rate, pull, scale) =
+        ("search.learning_rate", "search.receptive_field_penalty.weight", "search.grad_scale");
+    let (message, hint) =
+        refusal(|p| p.search.receptive_field_penalty = ReceptiveFieldPenalty::Extent { weight: 1e39 });
     assert!(message.contains("the architecture parameters"), "{message}");
     assert!(hint.contains(pull) && hint.contains(scale) && !hint.contains(rate), "{hint}");
     let (message, hint) = refusal(|p| p.search.grad_scale = 1e-300);

@@ -72,7 +72,7 @@ impl Cause {
             TrainingStage::Search => ("`search.learning_rate`", "`search.weight_decay`"),
             TrainingStage::Tune | TrainingStage::Retrain => ("`tune.learning_rates`", "`tune.weight_decays`"),
         };
-        const ARCHITECTURE: &str = "smaller values of `search.arch_learning_rate` or of `search.pull.weight`, or a larger \
+        const ARCHITECTURE: &str = "smaller values of `search.arch_learning_rate` or of `search.receptive_field_penalty.weight`, or a larger \
              `search.grad_scale`";
         match self {
             Cause::BeforeAnyStep => {
@@ -164,8 +164,13 @@ mod tests {
         for (cause, stage, named, not) in [
             (&decay, TrainingStage::Tune, "tune.weight_decays", "search"),
             (&weights, TrainingStage::Retrain, "tune.learning_rates", "search"),
-            (&weights, TrainingStage::Search, "search.learning_rate", "pull"),
-            (&architecture, TrainingStage::Search, "search.pull.weight", "search.learning_rate"),
+            (&weights, TrainingStage::Search, "search.learning_rate", "penalty"),
+            (
+                &architecture,
+                TrainingStage::Search,
+                "search.receptive_field_penalty.weight",
+                "search.learning_rate",
+            ),
             (&architecture, TrainingStage::Search, "search.grad_scale", "search.learning_rate"),
             (&Cause::Outputs, TrainingStage::Search, "search.learning_rate", "tune"),
             (&Cause::BeforeAnyStep, TrainingStage::Search, "task.loss", "learning_rate"),

@@ -33,7 +33,7 @@ use crate::{
 };
 use serde::de::DeserializeOwned;
 use std::{collections::HashSet, fmt};
-use tree::{Node, Origin};
+use tree::{Node, Origin, RenamedKey};
 
 /// What is wrong with a pipeline file, a profile or an override.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -144,6 +144,10 @@ pub fn pipeline(file: &str, text: &str, profile: Option<&str>, sets: &[String]) 
         .map_err(|(origin, message)| Error::Invalid(vec![problem(file, &origin, "profiles", message)]))?;
     let schema = schema::pipeline_schema();
     let mut found = Found::new(file);
+    found.rename_keys(&mut base);
+    for (_, changes) in &mut profiles {
+        found.rename_keys(changes);
+    }
 
     // Mistakes in the file and in profiles that are not asked for are mistakes too. What may be
     // missing there is only known of the merged tree.
@@ -163,7 +167,8 @@ pub fn pipeline(file: &str, text: &str, profile: Option<&str>, sets: &[String]) 
         }
     }
     for text in sets {
-        let change = tree::parse_override(text).ok_or_else(|| Error::Override { text: text.clone() })?;
+        let mut change = tree::parse_override(text).ok_or_else(|| Error::Override { text: text.clone() })?;
+        found.rename_keys(&mut change);
         effective = effective.merged(change);
     }
     schema::check(&effective, &schema, schema::Keys::All, &mut found);
@@ -249,6 +254,14 @@ impl<'a> Found<'a> {
             problem.message += &suggestion;
         }
         self.problems.push(problem);
+    }
+
+    /// Gives the keys of a tree their present names.
+    fn rename_keys(&mut self, tree: &mut Node) {
+        for (origin, RenamedKey { section, old, new }) in tree::rename_keys(tree) {
+            let message = format!("is the old name of `{new}`, which is given too: remove one of them");
+            self.add(&origin, &format!("{section}.{old}"), message);
+        }
     }
 
     fn done(&mut self) -> Result<(), Error> {

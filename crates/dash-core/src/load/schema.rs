@@ -2,7 +2,7 @@
 
 use super::{
     Found, shorten,
-    tree::{Kind, Node},
+    tree::{Kind, Node, RENAMED, RenamedKey},
 };
 use crate::pipeline::Pipeline;
 use serde_json::{Map, Value as Json, json};
@@ -25,6 +25,21 @@ pub(super) enum Keys {
 /// The JSON schema of whole pipeline files, profiles included, as pretty-printed text.
 pub fn schema() -> String {
     let mut schema = pipeline_schema();
+    for RenamedKey { section, old, new } in &RENAMED {
+        let definition = schema.pointer(&format!("/properties/{section}/$ref")).and_then(Json::as_str);
+        let Some(definition) = definition.and_then(|target| target.strip_prefix('#')).map(str::to_owned)
+        else {
+            continue;
+        };
+        if let Some(Json::Object(properties)) = schema.pointer_mut(&format!("{definition}/properties"))
+            && let Some(Json::Object(mut property)) = properties.get(*new).cloned()
+        {
+            property.remove("default");
+            property.insert("description".into(), json!(format!("The old name of `{new}`.")));
+            property.insert("deprecated".into(), json!(true));
+            properties.insert((*old).to_owned(), property.into());
+        }
+    }
     let mut partial = schema.clone();
     let mut definitions = Map::new();
     if let Some(root) = partial.as_object_mut() {
@@ -173,7 +188,7 @@ impl<'a> Checker<'a, '_, '_> {
                 Some(schema) => self.value(value, schema, &path, under.and_then(|under| under.get(key))),
                 None => {
                     let names = properties.into_iter().flat_map(Map::keys).map(String::as_str);
-                    let names = names.chain(self.extra_names(&path));
+                    let names = names.chain(extra_names(&path));
                     self.found.add_unknown(&value.origin, &path, "unknown key".into(), key, names);
                 }
             }
@@ -185,11 +200,6 @@ impl<'a> Checker<'a, '_, '_> {
                 }
             }
         }
-    }
-
-    /// `profiles` is no part of the effective configuration, but people misspell it.
-    fn extra_names(&self, path: &str) -> Option<&'static str> {
-        (!path.contains('.')).then_some("profiles")
     }
 
     /// Alternatives: texts, or tables that are told apart by a key with a constant value.
@@ -259,6 +269,17 @@ impl<'a> Checker<'a, '_, '_> {
                 Some(next) => schema = next,
                 None => return schema,
             }
+        }
+    }
+}
+
+/// Names beside those of the schema that the unknown key at `path` may have been meant to be: `profiles`, which is not
+/// part of the effective configuration, and the old names of keys.
+fn extra_names(path: &str) -> Vec<&'static str> {
+    match path.rsplit_once('.') {
+        None => vec!["profiles"],
+        Some((section, _)) => {
+            RENAMED.iter().filter(|key| key.section == section).map(|key| key.old).collect()
         }
     }
 }

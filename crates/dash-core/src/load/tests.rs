@@ -1,5 +1,5 @@
 use super::*;
-use crate::pipeline::{Augment, Backbone, Dataset, Loss, Mask, Pipeline, Pull};
+use crate::pipeline::{Augment, Backbone, Dataset, Loss, Mask, Pipeline, ReceptiveFieldPenalty};
 
 mod large;
 
@@ -20,7 +20,7 @@ pull = { kind = "kernel-size", weight = 1e-4 }
 
 [profiles.small]
 dataset.simulate.grid = 29
-search = { epochs = 3, pull = { kind = "extent" } }
+search = { epochs = 3, receptive_field_penalty = { kind = "extent" } }
 
 [profiles.other]
 search.pull.weight = 2e-4
@@ -41,7 +41,7 @@ fn defaults_are_the_published_numbers() {
     let p = load(DARCY, &[]).unwrap();
     assert_eq!(p.seeds, [0]);
     assert_eq!((p.search.epochs, p.tune.epochs, p.retrain.epochs), (100, 80, 200));
-    assert_eq!(p.search.pull, Pull::KernelSize { weight: 1e-4 });
+    assert_eq!(p.search.receptive_field_penalty, ReceptiveFieldPenalty::KernelSize { weight: 1e-4 });
     assert_eq!(p.search.schedule.milestones, [60, 120, 160]);
 }
 
@@ -51,9 +51,9 @@ fn profiles_merge_by_key_and_replace_other_variants() {
     let Dataset::DarcyFlow(d) = &small.dataset else { panic!() };
     assert_eq!((d.simulate.as_ref().unwrap().grid, d.subsample), (29, 2));
     // The weight of the other kind of pull does not survive.
-    assert_eq!(small.search.pull, Pull::Extent { weight: 1e-5 });
+    assert_eq!(small.search.receptive_field_penalty, ReceptiveFieldPenalty::Extent { weight: 1e-5 });
     let other = pipeline("f.toml", DARCY, Some("other"), &[]).unwrap();
-    assert_eq!(other.search.pull, Pull::KernelSize { weight: 2e-4 });
+    assert_eq!(other.search.receptive_field_penalty, ReceptiveFieldPenalty::KernelSize { weight: 2e-4 });
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn overrides_take_toml_values_or_text() {
     assert_eq!(p.search.backbone, Some(Backbone::Wrn { depth: 16, width: 2 }));
     let p = load(DARCY, &["search.backbone={kind=\"wrn\"}", "search.pull={ kind = 'extent' }"]).unwrap();
     assert_eq!(p.search.backbone, Some(Backbone::Wrn { depth: 16, width: 1 }));
-    assert_eq!(p.search.pull, Pull::Extent { weight: 1e-5 });
+    assert_eq!(p.search.receptive_field_penalty, ReceptiveFieldPenalty::Extent { weight: 1e-5 });
     let text = DARCY.replace("simulate = { grid = 57 }", "raw = \"x\"");
     let p = load(&text, &["dataset.raw=../a b/data=1"]).unwrap();
     let Dataset::DarcyFlow(d) = p.dataset else { panic!() };
@@ -89,6 +89,29 @@ fn overrides_that_are_no_assignment_are_refused() {
     // A value cannot smuggle in another key.
     let p = load(DARCY, &["task.name=x\nseeds=[9]"]);
     assert!(p.unwrap_err().to_string().contains("safe folder name"));
+}
+
+#[test]
+fn a_renamed_key_has_one_of_its_names() {
+    let new = DARCY.replace("pull", "receptive_field_penalty");
+    for profile in [None, Some("small"), Some("other")] {
+        let of = |text| pipeline("f.toml", text, profile, &[]).unwrap();
+        assert_eq!(of(&new), of(DARCY));
+        assert!(to_toml(&of(DARCY)).unwrap().contains("[search.receptive_field_penalty]"));
+    }
+    for key in ["pull", "receptive_field_penalty"] {
+        let p = load(DARCY, &[&format!("search.{key}.weight=0.5")]).unwrap();
+        assert_eq!(p.search.receptive_field_penalty, ReceptiveFieldPenalty::KernelSize { weight: 0.5 });
+    }
+    let both = DARCY.replace("[search]\n", "[search]\nreceptive_field_penalty = { kind = \"extent\" }\n");
+    assert_eq!(
+        load(&both, &[]).unwrap_err().to_string(),
+        "f.toml:15: search.pull: is the old name of `receptive_field_penalty`, which is given too: remove one of them"
+    );
+    let complaint = |key: &str| complaint(&[&format!("search.{key}.weight=1")]);
+    assert!(complaint("pul").ends_with("unknown key; did you mean `pull`?"));
+    assert!(complaint("receptive_field").contains("unknown key"));
+    assert!(complaint("receptive_field_penalti").ends_with("did you mean `receptive_field_penalty`?"));
 }
 
 #[test]
@@ -173,13 +196,13 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "weight = 2e-4",
             "wieght = 2e-4",
-            "f.toml:21: profiles.other.search.pull.wieght: unknown key; did you mean `weight`?",
+            "f.toml:21: profiles.other.search.receptive_field_penalty.wieght: unknown key; did you mean `weight`?",
         ),
         ("[profiles.other]", "[profil.other]", "f.toml:20: profil: unknown key; did you mean `profiles`?"),
         (
             "weight = 2e-4",
             "weight = true",
-            "f.toml:21: profiles.other.search.pull.weight: expected a number, found true",
+            "f.toml:21: profiles.other.search.receptive_field_penalty.weight: expected a number, found true",
         ),
     ];
     for (old, new, message) in cases {

@@ -2,7 +2,11 @@
 
 use super::{Error, shorten};
 use serde_json::Value as Json;
-use std::{collections::BTreeMap, ops::Range, rc::Rc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::Range,
+    rc::Rc,
+};
 use toml::de::{DeTable, DeValue};
 
 /// Keys that choose the variant of a table: changing one makes the table a different thing.
@@ -15,6 +19,18 @@ pub(super) enum Origin {
     Profile { name: Rc<str>, line: usize },
     Set { text: Rc<str> },
 }
+
+/// A key that had another name in earlier versions, which is still accepted.
+pub(super) struct RenamedKey {
+    /// The table at the root that holds the key.
+    pub(super) section: &'static str,
+    pub(super) old: &'static str,
+    pub(super) new: &'static str,
+}
+
+/// All renamed keys.
+pub(super) const RENAMED: [RenamedKey; 1] =
+    [RenamedKey { section: "search", old: "pull", new: "receptive_field_penalty" }];
 
 /// A value and its place; the place of an entry of a table is that of its key.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,6 +155,23 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Node, Error> {
     })?;
     let kind = convert_table(&lines, table.get_ref());
     Ok(Node { origin: Origin::File { line: 0 }, kind })
+}
+
+/// Gives keys with an old name their present one. Returns the keys that have both names, with the place of the old one.
+pub(super) fn rename_keys(tree: &mut Node) -> Vec<(Origin, &'static RenamedKey)> {
+    let mut doubled = Vec::new();
+    for key in &RENAMED {
+        let Kind::Table(root) = &mut tree.kind else { continue };
+        let Some(Kind::Table(section)) = root.get_mut(key.section).map(|node| &mut node.kind) else {
+            continue;
+        };
+        let Some(value) = section.remove(key.old) else { continue };
+        match section.entry(key.new.to_owned()) {
+            Entry::Vacant(entry) => drop(entry.insert(value)),
+            Entry::Occupied(_) => doubled.push((value.origin, key)),
+        }
+    }
+    doubled
 }
 
 /// Takes the table `profiles` out of a file's tree; in file order of their names.

@@ -8,7 +8,7 @@ mod task;
 
 pub use dataset::*;
 pub use model::{Backbone, Candidate};
-pub use stages::{OnDivergence, Pull, Retrain, Schedule, Search, Tune};
+pub use stages::{OnDivergence, ReceptiveFieldPenalty, Retrain, Schedule, Search, Tune};
 pub use task::{Augment, Loss, Mask, Metric, Task, Window};
 
 use schemars::JsonSchema;

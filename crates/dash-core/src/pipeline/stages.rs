@@ -37,8 +37,9 @@ pub struct Search {
     pub clip_norm: f64,
     /// The data part of an architecture gradient gets the norm 1 / grad_scale; 0 keeps it raw.
     pub grad_scale: f64,
-    /// Constant pull of the architecture parameters towards small receptive fields.
-    pub pull: Pull,
+    /// The receptive-field penalty, which favours candidates with a small receptive field.
+    #[serde(alias = "pull")]
+    pub receptive_field_penalty: ReceptiveFieldPenalty,
     /// Factors on both learning rates.
     pub schedule: Schedule,
     /// What happens when the loss stops being finite.
@@ -64,23 +65,31 @@ impl OnDivergence {
     }
 }
 
-/// Constant pull towards small receptive fields: weight * size is added to the gradient of each
-/// architecture parameter.
+/// The receptive-field penalty of the search: weight * size is added to the gradient of each architecture
+/// parameter, so that of two candidates with equal loss the smaller one is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Pull {
-    /// Size of a candidate = its extent d (k - 1) + 1.
+pub enum ReceptiveFieldPenalty {
+    /// The size of a candidate is its extent, dilation * (kernel size - 1) + 1. Published for classification.
     Extent {
         /// Factor on the size.
         #[serde(default = "default_weight")]
         weight: f64,
     },
-    /// Size of a candidate = 10 k, whatever its dilation: dense prediction.
+    /// The size of a candidate is 10 * kernel size, whatever its dilation. Published for dense prediction.
     KernelSize {
         /// Factor on the size.
         #[serde(default = "default_weight")]
         weight: f64,
     },
+}
+
+impl ReceptiveFieldPenalty {
+    /// The factor on the size of a candidate.
+    pub fn weight(self) -> f64 {
+        let (ReceptiveFieldPenalty::Extent { weight } | ReceptiveFieldPenalty::KernelSize { weight }) = self;
+        weight
+    }
 }
 
 /// Step schedule: the learning rate is multiplied by `factor` once for each milestone strictly
@@ -153,7 +162,7 @@ impl Default for Search {
             weight_decay: 5e-4,
             clip_norm: 1.0,
             grad_scale: 100.0,
-            pull: Pull::Extent { weight: default_weight() },
+            receptive_field_penalty: ReceptiveFieldPenalty::Extent { weight: default_weight() },
             schedule: Schedule::default(),
             on_divergence: OnDivergence::default(),
         }

@@ -33,7 +33,7 @@ pub fn train(case: &Case, device: &Device) -> (Vec<f64>, Vec<f32>) {
     let (net, params) = (net.unwrap(), params.finish());
     let objective = Objective { loss: Loss::CrossEntropy, metric: Metric::ZeroOneError, scaling: None };
     let candidates = Candidate::enumerate(&space.kernel_sizes, &space.dilations);
-    let rule = ArchGradientRule::new(space.grad_scale, space.pull, &candidates);
+    let rule = ArchGradientRule::new(space.grad_scale, space.receptive_field_penalty, &candidates);
     let mut sgd = Sgd::new(&params, 0.9, 5e-4).unwrap();
     let batch = |step: u64| {
         let shape = [&[BATCH], case.input.as_slice()].concat();

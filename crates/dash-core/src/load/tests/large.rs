@@ -99,5 +99,5 @@ fn a_profile_that_names_the_variant_of_the_file_is_checked_with_it() {
     let text = DARCY.replace("kind = \"kernel-size\", ", "heavy = true, ")
         + "[profiles.kind]\nsearch.pull.kind = \"kernel-size\"\n";
     let error = pipeline("f.toml", &text, Some("kind"), &[]).unwrap_err().to_string();
-    assert!(error.contains("search.pull.heavy: unknown key"), "{error}");
+    assert!(error.contains("search.receptive_field_penalty.heavy: unknown key"), "{error}");
 }

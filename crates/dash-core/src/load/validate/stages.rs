@@ -3,7 +3,7 @@
 use super::{Checks, dataset::dimensions};
 use crate::{
     load::shorten,
-    pipeline::{Backbone, Dataset, Pipeline, Pull, Schedule},
+    pipeline::{Backbone, Dataset, Pipeline, Schedule},
 };
 
 impl Checks<'_, '_, '_> {
@@ -30,8 +30,7 @@ impl Checks<'_, '_, '_> {
         self.not_negative("search.weight_decay", s.weight_decay);
         self.positive("search.clip_norm", s.clip_norm);
         self.not_negative("search.grad_scale", s.grad_scale);
-        let (Pull::Extent { weight } | Pull::KernelSize { weight }) = s.pull;
-        self.not_negative("search.pull.weight", weight);
+        self.not_negative("search.receptive_field_penalty.weight", s.receptive_field_penalty.weight());
         self.schedule("search.schedule", &s.schedule);
     }
 
