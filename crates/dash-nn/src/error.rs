@@ -80,11 +80,11 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn unsuitable_loss(loss: Loss, has: TargetKind) -> Error {
-        Error::Unsuitable { what: "loss", name: loss.name(), needs: loss.target(), has }
+        Error::Unsuitable { what: "loss", name: loss.name(), needs: loss.spec().target, has }
     }
 
     pub(crate) fn unsuitable_metric(metric: Metric, has: TargetKind) -> Error {
-        Error::Unsuitable { what: "metric", name: metric.name(), needs: metric.target(), has }
+        Error::Unsuitable { what: "metric", name: metric.name(), needs: metric.spec().target, has }
     }
 }
 

@@ -106,10 +106,10 @@ impl Objective {
     /// # Errors
     /// If one is not.
     pub fn check(&self, target: TargetKind) -> Result<(), Error> {
-        if self.loss.target() != target {
+        if self.loss.spec().target != target {
             return Err(Error::unsuitable_loss(self.loss, target));
         }
-        if self.metric.target() != target {
+        if self.metric.spec().target != target {
             return Err(Error::unsuitable_metric(self.metric, target));
         }
         Ok(())

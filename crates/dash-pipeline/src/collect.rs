@@ -73,7 +73,7 @@ pub(crate) fn run(
     let rows = metrics.values.into_iter().map(|measured| {
         let metric = Metric::renamed(&measured.metric);
         ResultRow {
-            primary: metric == p.task.metric.result_name() && measured.split == Split::Test.name(),
+            primary: metric == p.task.metric.spec().result_name && measured.split == Split::Test.name(),
             pipeline: name.clone(),
             task: p.task_name().to_owned(),
             method,
@@ -120,7 +120,7 @@ pub(crate) fn missing(p: &Pipeline, seed: u64, method: Method, status: Status, r
         method,
         seed,
         protocol: p.protocol,
-        metric: p.task.metric.result_name().to_owned(),
+        metric: p.task.metric.spec().result_name.to_owned(),
         value: None,
         lower_is_better: dash_nn::lower_is_better(p.task.metric),
         split: Split::Test.name().to_owned(),

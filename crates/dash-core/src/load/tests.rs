@@ -261,7 +261,7 @@ fn own_data_says_what_it_predicts_and_where_its_samples_are() {
     let cases: [(&[&str], &str); 12] = [
         (
             &["task.loss.kind=relative-l2"],
-            "task.loss: relative-l2 does not fit: npz predicts a class; use cross-entropy",
+            "task.loss: relative-l2 does not fit: npz predicts a class; use cross-entropy or focal",
         ),
         (
             &["dataset.input_shape=[8, 8]", "retrain.backbone={ kind = \"wrn\" }"],

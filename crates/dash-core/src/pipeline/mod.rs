@@ -1,15 +1,22 @@
 //! The types of a pipeline file. Every key has a documented meaning and a default that is the
 //! published protocol's value where there is one.
 
+mod augment;
 mod dataset;
+mod loss;
+mod metric;
 mod model;
 mod stages;
 mod task;
+mod vocabulary;
 
+pub use augment::{Augment, AugmentSpec, Mask};
 pub use dataset::*;
-pub use model::{Backbone, Candidate};
+pub use loss::{Loss, LossSpec};
+pub use metric::{Metric, MetricSpec, Scale};
+pub use model::{Backbone, BackboneSpec, Candidate};
 pub use stages::{OnDivergence, ReceptiveFieldPenalty, Retrain, Schedule, Search, Tune};
-pub use task::{Augment, Loss, Mask, Metric, Task, Window};
+pub use task::{Task, Window};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

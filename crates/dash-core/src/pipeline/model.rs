@@ -1,38 +1,78 @@
-//! Networks: backbones and the candidates for their kernels.
+//! Networks: the table of backbones, and the candidates for their kernels.
 
-use schemars::JsonSchema;
+use super::vocabulary::vocabulary;
 use serde::{Deserialize, Serialize};
 
-/// A network with named convolutions whose kernels can be exchanged.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Backbone {
-    /// Wide residual network, 2-D (DASH, section 13.1).
-    Wrn {
-        /// 6 n + 4 for n blocks per group.
-        #[serde(default = "default::wrn_depth")]
-        depth: usize,
-        /// Factor on the 16, 32 and 64 channels of the groups.
-        #[serde(default = "default::wrn_width")]
-        width: usize,
-    },
-    /// Nine-convolution residual network, 1-D (DASH, section 13.2).
-    Resnet1d {
-        /// Channels of the first block; by default min(4^(classes / 10 + 1), 64).
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        channels: Option<usize>,
-        /// Whether convolutions see only the past (zero padding on the left) or are centred.
-        #[serde(default)]
-        causal: bool,
-    },
+/// What validation knows about a backbone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackboneSpec {
+    /// Its `kind` in pipeline files.
+    pub name: &'static str,
+    /// Its name in sentences.
+    pub title: &'static str,
+    /// Its architecture, in one or more sentences.
+    pub description: &'static str,
+    /// The number of spatial axes of its inputs, 1 or 2.
+    pub spatial_axes: usize,
 }
 
-/// One candidate of the search space: kernels are square, the dilation is the same on both axes.
+vocabulary! {
+    /// A network whose convolutions can be searched.
+    pub enum Backbone: BackboneSpec {
+        /// Wide residual network for 2-D inputs (Zagoruyko and Komodakis 2016), as in the DASH paper.
+        Wrn {
+            /// Number of layers: 6 n + 4 for n blocks per group.
+            #[serde(default = "default::depth")]
+            depth: usize,
+            /// Factor on the 16, 32 and 64 channels of the groups.
+            #[serde(default = "default::width")]
+            width: usize,
+        } = "wrn" {
+            title: "wide residual network",
+            spatial_axes: 2,
+        }
+        /// Residual network for 1-D inputs with nine convolutions (Wang, Yan and Oates 2017), as in the DASH paper.
+        Resnet1d {
+            /// Channels of the first block; min(4^(classes / 10 + 1), 64) by default.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            channels: Option<usize>,
+            /// Whether convolutions are causal (zero padding on the left) instead of centred.
+            #[serde(default)]
+            causal: bool,
+        } = "resnet1d" {
+            title: "1-D residual network",
+            spatial_axes: 1,
+        }
+    }
+}
+
+impl Backbone {
+    /// The first parameter with an impossible value: its key, and what is wrong.
+    pub(crate) fn invalid_parameter(self) -> Option<(&'static str, String)> {
+        match self {
+            Backbone::Wrn { depth, .. }
+                if !(10..=1000).contains(&depth) || !(depth - 4).is_multiple_of(6) =>
+            {
+                Some(("depth", format!("must be 6 n + 4 with n >= 1 (10, 16, 22, ...), found {depth}")))
+            }
+            Backbone::Wrn { width, .. } if !(1..=256).contains(&width) => {
+                Some(("width", format!("must be from 1 to 256, found {width}")))
+            }
+            Backbone::Resnet1d { channels: Some(channels), .. } if !(1..=65_536).contains(&channels) => {
+                Some(("channels", format!("must be from 1 to 65536, found {channels}")))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One candidate of the search space, a kernel size with a dilation. Kernels are square, and the dilation is the same on
+/// both axes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Candidate {
     /// Taps per axis.
     pub kernel_size: usize,
-    /// Distance between taps.
+    /// Distance between adjacent taps.
     pub dilation: usize,
 }
 
@@ -47,17 +87,17 @@ impl Candidate {
             .collect()
     }
 
-    /// Positions from the first to the last tap of an axis.
+    /// The number of positions from the first to the last tap of an axis.
     pub fn extent(self) -> usize {
         self.dilation * (self.kernel_size - 1) + 1
     }
 }
 
 mod default {
-    pub(super) fn wrn_depth() -> usize {
+    pub(super) fn depth() -> usize {
         16
     }
-    pub(super) fn wrn_width() -> usize {
+    pub(super) fn width() -> usize {
         1
     }
 }

@@ -65,27 +65,14 @@ impl Checks<'_, '_, '_> {
     }
 
     pub(super) fn backbone(&mut self, key: &str, backbone: Option<&Backbone>, dataset: &Dataset) {
-        let dims = dimensions(dataset);
-        let fits = |network: &str, needed: usize| {
-            format!("{network} needs {needed}-D data, {} is {}-D", dataset.recipe(), dims.unwrap_or(0))
-        };
-        match backbone {
-            Some(&Backbone::Wrn { depth, width }) => {
-                self.require(dims.is_none_or(|dims| dims == 2), key, || fits("wrn", 2));
-                let fine = (10..=1000).contains(&depth) && (depth - 4).is_multiple_of(6);
-                self.require(fine, &format!("{key}.depth"), || {
-                    format!("must be 6 n + 4 with n >= 1 (10, 16, 22, ...), found {depth}")
-                });
-                self.require((1..=256).contains(&width), &format!("{key}.width"), || {
-                    format!("must be from 1 to 256, found {width}")
-                });
-            }
-            Some(&Backbone::Resnet1d { channels, .. }) => {
-                self.require(dims.is_none_or(|dims| dims == 1), key, || fits("resnet1d", 1));
-                let fine = channels.is_none_or(|n| (1..=65_536).contains(&n));
-                self.require(fine, &format!("{key}.channels"), || "must be from 1 to 65536".into());
-            }
-            None => {}
+        let Some(backbone) = backbone else { return };
+        let (needed, dims) =
+            (backbone.spec().spatial_axes, dimensions(dataset).unwrap_or(backbone.spec().spatial_axes));
+        self.require(dims == needed, key, || {
+            format!("{} needs {needed}-D data, {} is {dims}-D", backbone.name(), dataset.recipe())
+        });
+        if let Some((parameter, message)) = backbone.invalid_parameter() {
+            self.require(false, &format!("{key}.{parameter}"), || message);
         }
     }
 }

@@ -6,46 +6,37 @@ use super::{
 };
 use crate::{
     card::TargetKind,
-    pipeline::{Augment, Dataset, Loss, Mask, Pipeline, Window},
+    pipeline::{Augment, Dataset, Loss, Mask, Metric, Pipeline, Window},
 };
 use std::collections::HashSet;
 
 impl Checks<'_, '_, '_> {
     pub(super) fn task(&mut self, p: &Pipeline) {
         let (recipe, target) = (p.dataset.recipe(), target(&p.dataset));
-        let unfit = |name: &str, fitting: &str| {
-            format!("{name} does not fit: {recipe} predicts {target}; use {fitting}")
+        let unfit = |name: &str, fitting: Vec<&str>| {
+            format!("{name} does not fit: {recipe} predicts {target}; use {}", alternatives(&fitting))
         };
-        self.require(p.task.loss.target() == target, "task.loss", || {
-            let fitting = match target {
-                TargetKind::Class => "cross-entropy",
-                TargetKind::Labels => "binary-cross-entropy",
-                TargetKind::Field => "relative-l2 or mean-squared-error",
-                TargetKind::Mask => "masked-binary-cross-entropy",
-            };
-            unfit(p.task.loss.name(), fitting)
+        let loss = p.task.loss;
+        self.require(loss.spec().target == target, "task.loss", || {
+            unfit(loss.name(), Loss::TABLE.iter().filter(|l| l.target == target).map(|l| l.name).collect())
         });
-        self.require(p.task.metric.target() == target, "task.metric", || {
-            let fitting = match target {
-                TargetKind::Class => "zero-one-error or macro-f1",
-                TargetKind::Labels => "auroc or average-precision",
-                TargetKind::Field => "relative-l2 or mae8",
-                TargetKind::Mask => "false-negative-rate or masked-binary-cross-entropy",
-            };
-            unfit(p.task.metric.name(), fitting)
-        });
-        if let Loss::Focal { gamma } = p.task.loss {
-            self.not_negative("task.loss.gamma", gamma);
+        if let Some((key, message)) = loss.invalid_parameter() {
+            self.require(false, &format!("task.loss.{key}"), || message);
         }
-        if let Loss::BinaryCrossEntropy { positive_weight } = p.task.loss {
-            self.positive("task.loss.positive_weight", positive_weight);
-        }
-        // A target on the grid of the input would have to move with it.
-        let on_grid = matches!(target, TargetKind::Field | TargetKind::Mask);
-        let moves = |augment: &Augment| matches!(augment, Augment::Crop { .. } | Augment::Flip);
-        self.require(!on_grid || !p.task.augment.iter().any(moves), "task.augment", || {
-            format!("does not fit: {recipe} predicts {target}, which does not move with the input")
+        let metric = p.task.metric;
+        self.require(metric.spec().target == target, "task.metric", || {
+            unfit(
+                metric.name(),
+                Metric::TABLE.iter().filter(|m| m.target == target).map(|m| m.name).collect(),
+            )
         });
+        // A target with a value per position would have to move with the input.
+        let moved = p.task.augment.iter().any(|augment| augment.spec().moves_positions);
+        self.require(
+            !moved || !matches!(target, TargetKind::Field | TargetKind::Mask),
+            "task.augment",
+            || format!("does not fit: {recipe} predicts {target}, which does not move with the input"),
+        );
         let dense = target == TargetKind::Field;
         let mut seen = HashSet::new();
         for (i, augment) in p.task.augment.iter().enumerate() {
@@ -122,5 +113,14 @@ impl Checks<'_, '_, '_> {
         self.count(&format!("{key}.rounds"), mask.rounds);
         self.probability(&format!("{key}.rows"), mask.rows);
         self.probability(&format!("{key}.columns"), mask.columns);
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+fn alternatives(names: &[&str]) -> String {
+    match names {
+        [] => "another task".to_owned(),
+        [only] => (*only).to_owned(),
+        [most @ .., last] => format!("{} or {last}", most.join(", ")),
     }
 }
