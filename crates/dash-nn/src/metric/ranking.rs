@@ -1,66 +1,68 @@
-//! Metrics of label rankings: the outputs of all samples with their labels, label by label.
+//! Outputs ranked label by label, for metrics of label rankings.
 
+use super::state::{Outputs, unsuitable};
+use crate::{Error, Targets};
 use dash_core::pipeline::Metric;
 use rayon::prelude::*;
 
-/// Scores and labels of all samples: five bytes for each label of each sample.
-#[derive(Clone, Debug)]
-pub struct Scores {
-    metric: Metric,
+/// The outputs and labels of all samples: five bytes for each label of each sample.
+#[derive(Debug)]
+pub(super) struct LabelScores {
     /// Labels of one sample.
     width: usize,
-    /// Sample after sample. Logits: the sigmoid ranks alike, but its rounding would make ties.
+    /// Sample after sample. Logits: the sigmoid has the same ranking, but its rounding would make ties.
     scores: Vec<f32>,
     /// 0 or 1, in the same order.
     labels: Vec<u8>,
 }
 
-/// Samples with one score.
+/// The samples that have the same score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tied {
-    /// Those that have the label.
-    positive: u64,
-    /// Those that do not.
-    negative: u64,
+pub(super) struct Tied {
+    /// Samples with the label.
+    pub(super) positive: u64,
+    /// Samples without it.
+    pub(super) negative: u64,
 }
 
-impl Scores {
-    pub(super) fn new(metric: Metric, width: usize) -> Scores {
-        Scores { metric, width, scores: Vec::new(), labels: Vec::new() }
+impl LabelScores {
+    pub(super) fn new(width: usize) -> LabelScores {
+        LabelScores { width, scores: Vec::new(), labels: Vec::new() }
     }
 
-    pub(super) fn metric(&self) -> Metric {
-        self.metric
-    }
-
-    /// Labels of one sample.
-    pub(super) fn width(&self) -> usize {
-        self.width
-    }
-
-    /// Adds samples; as many labels as logits.
-    pub(super) fn add(&mut self, logits: &[f32], labels: &[u8]) {
-        self.scores.extend_from_slice(logits);
+    /// Adds a batch on behalf of `metric`.
+    pub(super) fn add(
+        &mut self,
+        metric: Metric,
+        outputs: &Outputs<'_>,
+        targets: &Targets,
+    ) -> Result<(), Error> {
+        let Targets::Labels(labels) = targets else { return Err(unsuitable(metric, targets)) };
+        if outputs.dims != [outputs.rows(), self.width] || labels.len() != outputs.values.len() {
+            return Err(Error::Target(format!(
+                "output {:?} for {} values of {} labels",
+                outputs.dims,
+                labels.len(),
+                self.width
+            )));
+        }
+        self.scores.extend_from_slice(outputs.values);
         self.labels.extend_from_slice(labels);
+        Ok(())
     }
 
-    /// One minus the mean over the labels that have a value.
-    pub(super) fn value(&self) -> f64 {
+    /// One minus the mean of `of_label` over the labels for which it has a value; NaN if an output was NaN.
+    pub(super) fn one_minus_mean(&self, of_label: fn(&[Tied]) -> Option<f64>) -> f64 {
         if self.scores.iter().any(|score| score.is_nan()) {
             return f64::NAN;
         }
-        let of_label = match self.metric {
-            Metric::AveragePrecision => average_precision,
-            _ => auroc,
-        };
         let values: Vec<Option<f64>> =
             (0..self.width).into_par_iter().map(|label| of_label(&self.ranking(label))).collect();
         let values: Vec<f64> = values.into_iter().flatten().collect();
         1.0 - values.iter().sum::<f64>() / values.len() as f64
     }
 
-    /// The samples by their score for one label, best first. Counts only, so that the order in which
-    /// the samples came leaves no trace.
+    /// The samples by their score for one label, best first: counts, which do not depend on the order of the samples.
     fn ranking(&self, label: usize) -> Vec<Tied> {
         let scores = self.scores.iter().skip(label).step_by(self.width.max(1));
         let labels = self.labels.iter().skip(label).step_by(self.width.max(1));
@@ -79,56 +81,33 @@ impl Scores {
     }
 }
 
-/// An integer in the order of the scores; both zeros have the same.
+/// Maps a score to an integer in the same order; both zeros have the same integer.
 fn rank(score: f32) -> u32 {
     let bits = (score + 0.0).to_bits();
     if bits >> 31 == 0 { bits | (1 << 31) } else { !bits }
 }
 
-/// Samples with and without the label.
-fn totals(ranking: &[Tied]) -> (u64, u64) {
+/// The number of samples with and without the label.
+pub(super) fn totals(ranking: &[Tied]) -> (u64, u64) {
     ranking.iter().fold((0, 0), |(p, n), tied| (p + tied.positive, n + tied.negative))
-}
-
-/// Area under the ROC curve: trapezoids between the thresholds. `None` if all samples have the label,
-/// or none.
-fn auroc(ranking: &[Tied]) -> Option<f64> {
-    let (positives, negatives) = totals(ranking);
-    // Twice the area, in units of one positive and one negative sample: whole numbers.
-    let (mut twice, mut above) = (0u64, 0u64);
-    for tied in ranking {
-        twice += tied.negative * (2 * above + tied.positive);
-        above += tied.positive;
-    }
-    (positives > 0 && negatives > 0).then(|| twice as f64 / (2.0 * positives as f64 * negatives as f64))
-}
-
-/// Sum over thresholds of precision times gain in recall, without interpolation. `None` if no sample
-/// has the label.
-fn average_precision(ranking: &[Tied]) -> Option<f64> {
-    let (positives, _) = totals(ranking);
-    let (mut sum, mut found, mut taken) = (0.0, 0u64, 0u64);
-    for tied in ranking {
-        found += tied.positive;
-        taken += tied.positive + tied.negative;
-        sum += tied.positive as f64 * (found as f64 / taken as f64);
-    }
-    (positives > 0).then(|| sum / positives as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Accumulator;
+    use candle_core::{Device, Tensor};
 
-    fn scores(metric: Metric, width: usize, logits: &[f32], labels: &[u8]) -> Scores {
-        let mut scores = Scores::new(metric, width);
-        scores.add(logits, labels);
-        scores
+    fn value(metric: Metric, width: usize, logits: &[f32], labels: &[u8]) -> f64 {
+        let mut accumulator = Accumulator::new(metric, width, None);
+        let outputs = Tensor::from_slice(logits, (logits.len() / width, width), &Device::Cpu).unwrap();
+        accumulator.add(&outputs, &Targets::Labels(labels.to_vec())).unwrap();
+        accumulator.value()
     }
 
     #[test]
     fn worked_examples() {
-        let value = |metric, logits: &[f32], labels: &[u8]| scores(metric, 1, logits, labels).value();
+        let value = |metric, logits: &[f32], labels: &[u8]| value(metric, 1, logits, labels);
         // Pairs: 3 of 4 in order. Precision at the two gains of recall: 1 and 2 / 3.
         let (logits, labels) = ([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]);
         assert_eq!(value(Metric::Auroc, &logits, &labels), 0.25);
@@ -166,7 +145,7 @@ mod tests {
             (Metric::AveragePrecision, &[0.460578022041092, 0.4484389519495739, 0.26154110272612324, 1.0]),
         ] {
             let mean = expected.iter().sum::<f64>() / expected.len() as f64;
-            let value = scores(metric, 5, &logits, &labels).value();
+            let value = value(metric, 5, &logits, &labels);
             assert!((value - (1.0 - mean)).abs() < 1e-14, "{metric:?}: {value}");
         }
     }
@@ -176,12 +155,12 @@ mod tests {
         // Label 0 is everywhere, label 1 nowhere, label 2 ranks 3 of 4 pairs right.
         let logits: Vec<f32> = [0.1, 0.4, 0.35, 0.8].iter().flat_map(|&v| [v, v, v]).collect();
         let labels = [1, 0, 0, 1, 0, 0, 1, 0, 1, 1, 0, 1];
-        assert_eq!(scores(Metric::Auroc, 3, &logits, &labels).value(), 0.25);
+        assert_eq!(value(Metric::Auroc, 3, &logits, &labels), 0.25);
         // Average precision is 1 for label 0 and 5 / 6 for label 2.
-        let value = scores(Metric::AveragePrecision, 3, &logits, &labels).value();
-        assert!((value - 1.0 / 12.0).abs() < 1e-15);
-        assert!(scores(Metric::Auroc, 1, &[1.0, 2.0], &[1, 1]).value().is_nan());
-        assert!(scores(Metric::AveragePrecision, 1, &[1.0, 2.0], &[0, 0]).value().is_nan());
-        assert!(scores(Metric::Auroc, 1, &[1.0, f32::NAN], &[0, 1]).value().is_nan());
+        let found = value(Metric::AveragePrecision, 3, &logits, &labels);
+        assert!((found - 1.0 / 12.0).abs() < 1e-15);
+        assert!(value(Metric::Auroc, 1, &[1.0, 2.0], &[1, 1]).is_nan());
+        assert!(value(Metric::AveragePrecision, 1, &[1.0, 2.0], &[0, 0]).is_nan());
+        assert!(value(Metric::Auroc, 1, &[1.0, f32::NAN], &[0, 1]).is_nan());
     }
 }

@@ -1,39 +1,39 @@
-//! The error of predicted maps of distances between the positions of a sequence.
+//! The mean absolute error of predicted distances between the positions of a sequence.
 
-use super::mean;
-use crate::Error;
-use dash_core::card::Scaling;
+use super::state::{MetricState, Outputs, mean, unsuitable};
+use crate::{Error, Targets};
+use dash_core::{card::Scaling, pipeline::Metric};
 use std::sync::Arc;
 
-/// Pairs of positions that are nearer in the sequence say little about the shape of a protein.
+/// Pairs that are closer in the sequence say little about the shape of a protein.
 const SEPARATION: usize = 24;
-/// Only pairs with a true distance of at most this count.
+/// Only pairs with a true distance of at most this count: residues in contact.
 const CONTACT: f64 = 8.0;
-/// The least distance that a prediction stands for.
+/// Predictions are raised to at least this distance.
 const FLOOR: f64 = 0.01;
 
-/// Mean absolute errors of all samples that have pairs which count.
-#[derive(Clone, Debug)]
-pub struct Distances {
+#[derive(Debug)]
+pub(super) struct Mae8 {
     scaling: Option<Arc<Scaling>>,
+    /// Of each sample that has pairs which count.
     errors: Vec<f64>,
-    not_a_number: bool,
+    has_nan: bool,
 }
 
-impl Distances {
-    pub(super) fn new(scaling: Option<Arc<Scaling>>) -> Distances {
-        Distances { scaling, errors: Vec::new(), not_a_number: false }
+impl Mae8 {
+    pub(super) fn new(scaling: Option<Arc<Scaling>>) -> Mae8 {
+        Mae8 { scaling, errors: Vec::new(), has_nan: false }
     }
 
-    /// Adds maps of `side` x `side`; both slices have the same length. What surrounds a smaller sample is
-    /// told by its target: padding is a distance above 8, what is not known is 0.
-    pub(super) fn add(&mut self, output: &[f32], target: &[f32], side: usize) -> Result<(), Error> {
+    /// Adds maps of `side` x `side`; both slices have the same length. The target marks what does not count: padding
+    /// around a smaller sample has a distance above 8, an unknown distance is 0.
+    fn add_maps(&mut self, output: &[f32], target: &[f32], side: usize) -> Result<(), Error> {
         let length = (side * side).max(1);
         if self.scaling.as_ref().is_some_and(|s| s.mean.len() != length || s.scale.len() != length) {
             return Err(Error::Target(format!("a scaling for others than maps of {side} x {side}")));
         }
         for (output, target) in output.chunks_exact(length).zip(target.chunks_exact(length)) {
-            self.not_a_number |= output.iter().any(|value| value.is_nan());
+            self.has_nan |= output.iter().any(|value| value.is_nan());
             self.errors.extend(self.error(output, target, side));
         }
         Ok(())
@@ -63,10 +63,25 @@ impl Distances {
             Some(s) => Some(value * f64::from(*s.scale.get(at)?) + f64::from(*s.mean.get(at)?)),
         }
     }
+}
 
-    /// The mean over samples; NaN if none counts, or if an output was not a number.
-    pub(super) fn value(&self) -> f64 {
-        if self.not_a_number { f64::NAN } else { mean(&self.errors) }
+impl MetricState for Mae8 {
+    fn add(&mut self, outputs: &Outputs<'_>, targets: &Targets) -> Result<(), Error> {
+        let Targets::Field(field) = targets else { return Err(unsuitable(Metric::Mae8, targets)) };
+        match *outputs.dims {
+            [_, 1, side, columns] if side == columns && outputs.values.len() == field.len() => {
+                self.add_maps(outputs.values, field, side)
+            }
+            _ => Err(Error::Target(format!(
+                "output {:?} for {} distances; a square map per sample is expected",
+                outputs.dims,
+                field.len()
+            ))),
+        }
+    }
+
+    fn value(&self) -> f64 {
+        if self.has_nan { f64::NAN } else { mean(&self.errors) }
     }
 }
 
@@ -89,17 +104,17 @@ mod tests {
             });
             (output.collect::<Vec<f32>>(), target.collect::<Vec<f32>>())
         };
-        let mut all = Distances::new(None);
+        let mut all = Mae8::new(None);
         let mut expected = GOLDEN.iter();
         for sample in 0..3 {
             let (output, target) = maps(sample);
-            let mut one = Distances::new(None);
-            one.add(&output, &target, 40).unwrap();
+            let mut one = Mae8::new(None);
+            one.add_maps(&output, &target, 40).unwrap();
             match expected.next() {
                 Some(expected) => assert!((one.value() - expected).abs() < 1e-6, "{}", one.value()),
                 None => assert!(one.value().is_nan()),
             }
-            all.add(&output, &target, 40).unwrap();
+            all.add_maps(&output, &target, 40).unwrap();
         }
         assert!((all.value() - GOLDEN.iter().sum::<f64>() / 2.0).abs() < 1e-6);
     }
@@ -115,8 +130,8 @@ mod tests {
             map
         };
         let error = |output: &[f32], target: &[f32]| {
-            let mut distances = Distances::new(None);
-            distances.add(output, target, side).unwrap();
+            let mut distances = Mae8::new(None);
+            distances.add_maps(output, target, side).unwrap();
             distances.value()
         };
         assert_eq!(error(&corner(4.0, 8.0), &corner(5.0, 70.0)), 1.0);
@@ -129,9 +144,9 @@ mod tests {
 
         let length = side * side;
         let scaling = Scaling { mean: vec![3.0; length], scale: vec![2.0; length] };
-        let mut scaled = Distances::new(Some(Arc::new(scaling)));
-        scaled.add(&corner(1.0, 0.0), &corner(2.0, 2.0), side).unwrap();
+        let mut scaled = Mae8::new(Some(Arc::new(scaling)));
+        scaled.add_maps(&corner(1.0, 0.0), &corner(2.0, 2.0), side).unwrap();
         assert_eq!(scaled.value(), 3.0);
-        assert!(matches!(scaled.add(&[1.0; 4], &[1.0; 4], 2), Err(Error::Target(_))));
+        assert!(matches!(scaled.add_maps(&[1.0; 4], &[1.0; 4], 2), Err(Error::Target(_))));
     }
 }

@@ -3,30 +3,28 @@
 use crate::{Accumulator, Error, Targets};
 use candle_core::Tensor;
 
-/// The mean of a metric over batches of a fixed size, in the order in which the samples come. It
-/// stands beside the value over all samples for comparison with published numbers; it depends on the
-/// order and on the size, though not on how the samples are handed over.
-#[derive(Clone, Debug)]
+/// The mean of a metric over batches of a fixed size, in the order of the samples. It is reported beside the value over
+/// all samples for comparison with published numbers. It depends on the order and on the size, but not on the batches in
+/// which samples are added.
+#[derive(Debug)]
 pub struct BatchMean {
-    empty: Accumulator,
     size: usize,
-    /// The batch that is not full yet, and its samples.
+    /// The batch that is not full yet, and the number of its samples.
     current: (Accumulator, usize),
     /// Values of full batches.
     values: Vec<f64>,
 }
 
 impl BatchMean {
-    /// Starts with an `empty` accumulator of the metric; `size` samples per batch, the last may have
-    /// fewer.
+    /// Takes an `empty` accumulator of the metric. Batches have `size` samples; the last one may have fewer.
     pub fn new(empty: Accumulator, size: usize) -> BatchMean {
-        BatchMean { current: (empty.clone(), 0), empty, size: size.max(1), values: Vec::new() }
+        BatchMean { current: (empty, 0), size: size.max(1), values: Vec::new() }
     }
 
     /// Adds the outputs of samples, as [`Accumulator::add`] does.
     ///
     /// # Errors
-    /// If targets and outputs do not fit.
+    /// As [`Accumulator::add`].
     pub fn add(&mut self, output: &Tensor, targets: &Targets) -> Result<(), Error> {
         let rows = output.dims().first().copied().unwrap_or(0);
         let mut at = 0;
@@ -38,7 +36,7 @@ impl BatchMean {
             at += taken;
             if *filled == self.size {
                 self.values.push(current.value());
-                self.current = (self.empty.clone(), 0);
+                self.current = (current.empty(), 0);
             }
         }
         Ok(())
