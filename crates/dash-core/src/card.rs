@@ -1,4 +1,4 @@
-//! The card of a dataset: `dataset.json`.
+//! The dataset card, `dataset.json`: what a dataset contains and how it was made.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,11 +8,11 @@ use std::{collections::BTreeMap, fmt};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
-    /// Samples that weights are trained on.
+    /// Samples for training.
     Train,
-    /// Samples that hyperparameters and checkpoints are selected on.
+    /// Samples for the selection of hyperparameters and checkpoints.
     Validation,
-    /// Samples that results are reported on.
+    /// Samples for the reported results.
     Test,
 }
 
@@ -20,7 +20,7 @@ impl Split {
     /// All splits, in the order of use.
     pub const ALL: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
 
-    /// File name of the split inside a dataset folder.
+    /// File name of the split in a dataset folder.
     pub fn file_name(self) -> &'static str {
         match self {
             Split::Train => "train.parquet",
@@ -39,48 +39,47 @@ impl Split {
     }
 }
 
-/// Everything a reader must know about a dataset besides its rows.
+/// Everything that readers of a dataset need to know besides its rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatasetCard {
-    /// Version of the format of the dataset folder.
+    /// Format version of the dataset folder.
     pub format: u32,
-    /// The recipe that made it.
+    /// Name of the recipe that made it.
     pub recipe: String,
-    /// The raw files it was made from; empty if the data was simulated.
+    /// The raw files from which it was made; empty if the data was simulated.
     pub sources: Vec<Source>,
     /// The input tensor of a sample.
     pub input: TensorField,
-    /// What networks see instead of the bytes of an input column of bytes; without it, their values.
+    /// The normalisation of an input column of bytes; without it, networks see the values of the bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_scaling: Option<InputScaling>,
-    /// What is predicted.
+    /// The target of a sample.
     pub target: Target,
-    /// Where the input is made of the features of a sequence's positions and of their pairs, which are
-    /// stored instead of it. Samples then differ in size: the shapes of input and target are those of
-    /// the longest.
+    /// Set if the dataset stores features of the positions of a sequence and of pairs of positions, from which inputs are
+    /// made when a batch is gathered. Such samples have variable size; the shapes of input and target are those of the
+    /// longest sample.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairs: Option<PairFeatures>,
-    /// Name of a Float32 column with the background level of each sample, which augmentation in
-    /// training may change.
+    /// Name of a Float32 column with the background level of each sample, for the augmentation `background`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background: Option<String>,
-    /// Name of an Int64 column: consecutive rows with the same number are the parts of one sample, with
-    /// one target. Training takes one part of each sample at random; evaluation takes the mean of the
-    /// outputs for all of them. Without it every row is a sample.
+    /// Name of an Int64 column that groups rows: consecutive rows with the same number are segments of one sample with one
+    /// target. Training uses one random segment of each sample; evaluation averages the outputs of all its segments.
+    /// Without it every row is a sample.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// Recordings that augmentation may mix into training inputs.
+    /// Recordings for the augmentation `noise`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise: Option<NoiseInfo>,
     /// Rows and file per split.
     pub splits: BTreeMap<Split, SplitInfo>,
-    /// Constants that the target was encoded with, so that predictions can be decoded.
+    /// The normalisation of the targets, by which predictions are decoded.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub target_scaling: Option<Scaling>,
-    /// Facts of the conversion that an analyst may want to know, as `key: value`.
+    /// Further facts about the conversion, as `key: value`.
     #[serde(default)]
     pub notes: BTreeMap<String, serde_json::Value>,
-    /// Under which terms the source may be used.
+    /// Licence of the source: the terms under which it may be used.
     pub licence: String,
 }
 
@@ -89,10 +88,10 @@ impl DatasetCard {
     pub const FORMAT: u32 = 1;
 }
 
-/// A raw file that a dataset was made from.
+/// A raw file from which a dataset was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// Path as it was found, relative to the raw folder.
+    /// Path relative to the folder of raw files.
     pub path: String,
     /// Size in bytes.
     pub bytes: u64,
@@ -100,26 +99,26 @@ pub struct Source {
     pub sha256: String,
 }
 
-/// The table of recordings that may be mixed into training inputs: a row per frame, which is what an
-/// input holds at one position of its last axis.
+/// The table of recordings for the augmentation `noise`. It has a row per frame; a frame is what an input holds at one
+/// position of its last axis.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoiseInfo {
-    /// Names of the recordings; the column [`NoiseInfo::COLUMN`] of the table holds their positions here.
+    /// Names of the recordings. The column [`NoiseInfo::COLUMN`] of the table holds indices into this list.
     pub recordings: Vec<String>,
-    /// Frames of all recordings.
+    /// Number of frames of all recordings.
     pub rows: usize,
     /// SHA-256 of the Parquet file.
     pub sha256: String,
 }
 
 impl NoiseInfo {
-    /// File name of the table inside a dataset folder.
+    /// File name of the table in a dataset folder.
     pub const FILE: &str = "noise.parquet";
-    /// The column that says which recording a frame is of.
+    /// Name of the column with the recording of each frame.
     pub const COLUMN: &str = "recording";
 }
 
-/// Element types that a tensor column can hold.
+/// Element types of tensor columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ElementType {
@@ -127,14 +126,14 @@ pub enum ElementType {
     U8,
     /// 64-bit signed integers.
     I64,
-    /// Half precision: 11 significant bits. Networks see them as single precision.
+    /// Half precision. Networks see the values in single precision.
     F16,
     /// Single precision.
     F32,
 }
 
 impl ElementType {
-    /// Name in descriptions of data, as numpy has it.
+    /// The name of the corresponding numpy type.
     pub fn name(self) -> &'static str {
         match self {
             ElementType::U8 => "uint8",
@@ -168,78 +167,77 @@ impl TensorField {
     }
 }
 
-/// Columns of features from which an input over all pairs of positions of a sequence is made when a
-/// batch is gathered. A feature of positions becomes two channels: at the pair (i, j) its value at j,
-/// then its value at i; a feature of pairs is a channel of its own. The target is stored as a list of
-/// length * length numbers.
+/// Columns of features from which an input over all pairs of positions of a sequence is made when a batch is gathered. A
+/// position feature becomes two channels: at the pair (i, j) its value at j, then its value at i. A pair feature becomes
+/// one channel. The target is stored as a list of length * length numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PairFeatures {
-    /// Int64 column with the number of positions.
+    /// Name of the Int64 column with the number of positions.
     pub length: String,
-    /// Column of lists of Float32, feature after feature, each with one number per position.
+    /// Name of the column of Float32 lists: feature after feature, each with one number per position.
     pub positions: String,
-    /// Features of positions.
+    /// Number of position features.
     pub position_features: usize,
-    /// Column of lists of Float32, feature after feature, each with one number per pair, row by row.
+    /// Name of the column of Float32 lists: feature after feature, each with one number per pair, row by row.
     pub maps: String,
-    /// Features of pairs.
+    /// Number of pair features.
     pub map_features: usize,
 }
 
 impl PairFeatures {
-    /// Channels of the input.
+    /// Number of channels of the input.
     pub fn channels(&self) -> usize {
         2 * self.position_features + self.map_features
     }
 }
 
-/// What is predicted for one sample.
+/// The target of a sample: what a network predicts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Target {
-    /// One of `labels.len()` classes; the column holds the index as Int64.
+    /// One of `labels.len()` classes. The column holds the index of the class as Int64.
     Class {
         /// Name of the Parquet column.
         column: String,
         /// Names of the classes, by index.
         labels: Vec<String>,
     },
-    /// Any number of `labels.len()` labels at once; the column holds a 0 or 1 for each, as a
-    /// fixed-size list of UInt8.
+    /// Any subset of `labels.len()` labels, multi-hot: the column holds a 0 or 1 for each label, as a fixed-size list of
+    /// UInt8.
     Labels {
         /// Name of the Parquet column.
         column: String,
-        /// Names of the labels, by position.
+        /// Names of the labels, by index.
         labels: Vec<String>,
     },
-    /// A real field on the grid of the input: dense prediction.
+    /// A real number per position of the input and channel: dense prediction.
     Field {
-        /// The column; shape = (channels, spatial axes of the input).
+        /// The column, with shape (channels, spatial axes of the input).
         #[serde(flatten)]
         tensor: TensorField,
     },
-    /// A field of 0 and 1 on the grid of the input: dense prediction of what is there and what is not.
+    /// A mask: 0 or 1 per position of the input and channel (dense prediction).
     Mask {
-        /// The column, of unsigned bytes; shape = (channels, spatial axes of the input).
+        /// The column of unsigned bytes, with shape (channels, spatial axes of the input).
         #[serde(flatten)]
         tensor: TensorField,
-        /// A column of the same shape: 1 where neither loss nor metric look.
+        /// A column of the same shape: 1 at positions that loss and metric ignore.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ignore: Option<TensorField>,
     },
 }
 
-/// What a dataset asks a network to predict, in one word.
+/// The kind of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TargetKind {
-    /// One class per sample.
+    /// One class per sample (classification).
     Class,
-    /// Any number of labels per sample.
+    /// Any number of labels per sample (multi-label classification).
     Labels,
-    /// A field per sample.
+    /// A real number per position of the input (regression, dense prediction).
     Field,
-    /// A field of 0 and 1 per sample.
+    /// A 0 or 1 per position of the input (dense prediction).
     Mask,
 }
 
@@ -255,7 +253,7 @@ impl fmt::Display for TargetKind {
 }
 
 impl Target {
-    /// What it is, without its size.
+    /// Its kind.
     pub fn kind(&self) -> TargetKind {
         match self {
             Target::Class { .. } => TargetKind::Class,
@@ -265,7 +263,7 @@ impl Target {
         }
     }
 
-    /// Channels that a network must put out: classes, labels, or channels of the field or mask.
+    /// The number of outputs of a network: classes, labels, or channels of the field or mask.
     pub fn outputs(&self) -> usize {
         match self {
             Target::Class { labels, .. } | Target::Labels { labels, .. } => labels.len(),
@@ -275,38 +273,38 @@ impl Target {
         }
     }
 
-    /// Whether there is one prediction per position of the input.
+    /// Whether there is a prediction per position of the input.
     pub fn is_dense(&self) -> bool {
         matches!(self, Target::Field { .. } | Target::Mask { .. })
     }
 }
 
-/// Rows of a split.
+/// The size and hash of a split.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SplitInfo {
     /// Number of samples.
     pub rows: usize,
     /// SHA-256 of the Parquet file.
     pub sha256: String,
-    /// Samples per class, by index; samples that have a label, by label; empty for regression.
+    /// Number of samples per class or label, by index; empty for fields.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_counts: Vec<usize>,
 }
 
-/// An affine map per channel: a byte stands for byte * scale + offset, computed in double precision.
+/// The normalisation of bytes: networks see byte * scale + offset, computed in double precision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputScaling {
-    /// Factor per channel.
+    /// Scale per channel.
     pub scale: Vec<f64>,
-    /// Summand per channel.
+    /// Offset per channel.
     pub offset: Vec<f64>,
 }
 
-/// An affine code per element: encoded = (value - mean) / scale.
+/// The normalisation of targets: encoded = (value - mean) / scale, per element.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Scaling {
     /// Mean per element of a sample.
     pub mean: Vec<f32>,
-    /// Divisor per element of a sample (standard deviation plus epsilon).
+    /// Scale per element of a sample (standard deviation plus epsilon).
     pub scale: Vec<f32>,
 }

@@ -1,33 +1,33 @@
-//! The common ground of errors: what kind of failure it is, where it is, and what to do about it.
+//! What all errors have in common: a kind, which decides the exit code, a place, and a hint.
 
 use serde::{Deserialize, Serialize};
 
-/// The kinds of failure; each has one documented exit code.
+/// The kinds of errors. Each has one documented exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorKind {
-    /// A defect of this program.
+    /// A bug in this program.
     Internal,
-    /// The command line is wrong.
+    /// The command line is invalid.
     Usage,
-    /// A pipeline file is wrong.
+    /// A pipeline file is invalid.
     Configuration,
-    /// Data is missing, damaged, or not what its recipe expects.
+    /// Data is missing, damaged, or not what the recipe expects.
     Data,
-    /// Another process holds the run.
+    /// Another process works on the run.
     Locked,
-    /// A device is missing, or memory or disk is exhausted.
+    /// A device is missing, or memory or disk space is exhausted.
     Device,
     /// One or more stages failed.
     Stage,
-    /// Stopped at a checkpoint; running the same command goes on.
+    /// The run stopped at a checkpoint. The same command resumes it.
     Stopped,
-    /// Interrupted.
+    /// The program was interrupted.
     Interrupted,
 }
 
 impl ErrorKind {
-    /// The exit code of the program for this kind of failure.
+    /// The exit code of the program for this kind of error.
     pub fn exit_code(self) -> u8 {
         match self {
             ErrorKind::Internal => 1,
@@ -43,15 +43,15 @@ impl ErrorKind {
     }
 }
 
-/// An error that knows its kind and what to do about it.
+/// An error with a kind and, if possible, a place and a hint.
 pub trait Classify: std::error::Error {
-    /// What kind of failure this is.
+    /// The kind of the error.
     fn kind(&self) -> ErrorKind;
-    /// Where it is, as `FILE` or `FILE:LINE`, if it is one place and known.
+    /// The place of the error, as `FILE` or `FILE:LINE`, if it has one.
     fn place(&self) -> Option<String> {
         None
     }
-    /// One sentence that says what to do, if there is something to do.
+    /// One sentence on how to fix the error, if there is a way.
     fn hint(&self) -> Option<String> {
         None
     }

@@ -1,5 +1,5 @@
-//! The vocabulary of `dash-nas`: pipeline files, dataset cards, architectures, results, events,
-//! the common ground of errors, and counter-based randomness. No I/O, no tensors.
+//! The types that all crates of `dash-nas` share: pipeline files, tasks, stages and runs, dataset cards, architectures,
+//! results, events, error kinds, and counter-based random numbers. This crate does no I/O and knows no tensors.
 //!
 //! ```
 //! use dash_core::pipeline::Candidate;

@@ -1,13 +1,13 @@
-//! Where a result comes from: the program, the machine and the way in which a stage was run.
+//! Provenance of a result: the program, the machine, and how the stage was run.
 
 use serde::{Deserialize, Serialize};
 
-/// Stands for what the build could not tell, such as the commit of a program that was built from an
+/// The value of a property that the build could not determine, such as the commit of a program that was built from an
 /// archive without a repository.
 pub const UNKNOWN: &str = "unknown";
 
-/// The build of the program: what is needed to build it again. The binary makes the value (its build
-/// script asks git and the compiler), and hands it to the crates that write records.
+/// The build of the program: what is needed to build it again. The binary's build script determines it with git and the
+/// compiler, and the binary passes it to the crates that write records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
     /// Version of the package, such as `0.1.0`.
@@ -16,7 +16,7 @@ pub struct Program {
     pub commit: String,
     /// Whether source files differed from that commit; `false` if the commit is unknown.
     pub dirty: bool,
-    /// What the compiler calls itself, such as `rustc 1.89.0 (29483883e 2025-08-04)`, or [`UNKNOWN`].
+    /// Version of the compiler, such as `rustc 1.89.0 (29483883e 2025-08-04)`, or [`UNKNOWN`].
     pub rustc: String,
     /// Target triple, such as `x86_64-unknown-linux-gnu`.
     pub target: String,
@@ -25,8 +25,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Version and commit in one line: `0.1.0 (e0c543b4d1c2)`, with `+changes` behind the hash of a commit
-    /// that does not hold all of the source.
+    /// Version and commit in one line: `0.1.0 (e0c543b4d1c2)`. `+changes` after the hash marks uncommitted changes.
     pub fn describe(&self) -> String {
         let short = self.commit.get(..12).unwrap_or(&self.commit);
         let changes = if self.dirty { "+changes" } else { "" };
@@ -34,7 +33,7 @@ impl Program {
     }
 }
 
-/// A program that nothing is known of, such as one that tests run in.
+/// An unknown program, as in tests.
 impl Default for Program {
     fn default() -> Self {
         let unknown = || UNKNOWN.to_owned();
@@ -49,36 +48,36 @@ impl Default for Program {
     }
 }
 
-/// How a stage was run. None of it changes a result on the CPU; all of it helps to find out why one differs.
+/// How a stage was run. None of it changes a result on the CPU; it helps to find out why two results differ.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The program that finished the stage.
     pub program: Program,
-    /// The vector instructions that CPU kernels used: `avx512`, `avx2`, `scalar`.
+    /// The instruction set of the CPU code: `avx512`, `avx2` or `scalar`.
     pub instruction_set: String,
-    /// Device that tensors were on, such as `cpu` or `cuda:0`.
+    /// Device of the tensors, such as `cpu` or `cuda:0`.
     pub device: String,
     /// Model name of the device.
     pub device_name: String,
-    /// Threads of the pool that computes.
+    /// Number of threads.
     pub threads: usize,
-    /// Operating system, its release and the architecture.
+    /// Operating system, release and architecture.
     pub os: String,
-    /// What convolution algorithms were chosen by: `model` or `measure`.
+    /// How convolution algorithms were chosen: `model` or `measure`.
     pub plan_policy: String,
     /// Profile of the pipeline file that was applied.
     pub profile: Option<String>,
     /// Overrides as given on the command line, `KEY=VALUE`.
     pub overrides: Vec<String>,
-    /// UTC date and time at which the first attempt started.
+    /// UTC date and time of the start of the first attempt.
     pub first_started: String,
-    /// Processes that worked on the stage, the one that finished it included.
+    /// Number of processes that worked on the stage, including the one that finished it.
     pub attempts: u32,
-    /// Wall time in seconds, summed over attempts. Of an attempt that was killed, the last seconds are unknown.
+    /// Wall time in seconds, summed over attempts. The last seconds of an attempt that was killed are not counted.
     pub seconds: f64,
-    /// Largest resident memory of the process during the last attempt, in bytes; none where the system does not tell.
+    /// Peak resident memory of the process during the last attempt, in bytes; none if the system does not report it.
     pub peak_memory: Option<u64>,
-    /// Memory that was predicted before the stage ran, in bytes; none for stages that do not train.
+    /// The memory estimate made before the stage ran, in bytes; none for stages that do not train.
     pub predicted_memory: Option<u64>,
 }
 

@@ -1,13 +1,13 @@
 //! Counter-based random streams: any draw can be recomputed without history.
 //!
-//! A stream is named by (run seed, purpose, counter). Resuming a run therefore needs no generator
-//! state, and any thread may draw from any stream.
+//! A stream is identified by (run seed, purpose, counter). Resuming a run therefore needs no generator state, and any
+//! thread may draw from any stream.
 
 use rand::SeedableRng;
 pub use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, StandardNormal};
 
-/// What random numbers are used for. Streams of different purposes are independent.
+/// The purpose of random numbers. Streams of different purposes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
@@ -15,24 +15,24 @@ pub enum Purpose {
     Initialisation = 1,
     /// Order of the samples; counter = (stage, epoch, 0).
     Shuffle = 2,
-    /// Noise of the mixing coefficients; counter = (epoch, step, layer).
+    /// Gumbel noise of the mixing weights; counter = (epoch, step, layer).
     Gumbel = 3,
     /// Dropout masks; counter = (step of the stage, layer, block).
     Dropout = 4,
     /// Data augmentation; counter = (stage, epoch, row of the split).
     Augmentation = 5,
-    /// Division of a dataset into splits.
+    /// Random splits of a dataset.
     Split = 6,
     /// Simulated data; counter = (instance, 0, 0).
     Simulation = 7,
-    /// Which part of a sample of several rows is trained on; counter = (stage, epoch, sample).
+    /// The row that training uses of a sample with several rows; counter = (stage, epoch, sample).
     Part = 8,
 }
 
-/// The stream of draws that belongs to (`seed`, `purpose`, `counter`).
+/// The random stream of (`seed`, `purpose`, `counter`).
 ///
-/// The generator is ChaCha with 8 rounds; seed, purpose and the first two counters form the key,
-/// the last counter is the nonce, so that distinct names never share a stream.
+/// The generator is ChaCha with 8 rounds. Seed, purpose and the first two counters form the key, the last counter is the
+/// nonce; distinct arguments therefore never share a stream.
 ///
 /// ```
 /// use dash_core::random::{Purpose, stream};
@@ -51,16 +51,15 @@ pub fn stream(seed: u64, purpose: Purpose, counter: [u64; 3]) -> ChaCha8Rng {
     rng
 }
 
-/// The key of the generators of all streams whose names differ in the last counter only: for whoever draws elsewhere
-/// than on the CPU.
+/// The ChaCha key of all streams that differ only in the last counter, for generators on other devices.
 pub fn stream_key(seed: u64, purpose: Purpose, counter: [u64; 2]) -> [u32; 8] {
     let words = [seed, purpose as u64, counter[0], counter[1]];
     std::array::from_fn(|i| (words[i / 2] >> (32 * (i % 2))) as u32)
 }
 
-/// A draw of the exponential distribution with mean 1, by the ziggurat algorithm (Marsaglia and Tsang 2000). A draw is a
-/// number of the generator times an entry of a table. The system's `exp` and `ln` are used in about one draw of a
-/// hundred, to accept or reject it, where their last bit matters with a probability below 1e-14.
+/// Draws from the exponential distribution with mean 1 by the ziggurat algorithm (Marsaglia and Tsang 2000): a random
+/// number times an entry of a table. The system's `exp` and `ln` decide about acceptance in about one of a hundred draws;
+/// their last bit matters with a probability below 1e-14.
 ///
 /// ```
 /// use dash_core::random::{Purpose, standard_exponential, stream};
@@ -72,7 +71,7 @@ pub fn standard_exponential(rng: &mut ChaCha8Rng) -> f64 {
     Exp1.sample(rng)
 }
 
-/// A draw of the normal distribution with mean 0 and variance 1, as [`standard_exponential`].
+/// Draws from the normal distribution with mean 0 and variance 1, by the same algorithm as [`standard_exponential`].
 ///
 /// ```
 /// use dash_core::random::{Purpose, standard_normal, stream};
@@ -84,12 +83,12 @@ pub fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
     StandardNormal.sample(rng)
 }
 
-/// A uniform random order of `0..n` (Fisher-Yates) drawn from `rng`.
+/// A uniformly random permutation of `0..n` (Fisher-Yates).
 pub fn permutation(rng: &mut ChaCha8Rng, n: usize) -> Vec<usize> {
     use rand::Rng;
     let mut order: Vec<usize> = (0..n).collect();
     for i in (1..n).rev() {
-        // Drawn as u64: the width of usize must not change the order.
+        // Drawn as u64, so that the width of usize does not change the order.
         let j = rng.random_range(0..=i as u64) as usize;
         order.swap(i, j);
     }
@@ -102,7 +101,7 @@ mod tests {
     use rand::RngCore;
 
     #[test]
-    fn every_part_of_the_name_matters() {
+    fn every_argument_changes_the_stream() {
         let base = stream(0, Purpose::Gumbel, [0, 0, 0]).next_u64();
         let others = [
             stream(1, Purpose::Gumbel, [0, 0, 0]),
@@ -133,7 +132,7 @@ mod tests {
         }
     }
 
-    /// The same numbers on every machine: these were found on one of them.
+    /// Draws are the same on every machine; these values were computed on one.
     #[test]
     fn draws_are_known_to_the_bit() {
         let mut rng = stream(7, Purpose::Initialisation, [1, 2, 3]);

@@ -1,4 +1,4 @@
-//! The tidy form of results: what `results.json` holds and reports are made from.
+//! Tidy results: the content of `results.json`, and the input of reports.
 
 use crate::{
     architecture::{Architecture, Hyperparameters},
@@ -7,16 +7,16 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Whether a value that a pipeline asks for exists.
+/// Whether a value that a pipeline asks for was measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// It was measured.
+    /// The value was measured.
     #[default]
     Done,
-    /// The stages that lead to it have not been run with the present settings.
+    /// The stages that produce it have not been run with the current settings.
     Missing,
-    /// A stage that leads to it failed, or its files contradict each other.
+    /// A stage that produces it failed, or its files contradict each other.
     Failed,
 }
 
@@ -31,42 +31,42 @@ impl Status {
     }
 }
 
-/// One value that a pipeline asks for: one row per (task, method, seed, metric). A (task, method, seed) without
-/// a result has one row, that of the primary metric, with the reason.
+/// One value that a pipeline asks for: one row per (task, method, seed, metric). A (task, method, seed) without a result has
+/// one row for the primary metric, with the reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
     /// Name of the pipeline, `NAME@PROFILE` if a profile was applied.
     pub pipeline: String,
     /// Name of the task.
     pub task: String,
-    /// How the network was obtained.
+    /// The method.
     pub method: Method,
     /// Seed of the run.
     pub seed: u64,
-    /// Which data selection was allowed to see.
+    /// The evaluation protocol.
     pub protocol: Protocol,
-    /// Name of the metric.
+    /// Name of the metric in results, such as `1-auroc`.
     pub metric: String,
     /// The value, in the unit of the metric; none if `status` is not [`Status::Done`].
     pub value: Option<f64>,
-    /// Direction of the metric.
+    /// Whether lower values of the metric are better.
     pub lower_is_better: bool,
-    /// The split it was measured on.
+    /// The split on which it was measured.
     pub split: String,
-    /// Trainable parameters of the network; none if there is no value.
+    /// The number of trainable parameters of the network; none if there is no value.
     pub params: Option<usize>,
-    /// Wall time of the stages that led to this value, summed over their attempts.
+    /// Wall time of the stages that produced this value, summed over their attempts.
     pub stage_seconds: StageSeconds,
     /// Folder of the run, relative to the runs root.
     pub run: String,
-    /// Whether this is the one metric by which methods are compared on this task. Batch averages and values that
-    /// were selected on test data are secondary.
+    /// Whether this is the metric by which methods are compared on this task. Batch averages and values that were
+    /// selected on test data are secondary.
     #[serde(default = "yes")]
     pub primary: bool,
-    /// Whether the value exists.
+    /// Whether the value was measured.
     #[serde(default)]
     pub status: Status,
-    /// Why there is no value, if there is none.
+    /// Why there is no value.
     #[serde(default)]
     pub reason: Option<String>,
     /// Hash of the content of the dataset that the network was trained on; none if it was not recorded.
@@ -75,7 +75,7 @@ pub struct ResultRow {
     /// Fingerprint of the settings and the input contents of the final stage.
     #[serde(default)]
     pub fingerprint: Option<String>,
-    /// How the final stage was run; none if it was not recorded.
+    /// Provenance of the final stage; none if it was not recorded.
     #[serde(default)]
     pub provenance: Option<Provenance>,
 }
@@ -91,12 +91,12 @@ pub struct StageSeconds {
     pub search: Option<f64>,
     /// Hyperparameter tuning.
     pub tune: Option<f64>,
-    /// Retraining, its evaluations included.
+    /// Retraining, including its evaluations.
     pub retrain: Option<f64>,
 }
 
-/// One epoch of a training history; a row of `history.parquet`. It holds no wall time, so that the
-/// file is the same in every run with the same seed; events carry the times.
+/// One epoch of a training history, a row of `history.parquet`. It holds no wall time, so that the file is identical in
+/// every run with the same seed; events carry the times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Zero-based number.
@@ -105,22 +105,22 @@ pub struct Epoch {
     pub learning_rate: f64,
     /// Mean training loss per batch.
     pub train_loss: f64,
-    /// Score on the selection split after the epoch, if it was evaluated.
+    /// Metric on the split that selection uses, after the epoch, if it was evaluated.
     pub score: Option<f64>,
 }
 
-/// What a report shows of one (run, method) besides its result rows.
+/// What a report shows of one run and method besides its result rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunDetail {
     /// Name of the pipeline.
     pub pipeline: String,
     /// Name of the task.
     pub task: String,
-    /// How the network was obtained.
+    /// The method.
     pub method: Method,
     /// Seed of the run.
     pub seed: u64,
-    /// The found pattern; `None` for methods without a search.
+    /// The architecture that the search found; `None` for methods without a search.
     pub architecture: Option<Architecture>,
     /// The selected hyperparameters.
     pub hyperparameters: Option<Hyperparameters>,
@@ -132,7 +132,7 @@ pub struct RunDetail {
     pub run: String,
     /// Fingerprint of the configuration and inputs of the final stage.
     pub fingerprint: String,
-    /// Device it ran on.
+    /// Device of the final stage.
     pub device: String,
     /// UTC date and time at which the final stage ended.
     pub finished: String,

@@ -1,10 +1,8 @@
-//! Text from files, which may have been written to deceive whoever looks at it.
+//! Text from untrusted files.
 
-/// Whether a character controls a terminal or the order of what is shown instead of being shown itself:
-/// control characters (C0, DEL, C1), marks that turn the direction of writing, separators of lines and
-/// paragraphs, annotations, tags, and what is not a character. A line break is one of them.
-///
-/// Joiners, which scripts need, are not.
+/// Whether a character is invisible and controls a terminal or the order of the text: control characters (C0, DEL, C1),
+/// marks of the writing direction, separators of lines and paragraphs, annotations, tags, and noncharacters. Line breaks
+/// are hidden characters; joiners, which some scripts need, are not.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -17,7 +15,7 @@ mod tests {
     use super::is_hidden;
 
     #[test]
-    fn what_is_shown_is_told_from_what_controls() {
+    fn control_characters_are_hidden_and_letters_are_not() {
         for c in "aZ09 ~\u{a0}äß漢字\u{200d}\u{200c}😀─│é".chars() {
             assert!(!is_hidden(c), "{c:?}");
         }

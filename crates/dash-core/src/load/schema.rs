@@ -1,28 +1,29 @@
-//! The JSON schema of pipeline files, and a tree checked against it.
+//! The JSON schema of pipeline files, and the check of a tree against it.
 
 use super::{
-    Found, shorten,
+    error::shorten,
+    found::Found,
     tree::{Kind, Node, RENAMED, RenamedKey},
 };
 use crate::pipeline::Pipeline;
 use serde_json::{Map, Value as Json, json};
 
-/// Where the generated schema is committed, relative to the repository.
+/// Path of the committed schema, relative to the repository.
 pub const SCHEMA_FILE: &str = "schemas/pipeline.json";
 
 const DEFS: &str = "$defs";
 const DEFS_PREFIX: &str = "#/$defs/";
-/// Prefix of the definitions in which nothing is required.
+/// Prefix of definitions without required keys.
 const PARTIAL: &str = "Partial";
 
-/// Whether required keys must be there.
+/// Whether required keys must be present.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Keys {
     All,
     Some,
 }
 
-/// The JSON schema of whole pipeline files, profiles included, as pretty-printed text.
+/// The JSON schema of pipeline files, including profiles, as indented text.
 pub fn schema() -> String {
     let mut schema = pipeline_schema();
     for RenamedKey { section, old, new } in &RENAMED {
@@ -56,7 +57,10 @@ pub fn schema() -> String {
     make_partial(&mut partial);
     if let Some(root) = partial.as_object_mut() {
         root.insert("title".into(), json!("Profile"));
-        root.insert("description".into(), json!("Keys that are merged over the file with --profile NAME."));
+        root.insert(
+            "description".into(),
+            json!("A profile: keys that replace those of the file when it is applied with --profile NAME."),
+        );
     }
     all.insert("Profile".into(), partial);
     if let Some(root) = schema.as_object_mut() {
@@ -65,14 +69,14 @@ pub fn schema() -> String {
             properties.insert(
                 "profiles".into(),
                 json!({
-                    "description": "Named changes to this file, chosen with --profile NAME.",
+                    "description": "Named variants of this file. --profile NAME applies one.",
                     "type": "object",
                     "additionalProperties": { "$ref": format!("{DEFS_PREFIX}Profile") }
                 }),
             );
         }
     }
-    // Pretty-printing a value of maps with text keys cannot fail.
+    // Serialising a JSON value cannot fail.
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }
 
@@ -84,7 +88,7 @@ pub(super) fn of<T: schemars::JsonSchema>() -> Json {
     schemars::schema_for!(T).to_value()
 }
 
-/// In a profile nothing is required, and a variant's tag may be that of the file.
+/// Adapts a schema to profiles: no key is required, and the tag of a variant may come from the file.
 fn make_partial(schema: &mut Json) {
     match schema {
         Json::Object(map) => {
@@ -105,7 +109,7 @@ fn make_partial(schema: &mut Json) {
     }
 }
 
-/// Reports every key and value of `tree` that the schema does not allow.
+/// Reports all keys and values of `tree` that the schema does not allow.
 pub(super) fn check(tree: &Node, schema: &Json, keys: Keys, found: &mut Found<'_>) {
     Checker { root: schema, keys, found }.value(tree, schema, "", None);
 }
@@ -144,7 +148,7 @@ impl<'a> Checker<'a, '_, '_> {
                 let format = schema.get("format").and_then(Json::as_str).unwrap_or_default();
                 let (low, high) = match format {
                     "uint32" => (0, i128::from(u32::MAX)),
-                    // What TOML can state: a larger seed could not be written down again.
+                    // The range of TOML: a larger seed could not be written to a file.
                     "uint" | "uint64" => (0, i128::from(i64::MAX)),
                     _ => (i128::from(i64::MIN), i128::from(i64::MAX)),
                 };
@@ -202,7 +206,7 @@ impl<'a> Checker<'a, '_, '_> {
         }
     }
 
-    /// Alternatives: texts, or tables that are told apart by a key with a constant value.
+    /// Alternatives: texts, or tables that differ by a key with a constant value.
     fn variants(&mut self, node: &Node, variants: &'a [Json], path: &str, under: Option<&Node>) {
         let words: Vec<&str> = variants.iter().filter_map(|v| v.get("const")?.as_str()).collect();
         if words.len() == variants.len() {
@@ -232,7 +236,7 @@ impl<'a> Checker<'a, '_, '_> {
             Some(Node { kind: Kind::Text(text), origin: _ }) if values.contains(&text.as_str()) => {
                 if let Some(schema) = variants.iter().find(|v| tag_value(v, tag) == Some(text)) {
                     self.table(node, schema, path, under);
-                    // Only now it is known what the keys below mean.
+                    // The schema of the keys below is known only now.
                     if let Some(under) = under.filter(|under| under.get(tag).is_none()) {
                         self.table(under, schema, path, None);
                     }
@@ -255,7 +259,7 @@ impl<'a> Checker<'a, '_, '_> {
         self.found.add_unknown(&node.origin, path, message, word, known.iter().copied());
     }
 
-    /// Follows references and the "or null" of optional keys.
+    /// Resolves references, and the "or null" of optional keys.
     fn resolve(&self, mut schema: &'a Json) -> &'a Json {
         loop {
             let target = schema.get("$ref").and_then(Json::as_str).and_then(|r| r.strip_prefix(DEFS_PREFIX));

@@ -1,4 +1,5 @@
 use super::*;
+use crate::error::Classify;
 use crate::pipeline::{Augment, Backbone, Dataset, Loss, Mask, Pipeline, ReceptiveFieldPenalty};
 
 mod large;
@@ -191,7 +192,7 @@ fn mistakes_in_the_file_name_the_line_and_the_key() {
         (
             "name = \"d\"",
             "name = \"../d\"",
-            "f.toml:1: name: \"../d\" does not make a safe folder name: use letters, digits, '-', '_' and '.'",
+            "f.toml:1: name: \"../d\" is not a safe folder name: use letters, digits, '-', '_' and '.'",
         ),
         (
             "weight = 2e-4",
@@ -269,14 +270,14 @@ fn own_data_says_what_it_predicts_and_where_its_samples_are() {
         ),
         (&["dataset.input_shape=[1, 2, 3, 4]"], "must have one or two spatial axes beside the channels"),
         (&["dataset.input_shape=[0]"], "dataset.input_shape[0]: must be from 1"),
-        (&["dataset.train_file=b"], "`file` and files per split exclude each other"),
+        (&["dataset.train_file=b"], "`file` and files per split cannot be given together"),
         (&["dataset.target_kind=kind"], "unknown value \"kind\", expected one of class, labels, field"),
         (&["dataset.test_fraction=0.95"], "leaves no training samples"),
         (&["dataset.validation_fraction=1"], "must be at least 0 and less than 1, found 1"),
         (&["dataset.input=x_{split}"], "`{split}` must be in the names of both"),
         (&["dataset.labels=[\"a\", \"a\"]"], "the name \"a\" is given twice"),
-        (&["dataset.standardise_target=true"], "dataset.standardise_target: has a meaning only for fields"),
-        (&["dataset.target_shape=[3]"], "dataset.target_shape: has a meaning only for fields"),
+        (&["dataset.standardise_target=true"], "dataset.standardise_target: is only valid for fields"),
+        (&["dataset.target_shape=[3]"], "dataset.target_shape: is only valid for fields"),
     ];
     for (sets, words) in cases {
         let message = refusal(sets);
@@ -295,7 +296,7 @@ fn own_data_says_what_it_predicts_and_where_its_samples_are() {
     let names = ["dataset.input=x_{split}", "dataset.target=y_{split}"];
     assert!(load(text, &names).is_ok());
     let message = load(&parquet, &names).unwrap_err().to_string();
-    assert!(message.contains("only for the arrays of an npz archive"), "{message}");
+    assert!(message.contains("only valid for the arrays of an npz archive"), "{message}");
 }
 
 #[test]
@@ -585,7 +586,7 @@ fn a_profile_names_the_run_folder_and_must_be_able_to() {
     assert_eq!((name(None), name(Some("small"))), ("d".to_owned(), "d@small".to_owned()));
     let text = format!("{DARCY}\n[profiles.\"a/b\"]\nsearch.epochs = 1\n");
     let error = pipeline("f.toml", &text, Some("a/b"), &[]).unwrap_err();
-    assert!(error.to_string().contains("does not make a safe folder name"), "{error}");
+    assert!(error.to_string().contains("is not a safe folder name"), "{error}");
 }
 
 #[test]

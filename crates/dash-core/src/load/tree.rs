@@ -1,6 +1,6 @@
-//! TOML values that remember where they were written.
+//! TOML values with the places where they were written.
 
-use super::{Error, shorten};
+use super::error::{Error, shorten};
 use serde_json::Value as Json;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -9,10 +9,11 @@ use std::{
 };
 use toml::de::{DeTable, DeValue};
 
-/// Keys that choose the variant of a table: changing one makes the table a different thing.
+/// Keys that select the variant of a table: a table with another value of such a key is replaced, not merged.
 const TAGS: [&str; 2] = ["kind", "recipe"];
 
-/// Where a value was written; cheap to copy, since every value of a tree has one. Lines are one-based; 0 stands for the file as a whole.
+/// Where a value was written. It is cheap to clone, since every value of a tree has one. Lines are one-based; 0 is the file
+/// as a whole.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Origin {
     File { line: usize },
@@ -32,7 +33,7 @@ pub(super) struct RenamedKey {
 pub(super) const RENAMED: [RenamedKey; 1] =
     [RenamedKey { section: "search", old: "pull", new: "receptive_field_penalty" }];
 
-/// A value and its place; the place of an entry of a table is that of its key.
+/// A value with its origin. The origin of a table's entry is that of its key.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node {
     pub(super) origin: Origin,
@@ -42,7 +43,7 @@ pub(super) struct Node {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
     Text(String),
-    /// Wider than TOML's integers, so that no value is lost before it is checked.
+    /// Wider than TOML's integers, so that values out of range can be reported.
     Integer(i128),
     Float(f64),
     Boolean(bool),
@@ -59,7 +60,7 @@ impl Node {
         }
     }
 
-    /// The place of the value at a path such as `a.b[2]`, or of the last part of it that exists.
+    /// The origin of the value at a path such as `a.b[2]`, or of the longest prefix of the path that exists.
     pub(super) fn place(&self, path: &str) -> &Origin {
         let mut node = self;
         for part in path.split(['.', '[']) {
@@ -75,8 +76,8 @@ impl Node {
         &node.origin
     }
 
-    /// This tree with `changes` merged over it: tables key by key, other values and tables of
-    /// another variant as a whole.
+    /// This tree with `changes` merged over it. Tables are merged key by key; other values, and tables of another variant,
+    /// are replaced.
     pub(super) fn merged(self, changes: Node) -> Node {
         if self.is_other_variant(&changes) {
             return changes;
@@ -96,7 +97,7 @@ impl Node {
         Node { origin: self.origin, kind: Kind::Table(entries) }
     }
 
-    /// Whether `changes` make another variant of this table, of which nothing is kept.
+    /// Whether `changes` select another variant of this table, so that they replace it.
     pub(super) fn is_other_variant(&self, changes: &Node) -> bool {
         TAGS.iter().any(|&tag| match (self.get(tag), changes.get(tag)) {
             (Some(a), Some(b)) => a.kind != b.kind,
@@ -104,7 +105,7 @@ impl Node {
         })
     }
 
-    /// What is here, for messages.
+    /// A description of the value for messages.
     pub(super) fn describe(&self) -> String {
         match &self.kind {
             Kind::Text(text) => format!("the text {}", shorten(&format!("{text:?}"))),
@@ -117,7 +118,7 @@ impl Node {
         }
     }
 
-    /// Plain JSON; numbers that JSON does not have become null.
+    /// The value as JSON. Numbers that JSON cannot represent become null.
     pub(super) fn to_json(&self) -> Json {
         match &self.kind {
             Kind::Text(text) | Kind::Date(text) => Json::from(text.as_str()),
@@ -145,7 +146,7 @@ impl Node {
     }
 }
 
-/// The tree of a file.
+/// Parses a file.
 pub(super) fn parse(file: &str, text: &str) -> Result<Node, Error> {
     let lines = Lines::new(text);
     let table = DeTable::parse(text).map_err(|e| Error::Syntax {
@@ -174,7 +175,7 @@ pub(super) fn rename_keys(tree: &mut Node) -> Vec<(Origin, &'static RenamedKey)>
     doubled
 }
 
-/// Takes the table `profiles` out of a file's tree; in file order of their names.
+/// Takes the table `profiles` out of a file's tree, sorted by name.
 pub(super) fn take_profiles(tree: &mut Node) -> Result<Vec<(String, Node)>, (Origin, String)> {
     let Kind::Table(entries) = &mut tree.kind else { return Ok(Vec::new()) };
     let Some(profiles) = entries.remove("profiles") else { return Ok(Vec::new()) };
@@ -196,12 +197,12 @@ pub(super) fn take_profiles(tree: &mut Node) -> Result<Vec<(String, Node)>, (Ori
         .collect()
 }
 
-/// The tree of one override `KEY=VALUE`; VALUE is TOML, or else taken as text.
+/// Parses an override `KEY=VALUE`. VALUE is TOML, or text if it is not valid TOML.
 pub(super) fn parse_override(text: &str) -> Option<Node> {
     let (key, value) = text.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
     let keys = sole_path(&parse("", &format!("{key} = 0")).ok()?)?;
-    // A value must not bring in further keys.
+    // A value must not add further keys.
     let assignment = |value: &str| {
         let tree = parse("", &format!("{key} = {value}")).ok()?;
         has_only(&tree, &keys).then_some(tree)
@@ -212,7 +213,7 @@ pub(super) fn parse_override(text: &str) -> Option<Node> {
     Some(tree)
 }
 
-/// The chain of keys of a tree with a single value.
+/// The path of keys to the only value of a tree.
 fn sole_path(tree: &Node) -> Option<Vec<String>> {
     let mut path = Vec::new();
     let mut node = tree;
@@ -224,7 +225,7 @@ fn sole_path(tree: &Node) -> Option<Vec<String>> {
     Some(path)
 }
 
-/// Whether the tree has nothing beside the value at `path`.
+/// Whether the value at `path` is the only one of the tree.
 fn has_only(tree: &Node, path: &[String]) -> bool {
     path.iter()
         .try_fold(tree, |node, key| match &node.kind {
@@ -238,7 +239,7 @@ fn convert(lines: &Lines, value: &DeValue<'_>, span: Range<usize>) -> Node {
     let kind = match value {
         DeValue::String(value) => Kind::Text(value.to_string()),
         DeValue::Integer(value) => {
-            // Beyond 128 bits any number is as wrong as the largest.
+            // Numbers beyond 128 bits are reported like the largest one.
             let parsed = i128::from_str_radix(&value.as_str().replace('_', ""), value.radix());
             Kind::Integer(parsed.unwrap_or(i128::MAX))
         }
@@ -260,7 +261,7 @@ fn convert_table(lines: &Lines, table: &DeTable<'_>) -> Kind {
     Kind::Table(table.iter().map(entry).collect())
 }
 
-/// Where the lines of a text end, so that the line of a place is found without reading the text again.
+/// The line ends of a text, by which the line of a position is found quickly.
 struct Lines {
     ends: Vec<usize>,
 }
@@ -270,7 +271,7 @@ impl Lines {
         Lines { ends: text.bytes().enumerate().filter_map(|(at, b)| (b == b'\n').then_some(at)).collect() }
     }
 
-    /// The one-based line in which `span` begins.
+    /// The one-based line in which `span` starts.
     fn line(&self, span: &Range<usize>) -> usize {
         self.ends.partition_point(|&end| end < span.start) + 1
     }

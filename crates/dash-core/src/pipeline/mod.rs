@@ -1,5 +1,5 @@
-//! The types of a pipeline file. Every key has a documented meaning and a default that is the
-//! published protocol's value where there is one.
+//! The types of a pipeline file. Their documentation becomes the descriptions of the JSON schema, which editors show.
+//! Defaults are the values of the DASH paper where it has one.
 
 mod augment;
 mod dataset;
@@ -22,25 +22,24 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::PathBuf};
 
-/// One task with everything that is done to it: the effective configuration, profiles and
-/// overrides applied.
+/// A pipeline: one task, and how networks for it are searched, tuned, trained and evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pipeline {
-    /// Name of the pipeline; names its run folder and its report.
+    /// Name of the pipeline, of its run folder and of its report.
     pub name: String,
-    /// Seeds of the runs; one run per seed.
+    /// Random seeds; there is one run per seed.
     #[serde(default = "default::seeds")]
     pub seeds: Vec<u64>,
-    /// Which data selection may see.
+    /// The evaluation protocol: which data tuning and model selection may use.
     #[serde(default)]
     pub protocol: Protocol,
-    /// How networks are obtained; results are reported per method.
+    /// The methods to compare.
     #[serde(default = "default::methods")]
     pub methods: Vec<Method>,
-    /// Where the data comes from.
+    /// The data.
     pub dataset: Dataset,
-    /// What is learned and how it is scored.
+    /// What is learned and how it is evaluated.
     pub task: Task,
     /// The architecture search.
     #[serde(default)]
@@ -51,21 +50,21 @@ pub struct Pipeline {
     /// Training of the final network.
     #[serde(default)]
     pub retrain: Retrain,
-    /// Whether NVIDIA cards multiply matrices with factors rounded to 10 bits (TF32): faster, and less exact. The
-    /// CPU never does.
+    /// Whether NVIDIA GPUs multiply matrices in TensorFloat-32 (TF32), which is faster and less precise. It has no effect
+    /// on the CPU.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tf32: bool,
-    /// The profile that was applied; part of the names of run folders and reports.
+    /// The profile that was applied. It is part of the names of run folders and reports.
     #[serde(skip)]
     pub profile: Option<String>,
-    /// The overrides that were applied, each `KEY=VALUE`.
+    /// The overrides that were applied, as `KEY=VALUE`.
     #[serde(skip)]
     pub overrides: Vec<String>,
 }
 
 impl Pipeline {
-    /// The name of the run folder and of the report: `NAME`, or `NAME@PROFILE`, so that runs with a profile never
-    /// replace those without one.
+    /// The name of the run folder and of the report: `NAME`, or `NAME@PROFILE` so that runs with a profile do not replace
+    /// those without one.
     pub fn run_name(&self) -> String {
         match &self.profile {
             Some(profile) => format!("{}@{profile}", self.name),
@@ -79,30 +78,46 @@ impl Pipeline {
     }
 }
 
-/// A sweep file: other pipeline files, run together and reported together.
+/// A sweep file: several pipelines that are run together and reported together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sweep {
     /// Pipeline files, relative to the folder of the sweep file.
     pub include: Vec<PathBuf>,
-    /// Seeds of all runs, instead of those of the pipeline files.
+    /// Random seeds for all pipelines, in place of those of the pipeline files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seeds: Option<Vec<u64>>,
-    /// Name of the common report; by default the name of the sweep file.
+    /// Name of the common report; the name of the sweep file by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,
 }
 
-/// Which data selection may see.
+/// The evaluation protocol: which data tuning and model selection may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
-    /// Three-way split: tuning and the choice of the checkpoint see only validation data.
+    /// Three-way split: hyperparameters and the reported epoch are selected on validation data.
     #[default]
     Strict,
-    /// As published: train on train and validation data, report the last epoch; the best epoch on
-    /// test data is shown under that name.
+    /// As in the DASH paper: the final network is trained on training and validation data, and the last epoch is
+    /// reported. The best epoch on test data is reported separately, under that name.
     Paper,
+}
+
+impl Protocol {
+    /// What the protocol prescribes, for readers of a report.
+    pub fn description(self) -> &'static str {
+        match self {
+            Protocol::Strict => {
+                "The data is split into training, validation and test samples once. Hyperparameters and the reported \
+                 epoch are selected on validation data; test data is used only for the reported value."
+            }
+            Protocol::Paper => {
+                "As in the published experiments: the final network is trained on training and validation data, and \
+                 the last epoch is reported. A value named best-on-test was selected on test data and is optimistic."
+            }
+        }
+    }
 }
 
 impl fmt::Display for Protocol {
@@ -114,14 +129,29 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// How a network is obtained.
+/// A method: how a network is obtained. Reports compare methods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
-    /// Architecture search, then tuning and retraining of the found network.
+    /// Architecture search, then tuning and retraining of the network with the found pattern.
     Dash,
-    /// The retraining backbone with its own kernels, tuned and trained in the same way.
+    /// The retraining backbone with its own kernels, tuned and trained in the same way, without a search.
     Backbone,
+}
+
+impl Method {
+    /// How the method obtains a network, for readers of a report.
+    pub fn description(self) -> &'static str {
+        match self {
+            Method::Dash => {
+                "DASH: an architecture search chooses the kernel size and the dilation of every convolution; the \
+                 resulting network is tuned, and trained from newly initialised weights."
+            }
+            Method::Backbone => {
+                "The same backbone with its own kernels, without a search; tuned and trained in the same way."
+            }
+        }
+    }
 }
 
 impl fmt::Display for Method {

@@ -1,61 +1,62 @@
-//! Settings of the stages that train: search, tuning and retraining.
+//! The sections `search`, `tune` and `retrain` of a pipeline file.
 
 use super::Backbone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The architecture search (DASH, sections 2 to 7).
+/// The architecture search (DASH paper, sections 2 to 7).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Search {
-    /// The network whose convolutions become mixtures; by default what the data's dimensions ask
-    /// for, at search width.
+    /// The backbone whose convolutions are searched. By default it fits the dimensions of the data: `wrn` of width 1 for
+    /// 2-D data, a centred `resnet1d` for 1-D data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backbone: Option<Backbone>,
-    /// Kernel sizes of the candidates; odd.
+    /// Kernel sizes of the candidates. They must be odd.
     pub kernel_sizes: Vec<usize>,
     /// Dilations of the candidates.
     pub dilations: Vec<usize>,
-    /// Whether mixtures with as many input as output channels are depthwise.
+    /// Whether mixed operations with equal numbers of input and output channels are depthwise.
     pub separable: bool,
     /// Number of epochs.
     pub epochs: usize,
-    /// Share of the training batches used per epoch, newly drawn each epoch: an epoch has
-    /// floor(fraction * batches) + 1 steps, at most all batches.
+    /// Share of the training batches in an epoch, drawn anew for each epoch. An epoch has floor(fraction * batches) + 1
+    /// steps, but not more than there are batches.
     pub fraction: f64,
-    /// Samples per step.
+    /// Batch size.
     pub batch_size: usize,
     /// Learning rate of the weights.
     pub learning_rate: f64,
     /// Learning rate of the architecture parameters.
     pub arch_learning_rate: f64,
-    /// Momentum (Nesterov) of weights and architecture parameters.
+    /// Momentum of weights and architecture parameters (SGD with Nesterov momentum).
     pub momentum: f64,
-    /// Weight decay on weights and architecture parameters.
+    /// Weight decay of weights and architecture parameters.
     pub weight_decay: f64,
-    /// Global norm to which gradients are clipped.
+    /// Maximum norm of all gradients together; larger gradients are clipped.
     pub clip_norm: f64,
-    /// The data part of an architecture gradient gets the norm 1 / grad_scale; 0 keeps it raw.
+    /// Architecture-gradient normalisation: the gradient of the loss in the architecture parameters of a layer is scaled to
+    /// the norm 1 / grad_scale. 0 turns the normalisation off.
     pub grad_scale: f64,
     /// The receptive-field penalty, which favours candidates with a small receptive field.
     #[serde(alias = "pull")]
     pub receptive_field_penalty: ReceptiveFieldPenalty,
-    /// Factors on both learning rates.
+    /// Schedule of both learning rates.
     pub schedule: Schedule,
-    /// What happens when the loss stops being finite.
+    /// What happens if training diverges.
     #[serde(skip_serializing_if = "OnDivergence::is_default")]
     pub on_divergence: OnDivergence,
 }
 
-/// What happens when the training loss stops being finite.
+/// What happens if training diverges, that is, if the training loss is not finite.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnDivergence {
     /// The stage fails.
     #[default]
     Stop,
-    /// Once per stage, training goes back to the beginning of the epoch, and on from there with half the
-    /// learning rates to the end; the second time the stage fails.
+    /// Training rolls back to the beginning of the epoch and continues with half the learning rates. This happens once per
+    /// stage; the second time the stage fails.
     RollBack,
 }
 
@@ -92,56 +93,54 @@ impl ReceptiveFieldPenalty {
     }
 }
 
-/// Step schedule: the learning rate is multiplied by `factor` once for each milestone strictly
-/// below the epoch, until it has fallen to `min_learning_rate`.
+/// Step schedule of learning rates, as PyTorch's `MultiStepLR`: the rate is multiplied by `factor` for each milestone that
+/// is less than the epoch, as long as it is above `min_learning_rate`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {
     /// Factor per milestone.
     pub factor: f64,
-    /// Epochs after which the factor applies, ascending.
+    /// Epochs after which the rate is reduced, in ascending order.
     pub milestones: Vec<usize>,
-    /// A rate at or below this is not changed any more.
+    /// A rate at or below this value is not reduced further.
     pub min_learning_rate: f64,
 }
 
-/// Hyperparameter tuning over a grid (DASH, section 8).
+/// Hyperparameter tuning: a grid search with early stopping over learning rates (DASH paper, section 8).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tune {
-    /// Epochs of one trial.
+    /// Number of epochs of a trial.
     pub epochs: usize,
-    /// Share of the training batches used per epoch: floor(fraction * batches) + 1 steps, at most
-    /// all batches.
+    /// Share of the training batches in an epoch: floor(fraction * batches) + 1 steps, but not more than there are batches.
     pub fraction: f64,
-    /// Samples per step.
+    /// Batch size.
     pub batch_size: usize,
-    /// Learning rates, outermost loop; a value without improvement ends the search.
+    /// Learning rates, the outermost loop. The search ends after a learning rate without improvement.
     pub learning_rates: Vec<f64>,
     /// Dropout probabilities.
     pub dropouts: Vec<f64>,
     /// Weight decays.
     pub weight_decays: Vec<f64>,
-    /// Momenta, innermost loop.
+    /// Momentum values, the innermost loop.
     pub momenta: Vec<f64>,
 }
 
-/// Training of the final network (DASH, section 9). Its backbone and schedule also hold for the
-/// trials of tuning.
+/// Training of the final network (DASH paper, section 9). Tuning trials use the same backbone and schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retrain {
-    /// The network that gets the found kernels; by default what the data's dimensions ask for, at
-    /// retraining width.
+    /// The backbone that gets the kernels of the found pattern. By default it fits the dimensions of the data: `wrn` of
+    /// width 4 for 2-D data, a causal `resnet1d` for 1-D data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backbone: Option<Backbone>,
     /// Number of epochs.
     pub epochs: usize,
-    /// Samples per step.
+    /// Batch size.
     pub batch_size: usize,
-    /// Factors on the learning rate.
+    /// Schedule of the learning rate.
     pub schedule: Schedule,
-    /// What happens when the loss stops being finite.
+    /// What happens if training diverges.
     #[serde(skip_serializing_if = "OnDivergence::is_default")]
     pub on_divergence: OnDivergence,
 }

@@ -2,6 +2,7 @@
 //! square, and messages stay readable. With a step of quadratic time these tests take hours.
 
 use super::*;
+use crate::load::error::{LISTED, SUGGESTED};
 use std::fmt::Write;
 
 const OWN: &str = "name = 'own'\n\
@@ -71,12 +72,12 @@ fn many_unknown_keys_are_counted_and_the_first_get_suggestions() {
     let error = load(&text, &[]).unwrap_err();
     let Error::Invalid(problems) = &error else { panic!() };
     assert_eq!(problems.len(), 20_000);
-    let told = error.to_string();
-    let lines: Vec<&str> = told.lines().collect();
-    assert_eq!(lines.len(), TOLD + 1, "{told}");
+    let message = error.to_string();
+    let lines: Vec<&str> = message.lines().collect();
+    assert_eq!(lines.len(), LISTED + 1, "{message}");
     let suggested = lines.iter().filter(|line| line.ends_with("did you mean `epochs`?")).count();
-    assert!((1..=SUGGESTED).contains(&suggested), "{told}");
-    assert_eq!(lines[TOLD], format!("and {} more problems", problems.len() - TOLD));
+    assert!((1..=SUGGESTED).contains(&suggested), "{message}");
+    assert_eq!(lines[LISTED], format!("and {} more problems", problems.len() - LISTED));
 }
 
 #[test]
@@ -87,9 +88,9 @@ fn long_words_are_neither_compared_nor_told_in_full() {
         DARCY.replace("subsample = 2", &format!("subsample = \"{long}\"")),
         DARCY.replace("name = \"d\"", &format!("name = \"{long}\"")),
     ] {
-        let told = load(&text, &[]).unwrap_err().to_string();
-        assert!(told.len() < 1_000, "{} bytes", told.len());
-        assert!(told.contains("... (2000002 bytes)"), "{told}");
+        let message = load(&text, &[]).unwrap_err().to_string();
+        assert!(message.len() < 1_000, "{} bytes", message.len());
+        assert!(message.contains("... (2000002 bytes)"), "{message}");
     }
 }
 

@@ -1,9 +1,9 @@
 //! The section `dataset`: what the types of each recipe cannot state, and what a recipe's samples are like.
 
-use super::{Checks, MOST};
+use super::{Checks, MAX_COUNT};
 use crate::{
     card::TargetKind,
-    load::shorten,
+    load::error::shorten,
     pipeline::{
         Cosmic, DarcyFlow, Dataset, Deepsea, Ecg, Fsd50k, Music, OwnData, Psicov, SPLIT_PLACEHOLDER,
         Spherical,
@@ -46,12 +46,12 @@ impl Checks<'_, '_, '_> {
 
     fn darcy(&mut self, d: &DarcyFlow) {
         self.require(d.raw.is_some() != d.simulate.is_some(), "dataset", || match d.raw {
-            Some(_) => "`raw` and `simulate` exclude each other: remove one".into(),
+            Some(_) => "`raw` and `simulate` cannot be given together: remove one".into(),
             None => "either `raw` (a folder with files) or `simulate` must be given".into(),
         });
         for (key, file) in [("train_file", &d.train_file), ("test_file", &d.test_file)] {
             self.require(file.is_none() || d.raw.is_some(), &format!("dataset.{key}"), || {
-                "has a meaning only with `raw`".into()
+                "is only valid with `raw`".into()
             });
         }
         self.count("dataset.subsample", d.subsample);
@@ -120,8 +120,8 @@ impl Checks<'_, '_, '_> {
             format!("must be more than fft / 2 = {}, found {}", f.fft / 2, f.chunk)
         });
         self.require(f.bands <= 4096, "dataset.bands", || format!("must be at most 4096, found {}", f.bands));
-        let frames = f.chunk / f.hop.max(1) + 1 + f.zero_columns.min(MOST);
-        self.require(frames.saturating_mul(f.bands.max(1)) <= MOST, "dataset.hop", || {
+        let frames = f.chunk / f.hop.max(1) + 1 + f.zero_columns.min(MAX_COUNT);
+        self.require(frames.saturating_mul(f.bands.max(1)) <= MAX_COUNT, "dataset.hop", || {
             format!("makes {frames} columns of {} bands: too many", f.bands)
         });
         self.positive("dataset.top_db", f.top_db);
@@ -176,18 +176,18 @@ impl Checks<'_, '_, '_> {
         let parts = o.train_file.is_some() && o.test_file.is_some();
         let any_part = o.train_file.is_some() || o.validation_file.is_some() || o.test_file.is_some();
         self.require(o.file.is_some() != any_part, "dataset", || match o.file {
-            Some(_) => "`file` and files per split exclude each other: remove one kind".into(),
+            Some(_) => "`file` and files per split cannot be given together: remove one kind".into(),
             None => "either `file` or both `train_file` and `test_file` must be given".into(),
         });
         self.require(!any_part || parts, "dataset", || {
             "both `train_file` and `test_file` must be given".into()
         });
         self.require(o.split.is_none() || o.file.is_some(), "dataset.split", || {
-            "has a meaning only with `file`".into()
+            "is only valid with `file`".into()
         });
         let named = o.has_split_names();
         self.require(!named || matches!(dataset, Dataset::Npz(_)), "dataset.input", || {
-            "`{split}` has a meaning only for the arrays of an npz archive".into()
+            "`{split}` is only valid for the arrays of an npz archive".into()
         });
         self.require(!named || (o.file.is_some() && o.split.is_none()), "dataset.input", || {
             "`{split}` in a name needs `file`, and no `split`".into()
@@ -202,13 +202,13 @@ impl Checks<'_, '_, '_> {
         });
         let field = o.target_kind == TargetKind::Field;
         self.require(field || o.target_shape.is_none(), "dataset.target_shape", || {
-            "has a meaning only for fields".into()
+            "is only valid for fields".into()
         });
         self.require(field || !o.standardise_target, "dataset.standardise_target", || {
-            "has a meaning only for fields".into()
+            "is only valid for fields".into()
         });
         if let Some(labels) = &o.labels {
-            self.require(!field, "dataset.labels", || "has no meaning for fields".into());
+            self.require(!field, "dataset.labels", || "is not valid for fields".into());
             self.distinct("dataset.labels", "name", labels);
         }
         for (key, shape) in [("input_shape", &o.input_shape), ("target_shape", &o.target_shape)] {

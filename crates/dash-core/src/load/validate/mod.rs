@@ -1,18 +1,18 @@
-//! What the types of a pipeline cannot state.
+//! Validation of what the schema cannot express.
 
 mod dataset;
 mod stages;
 mod task;
 
-use super::{Found, shorten, tree::Node};
+use super::{error::shorten, found::Found, tree::Node};
 use crate::pipeline::{Pipeline, Sweep};
 use std::{collections::HashSet, fmt::Debug, hash::Hash};
 
-/// Larger counts are taken for mistakes; they also keep arithmetic far from overflow.
-const MOST: usize = 100_000_000;
+/// The largest accepted count. It excludes mistakes and keeps arithmetic far from overflow.
+const MAX_COUNT: usize = 100_000_000;
 
-/// Rows and columns of a window: networks with more would not fit into any memory.
-const MOST_ROWS: usize = 8192;
+/// The largest number of rows and columns of a window; larger networks do not fit into memory.
+const MAX_ROWS: usize = 8192;
 
 pub(super) fn pipeline(p: &Pipeline, tree: &Node, found: &mut Found<'_>) {
     let mut checks = Checks { tree, found };
@@ -50,14 +50,16 @@ struct Checks<'a, 'b, 'c> {
 }
 
 impl Checks<'_, '_, '_> {
-    fn require(&mut self, fine: bool, key: &str, message: impl FnOnce() -> String) {
-        if !fine {
+    fn require(&mut self, is_valid: bool, key: &str, message: impl FnOnce() -> String) {
+        if !is_valid {
             self.found.add(self.tree.place(key), key, message());
         }
     }
 
     fn count(&mut self, key: &str, value: usize) {
-        self.require((1..=MOST).contains(&value), key, || format!("must be from 1 to {MOST}, found {value}"));
+        self.require((1..=MAX_COUNT).contains(&value), key, || {
+            format!("must be from 1 to {MAX_COUNT}, found {value}")
+        });
     }
 
     fn positive(&mut self, key: &str, value: f64) {
@@ -86,7 +88,7 @@ impl Checks<'_, '_, '_> {
         self.distinct_by(key, what, values, |value| value);
     }
 
-    /// Values whose `identity` is equal are equal.
+    /// Two values are equal if their `identity` is.
     fn distinct_by<'v, T: Debug, K: Eq + Hash>(
         &mut self,
         key: &str,
@@ -107,11 +109,11 @@ impl Checks<'_, '_, '_> {
 
     fn folder_name(&mut self, key: &str, name: &str) {
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        let fine =
+        let is_valid =
             (1..=100).contains(&name.len()) && name.chars().all(plain) && !name.starts_with(['.', '-']);
-        self.require(fine, key, || {
+        self.require(is_valid, key, || {
             let name = shorten(&format!("{name:?}"));
-            format!("{name} does not make a safe folder name: use letters, digits, '-', '_' and '.'")
+            format!("{name} is not a safe folder name: use letters, digits, '-', '_' and '.'")
         });
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Checks, dataset::dimensions};
 use crate::{
-    load::shorten,
+    load::error::shorten,
     pipeline::{Backbone, Dataset, Pipeline, Schedule},
 };
 

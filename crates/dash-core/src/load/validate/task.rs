@@ -1,7 +1,7 @@
 //! The section `task`.
 
 use super::{
-    Checks, MOST_ROWS,
+    Checks, MAX_ROWS,
     dataset::{has_background, has_noise, has_windows, target},
 };
 use crate::{
@@ -101,8 +101,8 @@ impl Checks<'_, '_, '_> {
         for (key, rows, least) in
             [("training", w.training, 1), ("evaluation", w.evaluation, 1), ("padding", w.padding, 0)]
         {
-            self.require((least..=MOST_ROWS).contains(&rows), &format!("task.window.{key}"), || {
-                format!("must be from {least} to {MOST_ROWS}, found {rows}")
+            self.require((least..=MAX_ROWS).contains(&rows), &format!("task.window.{key}"), || {
+                format!("must be from {least} to {MAX_ROWS}, found {rows}")
             });
         }
         self.count("task.window.evaluation_batch_size", w.evaluation_batch_size);
