@@ -1,4 +1,4 @@
-//! What must hold of the input before anything is computed from it.
+//! Validation of the input of a report.
 
 use crate::Error;
 use dash_core::{
@@ -8,13 +8,13 @@ use dash_core::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Beyond these sizes a pattern cannot be drawn, so it is surely not one.
+/// Larger patterns cannot be drawn; no search produces them.
 const MAX_TAPS: usize = 1 << 12;
 const MAX_DILATION: usize = 1 << 20;
 const MAX_LAYERS: usize = 1 << 10;
 const MAX_CANDIDATES: usize = 1 << 10;
 
-/// What rows must share to be compared: pipeline, task, protocol, metric, split.
+/// The key by which rows are compared: pipeline, task, protocol, metric, split.
 pub(crate) type Comparison<'a> = (&'a str, &'a str, &'static str, &'a str, &'a str);
 
 /// The comparison that a row belongs to.
@@ -26,7 +26,7 @@ pub(crate) fn comparison(row: &ResultRow) -> Comparison<'_> {
     (&row.pipeline, &row.task, protocol, &row.metric, &row.split)
 }
 
-/// What names the details of a run.
+/// The key of the details of a run: pipeline, task, method, seed, folder.
 type Run<'a> = (&'a str, &'a str, Method, u64, &'a str);
 
 /// The run and method that a row was measured on.
@@ -39,7 +39,7 @@ pub(crate) fn run_of_detail(detail: &RunDetail) -> Run<'_> {
     (&detail.pipeline, &detail.task, detail.method, detail.seed, &detail.run)
 }
 
-/// There are rows, none twice, and a metric has one direction.
+/// Checks that there are rows, that none is given twice, and that each metric has one direction.
 pub(crate) fn rows(rows: &[ResultRow]) -> Result<(), Error> {
     if rows.is_empty() {
         return Err(Error::Empty);
@@ -68,7 +68,7 @@ pub(crate) fn rows(rows: &[ResultRow]) -> Result<(), Error> {
     Ok(())
 }
 
-/// No run is described twice and every pattern can be drawn.
+/// Checks that no run is described twice, and that every pattern can be drawn.
 pub(crate) fn details(details: &[RunDetail]) -> Result<(), Error> {
     let mut seen = BTreeSet::new();
     for detail in details {

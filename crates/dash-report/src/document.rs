@@ -1,9 +1,11 @@
-//! A report before it has a format: sections of tables and figures in reading order.
+//! The content of a report, independent of the output format: sections of tables and figures in reading order.
 
 use crate::{
-    ReportInput, SummaryRow, check,
+    check,
     figure::{Drawing, curves, pattern, softmax, time},
+    input::ReportInput,
     number::{self, MISSING},
+    summary::SummaryRow,
     table::{Cell, Table},
     words,
 };
@@ -15,31 +17,31 @@ use dash_core::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Comparisons up to this number are told in sentences, more are counted.
-const TOLD: usize = 3;
+/// Up to this number of comparisons, each gets a sentence; of more, the wins are counted.
+const SENTENCES: usize = 3;
 
 /// The whole report.
 pub(crate) struct Document<'a> {
     pub(crate) input: &'a ReportInput,
-    /// What was run.
+    /// One paragraph on what was run.
     pub(crate) lead: String,
-    /// What was found.
+    /// The main results, a sentence each.
     pub(crate) findings: Vec<String>,
-    /// Per pipeline and task.
+    /// One per pipeline and task.
     pub(crate) sections: Vec<Section>,
-    /// Names in the tables with what they mean.
+    /// The names in the tables and their definitions.
     pub(crate) glossary: Vec<(String, String)>,
 }
 
-/// What is known of one task in one pipeline.
+/// The results of one task in one pipeline.
 pub(crate) struct Section {
-    /// Names the section in links and files.
+    /// The section's name in links and files.
     pub(crate) slug: String,
     pub(crate) pipeline: String,
     pub(crate) heading: String,
     /// One table per protocol, metric and split: methods with statistics.
     pub(crate) results: Vec<Table>,
-    /// The same comparisons, every seed by itself.
+    /// The same comparisons with one row per seed.
     pub(crate) seeds: Vec<Table>,
     pub(crate) hyperparameters: Option<Table>,
     pub(crate) pattern: Option<Table>,
@@ -55,27 +57,27 @@ pub(crate) enum Subject {
     Time,
 }
 
-/// A figure with its words.
+/// A figure with its caption.
 pub(crate) struct Figure {
     pub(crate) subject: Subject,
     /// Path below the report's folder.
     pub(crate) file: String,
     pub(crate) caption: String,
-    /// What it shows, for those who cannot see it.
+    /// Alternative text.
     pub(crate) alt: String,
     pub(crate) drawing: Drawing,
 }
 
 /// Arranges a checked input and its summary.
 pub(crate) fn build<'a>(input: &'a ReportInput, summary: &[SummaryRow]) -> Document<'a> {
-    let mut places: Vec<(&str, &str)> = Vec::new();
+    let mut tasks: Vec<(&str, &str)> = Vec::new();
     for row in summary {
-        let place = (row.pipeline.as_str(), row.task.as_str());
-        if !places.contains(&place) {
-            places.push(place);
+        let task = (row.pipeline.as_str(), row.task.as_str());
+        if !tasks.contains(&task) {
+            tasks.push(task);
         }
     }
-    let headings = Headings::new(&places);
+    let headings = Headings::new(&tasks);
     let mut slugs = BTreeSet::new();
     let section = |&(pipeline, task): &(&str, &str)| {
         let slug = slug(pipeline, task, &mut slugs);
@@ -85,7 +87,7 @@ pub(crate) fn build<'a>(input: &'a ReportInput, summary: &[SummaryRow]) -> Docum
         input,
         lead: lead(input),
         findings: findings(summary, &headings),
-        sections: places.iter().map(section).collect(),
+        sections: tasks.iter().map(section).collect(),
         glossary: glossary(&input.rows),
     }
 }
@@ -123,7 +125,7 @@ fn lead(input: &ReportInput) -> String {
         many => format!(" {many} results are missing."),
     };
     format!(
-        "{} on {}: {} {}, {} {}, {} {}. The stages of all runs took {} together.{missing}",
+        "{} on {}: {} {}, {} {}, {} {}. All stages together took {}.{missing}",
         words::plural(runs.len(), "trained network"),
         words::list(set(|r| r.task.clone())),
         noun(methods.len(), "method"),
@@ -142,47 +144,47 @@ fn comparisons(summary: &[SummaryRow]) -> impl Iterator<Item = &[SummaryRow]> {
 }
 
 fn findings(summary: &[SummaryRow], headings: &Headings<'_>) -> Vec<String> {
-    // Batch averages and values that were selected on test data are no comparisons.
+    // Batch averages and values that were selected on test data are not compared.
     let contested: Vec<&[SummaryRow]> =
         comparisons(summary).filter(|rows| rows.iter().any(|r| r.best && r.primary)).collect();
-    if contested.len() > TOLD {
+    if contested.len() > SENTENCES {
         let mut wins: BTreeMap<Method, usize> = BTreeMap::new();
         for row in contested.iter().copied().flatten().filter(|r| r.best) {
             *wins.entry(row.method).or_default() += 1;
         }
         let wins = wins.iter().map(|(method, count)| format!("{method} in {count}"));
         return vec![format!(
-            "Of {} the best mean is that of {}.",
+            "Best mean in {}: {}.",
             words::plural(contested.len(), "comparison"),
             words::list(wins)
         )];
     }
-    let tell = |rows: &&[SummaryRow]| {
+    let sentence = |rows: &&[SummaryRow]| {
         let first = rows.first()?;
         let value =
             |r: &SummaryRow| format!("{} {}{}", r.method, r.spread(), if r.best { " (best)" } else { "" });
         let words = words::list(rows.iter().map(value));
         Some(format!("{}: {words}.", title(first, headings)))
     };
-    contested.iter().filter_map(tell).collect()
+    contested.iter().filter_map(sentence).collect()
 }
 
-/// What a comparison compares.
+/// The title of a comparison.
 fn title(row: &SummaryRow, headings: &Headings<'_>) -> String {
     let place = headings.of(&row.pipeline, &row.task);
     let direction = words::direction(row.lower_is_better);
     format!("{place}: {} on {} data, {direction}, protocol {}", row.metric, row.split, row.protocol)
 }
 
-/// Tasks that more than one pipeline has; only these need the pipeline's name to be told apart.
+/// Tasks that occur in more than one pipeline: only their headings need the name of the pipeline.
 struct Headings<'a> {
     shared: BTreeSet<&'a str>,
 }
 
 impl<'a> Headings<'a> {
-    fn new(places: &[(&'a str, &'a str)]) -> Self {
+    fn new(tasks: &[(&'a str, &'a str)]) -> Self {
         let mut seen = BTreeSet::new();
-        Headings { shared: places.iter().map(|p| p.1).filter(|task| !seen.insert(*task)).collect() }
+        Headings { shared: tasks.iter().map(|t| t.1).filter(|task| !seen.insert(*task)).collect() }
     }
 
     fn of(&self, pipeline: &str, task: &str) -> String {
@@ -197,7 +199,7 @@ fn glossary(rows: &[ResultRow]) -> Vec<(String, String)> {
     let metrics: BTreeMap<&str, bool> = rows.iter().map(|r| (r.metric.as_str(), r.lower_is_better)).collect();
     let mut glossary = Vec::new();
     for (name, protocol) in protocols {
-        glossary.push((format!("Protocol {name}"), words::protocol(protocol).to_owned()));
+        glossary.push((format!("Protocol {name}"), protocol.description().to_owned()));
     }
     for (name, lower) in metrics {
         let definition = words::metric(name).map(|d| format!("{d} ")).unwrap_or_default();
@@ -205,12 +207,13 @@ fn glossary(rows: &[ResultRow]) -> Vec<(String, String)> {
         glossary.push((format!("Metric {name}"), format!("{definition}{direction}")));
     }
     for method in methods {
-        glossary.push((format!("Method {method}"), words::method(method).to_owned()));
+        glossary.push((format!("Method {method}"), method.description().to_owned()));
     }
-    let statistics = "Mean and sample standard deviation (divisor n − 1) over n seeds; one seed has no spread. Bold \
-                      is the best mean among methods with the same pipeline, task, protocol, metric and split. A few \
-                      seeds show how much results vary; they are no test of significance. A dash means: not measured. \
-                      If a value is not finite there is no mean, and the table says so.";
+    let statistics = "Values are mean ± sample standard deviation (divisor n − 1) over n seeds; a single seed has no \
+                      standard deviation. Bold marks the best mean among the methods with the same pipeline, task, \
+                      protocol, metric and split. A few seeds indicate how much results vary; they are not a \
+                      significance test. A dash means that nothing was measured. If a value is not finite, the mean is \
+                      omitted and the caption says so.";
     glossary.push(("Statistics".to_owned(), statistics.to_owned()));
     glossary
 }
@@ -233,8 +236,8 @@ fn section(
     let metrics: BTreeSet<&str> = rows.iter().map(|r| r.metric.as_str()).collect();
     // The history does not name its metric; with one metric there is no doubt.
     let score = match metrics.first() {
-        Some(metric) if metrics.len() == 1 => format!("{metric} on selection data"),
-        _ => "score on selection data".to_owned(),
+        Some(metric) if metrics.len() == 1 => format!("{metric} on the selection split"),
+        _ => "metric on the selection split".to_owned(),
     };
     let heading = headings.of(pipeline, task);
     Section {
@@ -305,7 +308,7 @@ fn seeds_table(
         "Run",
         "Fingerprint",
     ];
-    let mut table = Table::new(format!("Every seed. {}.", title(first, headings)), &titles);
+    let mut table = Table::new(format!("Results per seed. {}.", title(first, headings)), &titles);
     let same =
         |r: &ResultRow| r.protocol == first.protocol && r.metric == first.metric && r.split == first.split;
     let mut rows: Vec<&ResultRow> = rows.iter().copied().filter(|r| same(r)).collect();
@@ -335,7 +338,7 @@ fn seeds_table(
     Some(table)
 }
 
-/// The device with what else may explain the times and, where instruction sets differ, the last bits.
+/// The device, with the instruction set and the threads: they explain differences in time and in the last bits.
 fn device(from: &Provenance) -> String {
     let name = if from.device_name.is_empty() { &from.device } else { &from.device_name };
     format!("{name}, {}, {}", from.instruction_set, words::plural(from.threads, "thread"))
@@ -343,10 +346,10 @@ fn device(from: &Provenance) -> String {
 
 fn hyperparameters_table(details: &[&RunDetail], place: &str) -> Option<Table> {
     let titles = ["Method", ">Seed", ">Learning rate", ">Dropout", ">Weight decay", ">Momentum"];
-    let mut table = Table::new(format!("{place}: what tuning selected for every seed."), &titles);
+    let mut table = Table::new(format!("{place}: hyperparameters selected by tuning, per seed."), &titles);
     for detail in details {
         let Some(h) = detail.hyperparameters else { continue };
-        // Grid values are shown as they were written, not rounded.
+        // Grid values are shown exactly, not rounded.
         let exact =
             |v: f64| Cell::from(if v != 0.0 && v.abs() < 1e-3 { format!("{v:e}") } else { v.to_string() });
         table.rows.push(vec![
@@ -361,7 +364,7 @@ fn hyperparameters_table(details: &[&RunDetail], place: &str) -> Option<Table> {
     (!table.rows.is_empty()).then_some(table)
 }
 
-/// The patterns that were found, with the label of their run.
+/// The patterns found by the searches, with their seeds.
 fn found<'a>(details: &[&'a RunDetail]) -> Vec<(u64, &'a Architecture)> {
     details.iter().filter_map(|d| Some((d.seed, d.architecture.as_ref()?))).collect()
 }
@@ -398,28 +401,28 @@ fn figures(rows: &[&ResultRow], details: &[&RunDetail], score: &str, place: &str
     };
     let found = found(details);
     if !found.is_empty() {
-        let tell = |(seed, a): &(u64, &Architecture)| {
+        let describe = |(seed, a): &(u64, &Architecture)| {
             let pattern = a.pattern().into_iter().map(|c| format!("{}×{}", c.kernel_size, c.dilation));
             format!("seed {seed}: {}", pattern.collect::<Vec<_>>().join(", "))
         };
         add(
             Subject::Pattern,
             "pattern",
-            "The found pattern. Each column is a convolution, from input to output; bars are the taps of its kernel \
-             along one axis, to scale; the pale band is the extent d (k − 1) + 1.",
+            "The pattern found by the search. Each column is a convolution, in order from input to output. Bars are the \
+             taps of its kernel along one axis, drawn to scale; the pale band is its extent d (k − 1) + 1.",
             format!(
                 "Found pattern of {place}, kernel size × dilation per layer; {}",
-                found.iter().map(tell).collect::<Vec<_>>().join("; ")
+                found.iter().map(describe).collect::<Vec<_>>().join("; ")
             ),
             pattern::draw(&found),
         );
         add(
             Subject::Softmax,
             "alpha",
-            "Architecture parameters at the end of the search as probabilities, softmax(α), per candidate and layer. \
-             The chosen candidate is framed, its probability stands below.",
+            "Mixing weights softmax(α) of the candidates of each layer at the end of the search, where α are the \
+             architecture parameters. The chosen candidate is framed, with its weight below.",
             format!(
-                "Heat map of softmax(alpha) per layer and candidate, {place}; the chosen candidates are those of the pattern"
+                "Heat map of softmax(alpha) per layer and candidate, {place}; the chosen candidates form the pattern"
             ),
             softmax::draw(&found),
         );
@@ -446,12 +449,12 @@ fn figures(rows: &[&ResultRow], details: &[&RunDetail], score: &str, place: &str
         }
         let end = |l: &curves::Line<'_>| {
             let loss = l.history.last().map_or(MISSING.to_owned(), |e| number::value(e.train_loss, 3));
-            format!("{} ends with loss {loss}", l.label)
+            format!("{}: final loss {loss}", l.label)
         };
         add(
             Subject::Curves,
             name,
-            &format!("{kind}: mean training loss per batch, and score after each evaluated epoch."),
+            &format!("{kind}: mean training loss per batch, and the metric after each evaluated epoch."),
             format!("{kind} curves of {place}; {}", lines.iter().map(end).collect::<Vec<_>>().join("; ")),
             curves::draw(&lines, &kind.to_lowercase(), score),
         );
@@ -462,7 +465,7 @@ fn figures(rows: &[&ResultRow], details: &[&RunDetail], score: &str, place: &str
         .collect();
     let bars: Vec<(String, StageSeconds)> =
         runs.into_iter().map(|((method, seed, _), s)| (format!("{method}, seed {seed}"), s)).collect();
-    let told = |(label, stages): &(String, StageSeconds)| {
+    let describe = |(label, stages): &(String, StageSeconds)| {
         format!("{label} {}", number::duration(Some(time::total(stages))))
     };
     if bars.is_empty() {
@@ -472,7 +475,10 @@ fn figures(rows: &[&ResultRow], details: &[&RunDetail], score: &str, place: &str
         Subject::Time,
         "time",
         "Wall time per stage.",
-        format!("Wall time per stage of {place}; {}", bars.iter().map(told).collect::<Vec<_>>().join("; ")),
+        format!(
+            "Wall time per stage of {place}; {}",
+            bars.iter().map(describe).collect::<Vec<_>>().join("; ")
+        ),
         time::draw(&bars),
     );
     figures

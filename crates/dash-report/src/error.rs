@@ -1,20 +1,20 @@
-//! What can go wrong while a report is made.
+//! The errors of making a report.
 
 use dash_core::error::{Classify, ErrorKind};
 
-/// Failures of this crate.
+/// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No result rows were given.
-    #[error("there is nothing to report: no result rows were given")]
+    #[error("there are no results to report")]
     Empty,
-    /// A seed would be counted twice.
-    #[error("result given twice: {row}")]
+    /// A result is given twice; its seed would be counted twice.
+    #[error("this result is given twice: {row}")]
     DuplicateRow {
         /// The key of the row in words.
         row: String,
     },
-    /// One metric with two directions.
+    /// A metric has two directions.
     #[error(
         "metric {metric:?} of task {task:?} (pipeline {pipeline:?}) is `lower_is_better` in some result rows and not in others"
     )]
@@ -26,8 +26,8 @@ pub enum Error {
         /// Name of the metric.
         metric: String,
     },
-    /// Details of one run were given twice.
-    #[error("details given twice: {detail}")]
+    /// The details of a run are given twice.
+    #[error("these details are given twice: {detail}")]
     DuplicateDetail {
         /// The key of the details in words.
         detail: String,
@@ -40,7 +40,7 @@ pub enum Error {
         /// What is wrong, with the layer where it is wrong.
         problem: String,
     },
-    /// The grouping failed.
+    /// Computing the statistics failed.
     #[error("statistics: {0}")]
     Statistics(#[from] polars::error::PolarsError),
     /// `results.csv` could not be encoded.
@@ -74,15 +74,17 @@ impl Classify for Error {
 
     fn hint(&self) -> Option<String> {
         Some(match self {
-            Error::Empty => "run a pipeline to the end of its retraining, then report it".to_owned(),
+            Error::Empty => "run a pipeline until its retraining is finished, then report it".to_owned(),
             Error::DuplicateRow { .. } | Error::DuplicateDetail { .. } => {
-                "give each run once; two copies of one run cannot be told from two measurements".to_owned()
+                "give each run once: a copy of a run would count as a second measurement".to_owned()
             }
             Error::Direction { .. } => {
-                "rows written by different versions cannot be compared; run the pipeline again".to_owned()
+                "rows of different versions of dash-nas cannot be compared; run the pipeline again".to_owned()
             }
             Error::Architecture { run, .. } => {
-                format!("the search of {run:?} is damaged or of another version; search again")
+                format!(
+                    "the search results of {run:?} are damaged or were written by another version; run the search again"
+                )
             }
             _ => return None,
         })

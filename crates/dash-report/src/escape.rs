@@ -1,13 +1,13 @@
-//! Names and messages in each format. They come from files that others wrote: here they become text that is
-//! shown as it is and does nothing. One function per format; no other place escapes.
+//! Escaping of text for each output format. Names and messages come from files of others and may be hostile; after
+//! escaping they are shown literally. There is one function per format, and no other place escapes.
 
 use dash_core::text::is_hidden;
 use std::fmt::Write;
 
-/// Stands for a character that would control what shows it.
+/// Replaces a character that would control a terminal or a viewer.
 const REPLACED: char = '\u{fffd}';
 
-/// What is shown of a character, in one line.
+/// The character as it is shown in a single line.
 fn shown(c: char) -> char {
     match c {
         '\t' | '\n' | '\r' => ' ',
@@ -37,7 +37,7 @@ pub(crate) fn page(text: &str) -> String {
     text.chars().map(|c| if c == '\n' { c } else { shown(c) }).collect()
 }
 
-/// Text that Markdown shows as it is: what has a meaning in it is escaped, lines are joined.
+/// Text that Markdown shows literally: special characters are escaped, lines are joined.
 pub(crate) fn markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -49,7 +49,7 @@ pub(crate) fn markdown(text: &str) -> String {
     out
 }
 
-/// Text that LaTeX sets as it is. Characters of our own that plain LaTeX lacks become commands.
+/// Text that LaTeX typesets literally. Characters of our own texts that plain LaTeX lacks become commands.
 pub(crate) fn latex(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -82,9 +82,8 @@ pub(crate) fn latex_comment(text: &str) -> String {
     text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect()
 }
 
-/// A CSV file in which no cell is taken for a formula, by which a spreadsheet would execute what a file
-/// brought along: such texts get an apostrophe in front, as spreadsheets write it themselves. What is a number
-/// stays as it is.
+/// A CSV file in which no cell is a formula, which a spreadsheet would execute: a text that looks like one gets an
+/// apostrophe in front, the spreadsheets' own mark for text. Numbers are unchanged.
 pub(crate) fn csv(file: &[u8]) -> Result<Vec<u8>, csv::Error> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(file);
     let mut writer = csv::Writer::from_writer(Vec::with_capacity(file.len()));

@@ -1,5 +1,5 @@
-//! Figures as SVG. One body serves twice: inline in the page, where the page's variables colour it
-//! for light and dark, and as a file of its own on a white ground.
+//! Figures as SVG. The same body is used inline in the page, where CSS variables adapt it to light and dark mode, and as a
+//! separate file on a white background.
 
 use crate::escape::xml as escape;
 use dash_core::architecture::Architecture;
@@ -16,8 +16,8 @@ pub(crate) mod time;
 /// Styles of the elements in a figure; the page defines the variables.
 pub(crate) const STYLE: &str = include_str!("figure/style.css");
 
-/// Values of the variables on a white ground. The series are the palette of Okabe and Ito (2008),
-/// which people with any colour vision tell apart, without its yellow, which vanishes on white.
+/// Values of the variables on a white background. The series have the colours of Okabe and Ito (2008), which are
+/// distinguishable with any colour vision, except their yellow, which is hard to see on white.
 const LIGHT: [(&str, &str); 11] = [
     ("--ink", "#1f2328"),
     ("--muted", "#59636e"),
@@ -45,7 +45,7 @@ fn stroke(series: usize) -> String {
     format!("s{}", series % COLOURS)
 }
 
-/// Where a text is held.
+/// The anchor of a text.
 #[derive(Clone, Copy)]
 enum Anchor {
     Start,
@@ -76,7 +76,7 @@ impl Drawing {
         );
     }
 
-    /// A rectangle with its upper left corner at `at`; `title` is shown by a pointer that rests on it.
+    /// A rectangle with its upper left corner at `at`; `title` is its tooltip.
     fn rect(&mut self, class: &str, at: (f64, f64), size: (f64, f64), opacity: f64, title: &str) {
         let opacity = if opacity < 1.0 { format!(" fill-opacity=\"{}\"", n(opacity)) } else { String::new() };
         self.body += &format!(

@@ -1,4 +1,4 @@
-//! Results -> statistics, tables, figures, one HTML page. No I/O: values in, bytes out.
+//! Turns results into statistics, tables, figures and an HTML page. It does no I/O: values in, bytes out.
 //!
 //! ```
 //! use dash_core::{pipeline::{Method, Protocol}, results::{ResultRow, StageSeconds, Status}};
@@ -40,6 +40,7 @@ mod document;
 mod error;
 mod escape;
 mod figure;
+mod input;
 mod latex;
 mod markdown;
 pub mod number;
@@ -51,60 +52,19 @@ mod tidy;
 mod words;
 
 pub use error::Error;
+pub use input::{Artifact, PipelineConfig, ReportInput};
 pub use summary::{SummaryRow, start, summary};
 
-use dash_core::results::{ResultRow, RunDetail};
-
-/// Everything that a report is made of.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ReportInput {
-    /// Name of the report, its heading.
-    pub name: String,
-    /// UTC date and time at which the report is made, as text.
-    pub generated: String,
-    /// Version of the program that makes the report.
-    pub version: String,
-    /// The values that pipelines ask for, the missing ones included; at least one.
-    pub rows: Vec<ResultRow>,
-    /// Patterns, hyperparameters, histories and provenance, at most one per run and method. Rows
-    /// without details are reported all the same.
-    pub details: Vec<RunDetail>,
-    /// Sentences that a reader must know, shown at the top.
-    pub notes: Vec<String>,
-    /// Effective configurations for the appendix.
-    pub configs: Vec<PipelineConfig>,
-}
-
-/// The effective configuration of a pipeline.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PipelineConfig {
-    /// Name of the pipeline.
-    pub pipeline: String,
-    /// The configuration as TOML, profiles and overrides applied.
-    pub toml: String,
-}
-
-/// A file of a report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Artifact {
-    /// Path below the report's folder, with `/`. Only letters a to z, digits, `-`, `.` and `/`,
-    /// whatever tasks are called.
-    pub path: String,
-    /// Content of the file.
-    pub bytes: Vec<u8>,
-}
-
-/// Makes all files of a report: `index.html`, `results.json`, `results.csv`, `results.parquet`,
+/// Renders all files of a report: `index.html`, `results.json`, `results.csv`, `results.parquet`,
 /// `results.md`, `results.tex`, and `figures/*.svg`. Equal inputs give equal bytes.
 ///
-/// `results.json` is the rows as serde writes them. Where a value is NaN or infinite it holds
-/// `null`, for JSON has no such numbers; CSV and Parquet keep `NaN`, `inf` and `-inf`. A value, a time or a
-/// provenance that does not exist is `null` in JSON and Parquet and an empty field in CSV, a dash in tables;
-/// `status` and `reason` say why a value does not exist.
+/// `results.json` holds the rows as serde serialises them. JSON has no NaN and no infinity, so such a value is `null`
+/// there; CSV and Parquet keep `NaN`, `inf` and `-inf`. A missing value, time or provenance is `null` in JSON and
+/// Parquet, an empty field in CSV, and a dash in tables; `status` and `reason` say why a value is missing.
 ///
 /// # Errors
-/// No rows; a row or the details of a run given twice; a metric with two directions; an
-/// architecture that contradicts itself.
+/// If there are no rows, a row or the details of a run are given twice, a metric has two directions, or an architecture
+/// contradicts itself.
 pub fn render(input: &ReportInput) -> Result<Vec<Artifact>, Error> {
     let summary = summary(&input.rows)?;
     check::details(&input.details)?;

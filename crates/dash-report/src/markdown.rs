@@ -6,7 +6,7 @@ use crate::{
     table::{Align, Cell, Table},
 };
 
-/// Headings, tables, links to the figures, and what the names mean.
+/// The whole report: headings, tables, links to the figures, and the glossary.
 pub(crate) fn render(document: &Document<'_>) -> String {
     let input = document.input;
     let mut out = format!("# {}\n\n{}\n", escape(&input.name), escape(&document.lead));
@@ -24,7 +24,7 @@ pub(crate) fn render(document: &Document<'_>) -> String {
     for (term, meaning) in &document.glossary {
         out += &format!("- **{}**: {}\n", escape(term), escape(meaning));
     }
-    out += &format!("\nMade on {} by dash-nas {}.\n", escape(&input.generated), escape(&input.version));
+    out += &format!("\nGenerated on {} by dash-nas {}.\n", escape(&input.generated), escape(&input.version));
     out
 }
 

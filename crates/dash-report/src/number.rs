@@ -1,10 +1,10 @@
-//! Numbers as people read them.
+//! Formatting of numbers for people.
 
-/// What stands where there is no value.
+/// The text in place of a missing value.
 pub const MISSING: &str = "—";
 
-/// `value` with `digits` significant digits; scientific below 0.0001 and from ten million.
-/// What is not finite is named: `NaN`, `inf`, `-inf`.
+/// `value` with `digits` significant digits, in scientific notation below 0.0001 and from ten million. Values that are not
+/// finite become `NaN`, `inf` or `-inf`.
 pub fn value(value: f64, digits: usize) -> String {
     if value == 0.0 {
         return "0".to_owned();
@@ -19,7 +19,7 @@ pub fn value(value: f64, digits: usize) -> String {
     }
 }
 
-/// `mean ± sd`: the spread with two significant digits, the mean to the same decimal place.
+/// `mean ± sd`: the standard deviation with two significant digits, the mean to the same decimal place.
 ///
 /// ```
 /// use dash_report::number::spread;
@@ -79,7 +79,7 @@ pub fn count(count: f64) -> String {
     text
 }
 
-/// A duration given in seconds, in the units one would say it in.
+/// A duration given in seconds, in suitable units.
 pub fn duration(seconds: Option<f64>) -> String {
     let Some(s) = seconds.filter(|s| s.is_finite() && *s >= 0.0) else {
         return MISSING.to_owned();

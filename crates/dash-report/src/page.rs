@@ -1,4 +1,4 @@
-//! The report as one HTML page that needs nothing else: no network, no fonts, no scripts.
+//! The report as one self-contained HTML page, without network access, fonts or scripts.
 
 use crate::{
     Error,
@@ -76,16 +76,16 @@ impl<'a> PageFigure<'a> {
     }
 }
 
-/// The page. It is also well-formed XML, so that a strict reader can check it.
+/// Renders the page. It is well-formed XML, so that a strict parser can check it.
 pub(crate) fn render(document: &Document<'_>) -> Result<String, Error> {
     let mut environment = Environment::new();
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.set_formatter(|out, state, value| match value.as_str() {
-        // Also what XML forbids; markup is our own.
+        // This also replaces characters that XML forbids. Markup comes only from our own templates.
         Some(text) if !value.is_safe() => escape_formatter(out, state, &escape::page(text).into()),
         _ => escape_formatter(out, state, value),
     });
-    // The name's ending turns on the escaping of everything that is put into the page.
+    // The ending `.html` turns on escaping.
     environment.add_template("index.html", include_str!("page/index.html"))?;
     let input = document.input;
     let style = format!("{}{}", include_str!("page/style.css"), figure::STYLE);

@@ -1,4 +1,4 @@
-//! Pictures of a few samples of a dataset as one SVG or PNG file: lines for 1-D tensors, heat maps for 2-D.
+//! Pictures of samples of a dataset as one SVG or PNG file: lines for 1-D tensors, heat maps for 2-D tensors.
 //!
 //! ```
 //! use dash_report::samples::{Sample, Tensor, draw};
@@ -8,28 +8,10 @@
 //! assert!(draw(&[sample], "A signal.").starts_with(b"<svg "));
 //! ```
 
-/// A sample and what is written above it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// Which sample it is, and its class or labels.
-    pub title: String,
-    /// Its tensors, from left to right.
-    pub tensors: Vec<Tensor>,
-}
+pub use crate::figure::samples::{Sample, Tensor};
 
-/// A tensor with channels first.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
-    /// Its name.
-    pub name: String,
-    /// Channels, then one or two axes.
-    pub shape: Vec<usize>,
-    /// As many numbers as the shape says; others are left out.
-    pub values: Vec<f32>,
-}
-
-/// The samples one below the other; `alt` says in words what is shown. Of many channels of 2-D tensors
-/// the first four are drawn; many channels of 1-D tensors make one heat map.
+/// Draws the samples below each other as an SVG file; `alt` is the alternative text. Of a 2-D tensor at most the first
+/// four channels are drawn; a 1-D tensor with many channels becomes one heat map.
 pub fn draw(samples: &[Sample], alt: &str) -> Vec<u8> {
     crate::figure::samples::draw(samples).standalone(alt)
 }

@@ -9,24 +9,23 @@ use polars::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The seeds of one method on one comparison. Rows are comparable if pipeline, task, protocol,
-/// metric and split agree; the pipeline counts because two pipelines of one task may prepare its
-/// data differently.
+/// Statistics over the seeds of one method in one comparison. Rows are compared if pipeline, task, protocol, metric and
+/// split agree. The pipeline counts because two pipelines of one task may prepare its data differently.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SummaryRow {
     /// Name of the pipeline.
     pub pipeline: String,
     /// Name of the task.
     pub task: String,
-    /// Which data selection was allowed to see.
+    /// The evaluation protocol.
     pub protocol: Protocol,
     /// Name of the metric.
     pub metric: String,
     /// The split it was measured on.
     pub split: String,
-    /// Direction of the metric.
+    /// Whether lower values of the metric are better.
     pub lower_is_better: bool,
-    /// How the networks were obtained.
+    /// The method.
     pub method: Method,
     /// Whether the metric is the one by which methods are compared on this task.
     pub primary: bool,
@@ -34,9 +33,9 @@ pub struct SummaryRow {
     pub seeds: usize,
     /// Seeds that were asked for and have no value.
     pub missing: usize,
-    /// How many of the n values are NaN or infinite.
+    /// The number of values that are NaN or infinite.
     pub not_finite: usize,
-    /// Arithmetic mean; absent if a value is not finite, for leaving out failures would flatter.
+    /// Arithmetic mean; absent if a value is not finite, since leaving failures out would be too optimistic.
     pub mean: Option<f64>,
     /// Sample standard deviation, sqrt(sum (x - mean)^2 / (n - 1)); absent for one seed and where
     /// the mean is absent.
@@ -53,17 +52,17 @@ pub struct SummaryRow {
     pub tune_seconds: Option<f64>,
     /// Mean wall time of retraining in seconds, over the seeds that have one.
     pub retrain_seconds: Option<f64>,
-    /// Whether no comparable method has a better mean; never set where there is no other method.
+    /// Whether no other method of the comparison has a better mean; `false` if there is no other method.
     pub best: bool,
 }
 
 impl SummaryRow {
-    /// The mean with its spread as text, a dash where there is none.
+    /// The mean with its standard deviation as text; a dash if there is no mean.
     pub fn spread(&self) -> String {
         number::spread(self.mean, self.sd)
     }
 
-    /// Whether two rows may stand in one column.
+    /// Whether two rows belong to the same comparison.
     pub(crate) fn comparable(&self, row: &SummaryRow) -> bool {
         fn key(r: &SummaryRow) -> (&str, &str, Protocol, &str, &str) {
             (&r.pipeline, &r.task, r.protocol, &r.metric, &r.split)
@@ -72,11 +71,11 @@ impl SummaryRow {
     }
 }
 
-/// One row per comparison and method. Comparisons keep the order of their first row, methods the
-/// order of [`Method`]; the order of the seeds does not matter.
+/// Computes one row per comparison and method. Comparisons are in the order of their first row, methods in the order of
+/// [`Method`]; the order of the seeds does not matter.
 ///
 /// # Errors
-/// No rows, a row given twice, or a metric with two directions.
+/// If there are no rows, a row is given twice, or a metric has two directions.
 pub fn summary(rows: &[ResultRow]) -> Result<Vec<SummaryRow>, Error> {
     check::rows(rows)?;
     let table = statistics(rows)?.collect()?;

@@ -1,8 +1,8 @@
-//! Tables before they have a format: a caption, columns, and cells of plain text.
+//! Tables independent of the output format: a caption, columns, and cells of plain text.
 
 use serde::Serialize;
 
-/// How the texts of a column are aligned.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Align {
@@ -19,13 +19,13 @@ pub(crate) struct Column {
     pub(crate) align: Align,
 }
 
-/// A cell; text as a person reads it, escaped by each format.
+/// A cell. Its text is plain; each output format escapes it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Cell {
     pub(crate) text: String,
-    /// The best of its column.
+    /// Whether it is the best of its column, shown in bold.
     pub(crate) strong: bool,
-    /// Something to be copied: names of files, fingerprints.
+    /// Whether it is something to copy, such as a path or a fingerprint.
     pub(crate) code: bool,
 }
 
@@ -47,7 +47,7 @@ impl Cell {
         Cell { strong, ..Cell::from(text) }
     }
 
-    /// A cell with something to copy; a dash if there is nothing.
+    /// A cell with something to copy; a dash if `text` is empty.
     pub(crate) fn code(text: &str) -> Self {
         match text {
             "" => Cell::from(crate::number::MISSING),
@@ -65,7 +65,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// A table without rows; titles that start with `>` head columns of numbers.
+    /// A table without rows. A title that starts with `>` makes its column right-aligned.
     pub(crate) fn new(caption: String, titles: &[&str]) -> Self {
         let column = |title: &&str| match title.strip_prefix('>') {
             Some(title) => Column { title: title.to_owned(), align: Align::Right },

@@ -1,4 +1,4 @@
-//! The tidy results as JSON, CSV and Parquet: one record per row, in the order given.
+//! The tidy results as JSON, CSV and Parquet: one record per result row, in the given order.
 
 use crate::{Error, escape};
 use arrow::{
@@ -14,8 +14,8 @@ use parquet::{
 use serde::Serialize;
 use std::sync::Arc;
 
-/// A row without nesting: `search_seconds`, `tune_seconds`, `retrain_seconds` are the times of the stages, what
-/// follows `reason` is how the final stage was run.
+/// A row without nesting. `search_seconds`, `tune_seconds` and `retrain_seconds` are the times of the stages; the columns
+/// after `reason` are the provenance of the final stage.
 #[derive(Default, Serialize)]
 struct Flat<'a> {
     pipeline: &'a str,

@@ -1,12 +1,12 @@
-//! Scales: from values to pixels, with ticks at round numbers.
+//! Axes: maps from values to pixels, with ticks at round numbers.
 
 use crate::number;
 
-/// Values beyond this cannot be told from failures and are not plotted.
+/// Larger values are taken for failures and are not plotted.
 const LIMIT: f64 = 1e100;
-/// Values and ranges below this are as good as zero.
+/// Smaller values and ranges are treated as zero.
 const TINY: f64 = 1e-100;
-/// More ticks than this cannot be read.
+/// The largest readable number of ticks.
 const MAX_TICKS: usize = 12;
 
 /// Whether a value can be placed on an axis.

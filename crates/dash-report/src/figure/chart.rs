@@ -1,10 +1,27 @@
 //! Panels with logarithmic axes, side by side.
 
 use super::{Anchor, Drawing, axis, axis::Scale, fill, shorten, stroke, width_of};
-use crate::{
-    chart::{ChartSeries, Panel},
-    number,
-};
+use crate::number;
+
+/// A chart with logarithmic axes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Panel {
+    /// Title of the vertical axis, drawn above it.
+    pub title: String,
+    /// Label of the horizontal axis.
+    pub x: String,
+    /// The lines. Lines at the same position of the list have the same colour in all panels.
+    pub series: Vec<ChartSeries>,
+}
+
+/// A line.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ChartSeries {
+    /// Its name in the legend.
+    pub label: String,
+    /// Its points in order. Points that are not positive and finite are left out.
+    pub points: Vec<(f64, f64)>,
+}
 
 const PANEL: f64 = 420.0;
 const LEFT: f64 = 60.0;
@@ -47,7 +64,7 @@ fn panel(drawing: &mut Drawing, panel: &Panel, left: f64) {
         drawing.text("s", Anchor::End, (from - 8.0, y.at(value) + 3.5), &label);
     }
     drawing.line("axis", (from, LOWER), (to, LOWER));
-    // Where something was measured is what a reader wants to know of this axis.
+    // Ticks are at the measured positions.
     let mut measured: Vec<f64> = all.iter().map(|p| p.0).collect();
     measured.sort_by(f64::total_cmp);
     measured.dedup();

@@ -1,4 +1,4 @@
-//! Learning curves of one kind of training: loss and score per epoch.
+//! Learning curves of one stage: training loss and metric per epoch.
 
 use super::{Anchor, Drawing, axis, axis::Scale, shorten, stroke, width_of};
 use dash_core::results::Epoch;
@@ -12,21 +12,20 @@ const DASHES: [&str; 4] = ["", "7 4", "2 4", "10 4 2 4"];
 /// Histories up to this length also show their points.
 const DOTS: usize = 12;
 
-/// The training of one network.
+/// One line: the training of one network.
 pub(crate) struct Line<'a> {
-    /// Method and seed in words.
+    /// Method and seed, as text.
     pub(crate) label: String,
-    /// Chooses the colour: one per method.
+    /// Index of the method, which selects the colour.
     pub(crate) method: usize,
-    /// Chooses the dashes: one pattern per seed.
+    /// Index of the seed, which selects the dash pattern.
     pub(crate) seed: usize,
     /// The epochs.
     pub(crate) history: &'a [Epoch],
 }
 
-/// A panel for the training loss of a kind of training and, if any epoch has one, a panel for the score. An axis is
-/// logarithmic if its values are positive and span more than a factor of five; values that are not finite
-/// interrupt a line.
+/// A panel for the training loss and, if any epoch was evaluated, a panel for the metric. An axis is logarithmic if its
+/// values are positive and span more than a factor of five; values that are not finite interrupt a line.
 pub(crate) fn draw(lines: &[Line<'_>], kind: &str, score: &str) -> Drawing {
     let scored = lines.iter().any(|l| l.history.iter().any(|e| e.score.is_some()));
     let panels = if scored { 2.0 } else { 1.0 };

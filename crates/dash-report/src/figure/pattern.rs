@@ -1,4 +1,4 @@
-//! The found pattern: which taps each layer's kernel has, to scale.
+//! The pattern: the taps of each layer's kernel, drawn to scale.
 
 use super::{Anchor, Drawing, fill, named, shorten};
 use dash_core::{

@@ -1,4 +1,4 @@
-//! Pictures of pixels, for files that are shown where SVG is not.
+//! Raster images, for viewers without SVG.
 
 use super::LIGHT;
 use font8x8::{BASIC_FONTS, GREEK_FONTS, LATIN_FONTS, UnicodeFonts};
@@ -7,7 +7,7 @@ use std::io::Write;
 /// Pixels per unit of length: lines and text stay sharp on dense screens.
 const SCALE: f64 = 3.0;
 
-/// More pixels than this are refused: 192 MiB of memory.
+/// The largest number of pixels: 192 MiB of memory.
 const MOST_PIXELS: usize = 1 << 26;
 
 /// Pixels per dot of a glyph; glyphs are eight by eight dots.
@@ -17,7 +17,7 @@ const DOTS: usize = 8;
 /// Rows of glyphs above the base line.
 const ASCENT: usize = 7;
 
-/// A picture on a white ground; lengths are those of a drawing, y grows downwards.
+/// An image on a white background; lengths are those of a drawing, y grows downwards.
 pub(super) struct Raster {
     width: usize,
     height: usize,
@@ -33,7 +33,7 @@ impl Raster {
         Some(Raster { width, height, pixels: vec![255; 3 * pixels] })
     }
 
-    /// Lays a colour over a pixel; pixels outside the picture are left out.
+    /// Blends a colour over a pixel; pixels outside the image are ignored.
     fn blend(&mut self, x: usize, y: usize, colour: [u8; 3], opacity: f64) {
         if x >= self.width || y >= self.height {
             return;
@@ -46,7 +46,7 @@ impl Raster {
 
     /// The pixels from `low` to `high` along an axis of `length` pixels.
     fn span(low: f64, high: f64, length: usize) -> std::ops::Range<usize> {
-        // Conversions saturate, and make 0 of what is no number.
+        // Conversions saturate, and NaN becomes 0.
         (low.floor() as usize).min(length)..(high.ceil() as usize).min(length)
     }
 

@@ -1,10 +1,27 @@
 //! Samples of a dataset: lines over one axis, heat maps over two.
 
 use super::{Anchor, COLOURS, Drawing, raster, raster::Raster, shorten, stroke};
-use crate::{
-    number,
-    samples::{Sample, Tensor},
-};
+use crate::number;
+
+/// A sample with its title.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The text above it: its position, and its class or labels.
+    pub title: String,
+    /// Its tensors, from left to right.
+    pub tensors: Vec<Tensor>,
+}
+
+/// A tensor with channels first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// Channels, then one or two axes.
+    pub shape: Vec<usize>,
+    /// Its values. A tensor whose number of values differs from its shape is not drawn.
+    pub values: Vec<f32>,
+}
 
 const MARGIN: f64 = 14.0;
 const TITLE: f64 = 24.0;
@@ -15,7 +32,7 @@ const ROW: f64 = TITLE + HEIGHT + CAPTION;
 const MOST_WIDTH: f64 = 360.0;
 const CAPTION: f64 = 34.0;
 const GAP: f64 = 16.0;
-/// Room of a caption, which may be wider than its map.
+/// Space for a caption, which may be wider than its map.
 const LEAST_WIDTH: f64 = 120.0;
 /// Channels of a 2-D tensor that are drawn.
 const MAPS: usize = 4;
@@ -24,7 +41,7 @@ const PIXELS: usize = 256;
 /// Points of a line; longer ones are drawn by their extremes.
 const POINTS: usize = 800;
 
-/// What pictures of samples are made of; lengths are pixels, y grows downwards.
+/// The operations that drawing samples needs; lengths are pixels, y grows downwards.
 trait Canvas {
     /// Text that begins at `at`, of class `t` (ink), `m` or `s` (muted).
     fn text(&mut self, class: &str, at: (f64, f64), text: &str);
@@ -132,7 +149,7 @@ enum Panel<'a> {
     Map { name: String, values: &'a [f32], columns: usize },
 }
 
-/// What is drawn of a tensor: nothing if it has another number of values than its shape says.
+/// What is drawn of a tensor; nothing if the number of its values differs from its shape.
 fn panels(tensor: &Tensor) -> Vec<Panel<'_>> {
     let elements = tensor.shape.iter().try_fold(1usize, |n, &axis| n.checked_mul(axis));
     if elements != Some(tensor.values.len()) || tensor.values.is_empty() {

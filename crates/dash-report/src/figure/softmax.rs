@@ -1,4 +1,4 @@
-//! The architecture parameters at the end of the search, as probabilities.
+//! The mixing weights at the end of the search: the softmax of the architecture parameters.
 
 use super::{Anchor, Drawing, named, shorten};
 use crate::number;

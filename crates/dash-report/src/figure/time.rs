@@ -64,7 +64,7 @@ pub(crate) fn total(stages: &StageSeconds) -> f64 {
     parts(stages).into_iter().filter_map(|p| p.1).filter(|s| valid(*s)).sum()
 }
 
-/// The unit in seconds that suits `longest`, with its name.
+/// A suitable unit for durations up to `longest`: its seconds and its name.
 fn unit(longest: f64) -> (f64, &'static str) {
     match longest {
         s if s < 180.0 => (1.0, "seconds"),
