@@ -1,8 +1,8 @@
-//! The date as text.
+//! The current date and time as text.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// UTC date and time of now, as `2026-03-01T12:30:05Z`.
+/// The current UTC date and time, as `2026-03-01T12:30:05Z`.
 pub fn now_utc() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format(since.as_secs())

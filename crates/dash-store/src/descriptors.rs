@@ -1,28 +1,27 @@
-//! Open files: a run holds one for its lock as long as it is at work.
+//! The limit on open files. A run keeps one file open for its lock.
 
 use crate::Error;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that a stage at work has open besides the locks: datasets, tables, threads' own.
-const BESIDES: u64 = 64;
+/// The number of files that a stage opens besides the locks, such as datasets and tables.
+const RESERVE: u64 = 64;
 
-/// Lets this process have as many files open as the system allows it: the soft limit becomes the hard one. For
-/// the beginning of a program.
+/// Raises the soft limit on open files to the hard limit. To be called at the start of a program.
 pub fn raise_descriptor_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
-        // If it is refused, what was allowed before still is.
+        // If this fails, the old limit still holds.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     }
 }
 
-/// Checks, before anything is made, that this process may hold so many locks.
+/// Checks that this process may hold `locks` locks.
 ///
 /// # Errors
 /// [`Error::Descriptors`].
 pub fn require_descriptors(locks: usize) -> Result<(), Error> {
     let open = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count) as u64;
-    check(open + BESIDES + locks as u64, getrlimit(Resource::Nofile).current)
+    check(open + RESERVE + locks as u64, getrlimit(Resource::Nofile).current)
 }
 
 fn check(needed: u64, limit: Option<u64>) -> Result<(), Error> {
@@ -38,12 +37,12 @@ mod tests {
     use dash_core::error::{Classify, ErrorKind};
 
     #[test]
-    fn more_locks_than_descriptors_are_refused_with_what_to_do() {
+    fn more_locks_than_descriptors_are_refused_with_a_hint() {
         require_descriptors(1).unwrap();
         check(10, Some(10)).unwrap();
         check(u64::MAX, None).unwrap();
         let error = check(1100, Some(1024)).unwrap_err();
-        assert_eq!(error.to_string(), "1100 files must be open at once, this process may have 1024");
+        assert_eq!(error.to_string(), "1100 files must be open at once, but this process may open only 1024");
         let met = Error::io("open", "x".as_ref())(rustix::io::Errno::MFILE.into());
         for error in [error, met] {
             assert_eq!(error.kind(), ErrorKind::Device);

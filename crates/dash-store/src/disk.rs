@@ -1,5 +1,5 @@
-//! The one place that changes the file system. Tests put a failing twin behind the same trait.
-#![allow(clippy::disallowed_methods, reason = "this is the module that the lint sends others to")]
+//! The only module that changes the file system. Tests replace it by a fault-injecting disk with the same trait.
+#![allow(clippy::disallowed_methods, reason = "the lint refers other modules to this one")]
 
 use rustix::{
     fs::{FlockOperation, OFlags, flock},
@@ -12,46 +12,46 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-/// The file-system operations that durable writing is made of.
+/// The file-system operations of durable writing.
 pub trait Disk: Send + Sync + fmt::Debug {
-    /// Makes a folder and its missing parents.
+    /// Creates a folder and its missing parents.
     fn create_dirs(&self, path: &Path) -> io::Result<()>;
-    /// Makes a new folder; an existing one is an error. As long as the file that is returned is open, if there is
-    /// one, it is marked as in use.
+    /// Creates a folder; an existing one is an error. If a file is returned, the folder is marked as in use while that file
+    /// is open.
     fn create_dir(&self, path: &Path) -> io::Result<Option<fs::File>>;
-    /// Makes a new empty file; an existing one is an error. It is marked as in use as long as it is open.
+    /// Creates an empty file; an existing one is an error. It is marked as in use while it is open.
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
-    /// Moves a file or folder within its file system, in one step.
+    /// Renames a file or folder within its file system, atomically.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// Removes a file, or a folder with all that is in it; a missing one is no error.
+    /// Removes a file, or a folder with its content. It is not an error if nothing is there.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes the entries of a folder durable.
+    /// Makes the entries of a folder durable (fsync).
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Bytes that this process may still write to the file system of a folder.
+    /// The number of free bytes that this process may use on the file system of a folder.
     fn free(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// An open file of a [`Disk`].
 pub trait DiskFile: io::Write + Send {
-    /// Makes what was written durable.
+    /// Makes the written data durable (fsync).
     fn sync(&mut self) -> io::Result<()>;
 }
 
 static DISK: RwLock<Option<Arc<dyn Disk>>> = RwLock::new(None);
 
-/// The file system that this process writes to.
+/// The disk to which this process writes.
 pub(crate) fn disk() -> Arc<dyn Disk> {
     let chosen = DISK.read().unwrap_or_else(PoisonError::into_inner);
     chosen.clone().unwrap_or_else(|| Arc::new(LocalDisk))
 }
 
-/// From now on all that this process publishes goes through `disk`; `None` is the machine's own file system
-/// again. For tests of whole pipelines: see [`FailingDisk`](crate::FailingDisk).
+/// Makes the whole process write through `disk`; `None` restores the local file system. It is for tests of whole pipelines
+/// with a [`FailingDisk`](crate::FailingDisk); such tests cannot share a process with others.
 pub fn write_through(disk: Option<Arc<dyn Disk>>) {
     *DISK.write().unwrap_or_else(PoisonError::into_inner) = disk;
 }
 
-/// The machine's own file system.
+/// The local file system.
 #[derive(Clone, Copy, Debug)]
 pub struct LocalDisk;
 
@@ -63,7 +63,7 @@ impl Disk for LocalDisk {
     fn create_dir(&self, path: &Path) -> io::Result<Option<fs::File>> {
         fs::create_dir(path)?;
         let dir = fs::File::open(path).map_err(|error| match error.kind() {
-            // Whoever tidies was quicker than the mark.
+            // Another process removed the folder before it was marked.
             io::ErrorKind::NotFound => io::ErrorKind::AlreadyExists.into(),
             _ => error,
         })?;
@@ -94,7 +94,7 @@ impl Disk for LocalDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        // Windows has no handle to a folder's entries; there a rename is durable by itself.
+        // Windows cannot open a folder for that; a rename is durable there.
         if cfg!(unix) { fs::File::open(path)?.sync_all() } else { Ok(()) }
     }
 
@@ -110,11 +110,11 @@ impl DiskFile for fs::File {
     }
 }
 
-/// Marks what was just made at `path` as in use, by a lock that ends with this process; nothing is marked where
-/// the file system has no locks.
+/// Marks the file or folder that was just created at `path` as in use, by a lock that ends with this process. On a file
+/// system without locks it does nothing.
 ///
 /// # Errors
-/// `AlreadyExists` if somebody who tidies has taken it meanwhile.
+/// `AlreadyExists` if a process that cleans up took it meanwhile.
 pub(crate) fn mark(file: &fs::File, path: &Path) -> io::Result<()> {
     let taken = || Err(io::ErrorKind::AlreadyExists.into());
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
@@ -128,19 +128,19 @@ pub(crate) fn mark(file: &fs::File, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Marks a folder as in use as long as the file is open; `None` if that cannot be done, or there is none.
+/// Marks a folder as in use while the returned file is open; `None` if there is no folder or it cannot be marked.
 pub(crate) fn mark_existing(dir: &Path) -> Option<fs::File> {
     let file = open_nofollow(dir).ok()?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).ok().map(|()| file)
 }
 
-/// Whether somebody makes a file or folder.
+/// Whether a file or folder is in use.
 pub(crate) enum Look {
-    /// Nobody does, nor can begin to as long as this is open.
+    /// It is not in use, and nobody else can mark it while this file is open.
     Free(fs::File),
-    /// Somebody does, or it cannot be looked at.
+    /// It is in use, or it is not accessible.
     Busy,
-    /// It has no lock that could tell.
+    /// It cannot be locked, so that nothing is known.
     NoLock,
 }
 
@@ -152,11 +152,11 @@ pub(crate) fn look(path: &Path) -> Look {
             Err(Errno::WOULDBLOCK) => Look::Busy,
             Err(_) => Look::NoLock,
         },
-        // Of others, or gone.
+        // It belongs to another user, or is gone.
         Err(error) if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound) => {
             Look::Busy
         }
-        // A link, a socket: nothing that this program makes.
+        // A link or a socket, which this program does not create.
         Err(_) => Look::NoLock,
     }
 }

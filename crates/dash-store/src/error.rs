@@ -1,34 +1,34 @@
-//! What can go wrong with files.
+//! The errors of this crate.
 
-use crate::lock::Holder;
+use crate::holder::Holder;
 use dash_core::error::{Classify, ErrorKind};
 use rustix::io::Errno;
 use std::{io, path::PathBuf};
 
-/// Failures of this crate.
+/// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused an operation.
     #[error("cannot {action} {path}: {source}", path = path.display())]
     Io {
-        /// What was tried, as a verb: "write", "rename".
+        /// The operation, as a verb: "write", "rename".
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// There is no room for what must be written next.
-    #[error("{path} needs {needed} bytes, {free} are free", path = path.display())]
+    /// There is not enough free space for the next file.
+    #[error("{path} needs {needed} bytes, but only {free} are free", path = path.display())]
     Full {
-        /// The folder to be written.
+        /// The file or folder to be written.
         path: PathBuf,
         /// Bytes that are needed.
         needed: u64,
         /// Bytes that are free.
         free: u64,
     },
-    /// A name would leave its folder or is otherwise not a plain relative path.
+    /// A name is not a plain relative path, or leaves its folder.
     #[error("{name:?} is not a plain relative file name")]
     Name {
         /// The name as given.
@@ -37,21 +37,21 @@ pub enum Error {
     /// A folder was published before all of its files were finished.
     #[error("{path} was published while {open} of its files were unfinished", path = path.display())]
     Unfinished {
-        /// The folder's final place.
+        /// The final path of the folder.
         path: PathBuf,
-        /// Files without `finish`.
+        /// The number of files without `finish`.
         open: usize,
     },
-    /// Another process works on this run.
+    /// Another process works in this folder.
     #[error("{path} is in use by {holder}", path = path.display())]
     Locked {
         /// The locked folder.
         path: PathBuf,
-        /// Who holds it, as far as is known.
+        /// The holder, as far as it is known.
         holder: Holder,
     },
-    /// This process works on this folder already, perhaps under another path.
-    #[error("this process uses {path} already", path = path.display())]
+    /// This process already works in this folder, perhaps under another path.
+    #[error("this process already uses {path}", path = path.display())]
     HeldHere {
         /// The folder that was to be locked.
         path: PathBuf,
@@ -62,37 +62,37 @@ pub enum Error {
         /// The lock file.
         path: PathBuf,
     },
-    /// A file system has no locks.
+    /// The file system has no locks.
     #[error("{path} cannot be locked: its file system has no locks (flock)", path = path.display())]
     NoLocks {
         /// The lock file.
         path: PathBuf,
     },
-    /// A path leads to something else than a plain file, or to a link where none is followed.
+    /// A path is not a plain file, or is a link where links are not followed.
     #[error("{path} is {what}, not a plain file", path = path.display())]
     NotPlain {
         /// The path.
         path: PathBuf,
-        /// What is there.
+        /// What it is instead.
         what: &'static str,
     },
-    /// A file is larger than any of its kind can be.
+    /// A file is larger than allowed.
     #[error("{path} has more than {limit} bytes", path = path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// Bytes that it may have.
+        /// The largest allowed size in bytes.
         limit: u64,
     },
-    /// More files would be open at once than this process may have.
-    #[error("{needed} files must be open at once, this process may have {limit}")]
+    /// More files would have to be open at once than this process may open.
+    #[error("{needed} files must be open at once, but this process may open only {limit}")]
     Descriptors {
-        /// How many are needed.
+        /// The number of open files that is needed.
         needed: u64,
-        /// The soft limit.
+        /// The limit of the process.
         limit: u64,
     },
-    /// A file of the run state cannot be understood.
+    /// A file of the run state is damaged.
     #[error("{path} is damaged: {reason}", path = path.display())]
     Damaged {
         /// The file.
@@ -105,15 +105,15 @@ pub enum Error {
     NewerFormat {
         /// The file.
         path: PathBuf,
-        /// Format number in the file.
+        /// The format of the file.
         found: u32,
-        /// Newest format number known here.
+        /// The newest format that this program reads.
         known: u32,
     },
 }
 
 impl Error {
-    /// What is wrong, for messages that name the file themselves.
+    /// The reason without the path, for messages that name the file themselves.
     pub fn reason(&self) -> String {
         match self {
             Error::Io { source, .. } => source.to_string(),
@@ -153,7 +153,7 @@ impl Classify for Error {
                     Some("free some space and run the same command again; finished stages are kept".into())
                 }
                 io::ErrorKind::FileTooLarge => Some(
-                    "raise the limit of the size of files (`ulimit -f`, or that of the disk) and run again"
+                    "raise the limit on file sizes (`ulimit -f`, or that of the disk) and run the same command again"
                         .into(),
                 ),
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -162,36 +162,37 @@ impl Classify for Error {
                 _ => None,
             },
             Error::Full { .. } => Some(
-                "free some space and run the same command again; it goes on from the last checkpoint".into(),
+                "free some space and run the same command again; it resumes from the last checkpoint".into(),
             ),
-            Error::Locked { .. } => Some("wait until it ends, or use another folder".into()),
+            Error::Locked { .. } => Some("wait until it is finished, or use another folder".into()),
             Error::HeldHere { .. } => {
-                Some("two names lead to one folder: look for links among the folders of the runs".into())
+                Some("two paths lead to the same folder: check the run folders for links".into())
             }
             Error::LockLost { .. } => {
-                Some("another process may work there now; run the same command again when none does".into())
+                Some("another process may work there now; run the same command again when it is finished".into())
             }
             Error::NoLocks { .. } => Some(
-                "use a folder on another file system, or have it mounted with locks (NFS: with a lock service; Lustre: \
-                 with `-o flock`)"
+                "use a folder on another file system, or mount this one with locks (NFS: with a lock service; Lustre: with \
+                 `-o flock`)"
                     .into(),
             ),
             Error::NotPlain { path, .. } => {
-                Some(format!("remove {}, or choose another file, and run again", path.display()))
+                Some(format!("remove {} or choose another file, then run the same command again", path.display()))
             }
             Error::Descriptors { .. } => Some(DESCRIPTORS_HINT.into()),
             Error::Damaged { path, .. } | Error::TooLarge { path, .. } => {
-                Some(format!("delete {} and run again", path.parent().unwrap_or(path).display()))
+                Some(format!("delete {} and run the same command again", path.parent().unwrap_or(path).display()))
             }
-            Error::NewerFormat { .. } => Some("use the newer version of dash-nas".into()),
+            Error::NewerFormat { .. } => Some("use a newer version of dash-nas".into()),
             Error::Name { .. } | Error::Unfinished { .. } => None,
         }
     }
 }
 
-const DESCRIPTORS_HINT: &str = "raise the limit (`ulimit -n`), or run fewer pipelines and seeds at once";
+const DESCRIPTORS_HINT: &str =
+    "raise the limit on open files (`ulimit -n`), or run fewer pipelines and seeds at once";
 
-/// Whether the process or the system has too many files open.
+/// Whether the limit on open files of the process or the system is reached.
 fn is_of_descriptors(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     code == Some(Errno::MFILE.raw_os_error()) || code == Some(Errno::NFILE.raw_os_error())

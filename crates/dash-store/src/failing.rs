@@ -1,5 +1,5 @@
-//! A file system that fails on purpose: the twin of [`LocalDisk`] for tests.
-#![allow(clippy::disallowed_methods, reason = "it damages files on purpose")]
+//! A fault-injecting disk for tests.
+#![allow(clippy::disallowed_methods, reason = "it damages files deliberately")]
 
 use crate::disk::{Disk, DiskFile, LocalDisk};
 use std::{
@@ -10,26 +10,26 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// What happens at the chosen operation.
+/// The fault at the chosen operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails with an input/output error; later operations work.
+    /// The operation fails with an I/O error; later operations succeed.
     Failure,
-    /// It fails because the disk is full, a write after the first half of its bytes; later operations work.
+    /// The operation fails because the disk is full, a write after half of its bytes; later operations succeed.
     Full,
-    /// The process is killed: neither this operation nor any later one does anything, a write puts the first
-    /// half of its bytes down.
+    /// The process is killed: this operation and all later ones have no effect, except that a write stores half of its
+    /// bytes.
     Kill,
-    /// The machine loses power: as a kill, and what no file was synced for is half gone.
+    /// The machine loses power: as [`Fault::Kill`], and files that were not synced lose half of their bytes.
     PowerLoss,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Fault; 4] = [Fault::Failure, Fault::Full, Fault::Kill, Fault::PowerLoss];
 }
 
-/// Does what [`LocalDisk`] does until operation number `at`, counted from 0, meets a [`Fault`].
+/// A disk that works as [`LocalDisk`] until operation number `at`, counted from 0, has a [`Fault`].
 #[derive(Clone, Debug)]
 pub struct FailingDisk {
     fault: Fault,
@@ -40,17 +40,17 @@ pub struct FailingDisk {
 #[derive(Debug, Default)]
 struct State {
     done: usize,
-    /// Files with bytes that were not synced.
+    /// Files with data that was not synced.
     unsynced: BTreeSet<PathBuf>,
 }
 
 impl FailingDisk {
-    /// Fails at operation `at`.
+    /// A disk with a `fault` at operation `at`.
     pub fn new(fault: Fault, at: usize) -> FailingDisk {
         FailingDisk { fault, at, state: Arc::default() }
     }
 
-    /// Operations that were asked for so far: the fault was met if there are more than `at`.
+    /// The number of operations so far. The fault has occurred if it is greater than `at`.
     pub fn operations(&self) -> usize {
         self.lock().done
     }
@@ -59,7 +59,7 @@ impl FailingDisk {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts an operation, and fails if it is the one, or if the process is dead.
+    /// Counts an operation; fails if it is the chosen one, or if the process was killed.
     fn step(&self) -> io::Result<()> {
         let mut state = self.lock();
         let number = state.done;
@@ -71,7 +71,7 @@ impl FailingDisk {
         if number == self.at && self.fault == Fault::PowerLoss {
             for path in std::mem::take(&mut state.unsynced) {
                 let file = fs::File::options().write(true).open(&path);
-                // It may have been removed since.
+                // It may have been removed meanwhile.
                 if let Ok(file) = file {
                     file.set_len(file.metadata()?.len() / 2)?;
                 }

@@ -10,8 +10,8 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// SHA-256 of a file's content in lower-case hexadecimal digits; the file is streamed. Links are followed,
-/// and what they lead to must be a plain file.
+/// SHA-256 of a file's content in lower-case hexadecimal digits, read in blocks. Links are followed; the target must be a
+/// plain file.
 pub fn sha256_file(path: &Path) -> Result<String, Error> {
     sha256_open(&mut open_plain(path)?, path)
 }
@@ -29,12 +29,12 @@ pub(crate) fn sha256_open(file: &mut File, path: &Path) -> Result<String, Error>
     }
 }
 
-/// JSON text that is the same for equal values: keys in byte order, no white space.
+/// Canonical JSON, which is the same for equal values: keys in byte order, no white space.
 pub fn canonical(value: &Value) -> String {
     sorted(value).to_string()
 }
 
-/// The SHA-256 of the canonical JSON text of a value.
+/// SHA-256 of the canonical JSON of a value, in lower-case hexadecimal digits.
 ///
 /// ```
 /// use dash_store::fingerprint;

@@ -1,5 +1,5 @@
-//! Durable files: everything a run leaves behind appears whole or not at all, is known by its
-//! hash, and is written by one process at a time.
+//! Durable files: everything that a run writes appears completely or not at all, is identified by its hash, and is
+//! written by one process at a time.
 //!
 //! ```
 //! use dash_store::{Staging, sha256, sha256_file};
@@ -8,16 +8,16 @@
 //! let target = here.join("search");
 //! let mut staging = Staging::begin(&target)?;
 //! staging.write("architecture.json", b"{}")?;
-//! assert!(!target.exists()); // nobody sees a half-made folder
+//! assert!(!target.exists()); // an unfinished folder is not visible
 //! staging.publish()?;
 //! assert_eq!(sha256_file(&target.join("architecture.json"))?, sha256(b"{}"));
 //! # dash_store::remove(&here)
 //! # }
 //! ```
 //!
-//! Limits: durability is that of `fsync` and `rename` on the file system below, and who holds a lock is what
-//! `flock` says there. A file system without `flock` is refused; one on which it has no effect beyond a
-//! machine, such as Lustre mounted with `localflock`, does not keep processes of other machines apart.
+//! Limits: durability is that of `fsync` and `rename` of the underlying file system, and locks are those of its `flock`.
+//! A file system without `flock` is refused. Where `flock` works only within a machine, as on Lustre mounted with
+//! `localflock`, processes of different machines do not exclude each other.
 
 mod clock;
 mod descriptors;
@@ -25,6 +25,7 @@ mod disk;
 mod error;
 mod failing;
 mod fingerprint;
+mod holder;
 mod lock;
 mod memo;
 mod partial;
@@ -42,7 +43,8 @@ pub use disk::{Disk, DiskFile, LocalDisk, write_through};
 pub use error::Error;
 pub use failing::{FailingDisk, Fault};
 pub use fingerprint::{canonical, fingerprint, sha256, sha256_file};
-pub use lock::{Holder, Lock, Patience};
+pub use holder::Holder;
+pub use lock::{Lock, Patience};
 pub use memo::HashMemo;
 pub use partial::Partial;
 pub use plain::{STATE_LIMIT, open_plain, read_small};

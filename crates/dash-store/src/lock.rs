@@ -1,22 +1,21 @@
-//! One process at a time on a run.
+//! Locks of run folders: one process at a time works on a run.
 //!
-//! Whether a folder is in use is what `flock` says about its lock file. What stands in the file is for people: a
-//! process that is gone, another host name, another PID namespace or an equal process number mean nothing.
+//! Only `flock` on the lock file decides whether a folder is in use. The text in the file is for people; a process that is
+//! gone, another host name, another PID namespace or an equal process number do not matter.
 
 use crate::{
     Error,
     clock::now_utc,
     disk::disk,
-    plain::{open_own, read_at_most},
+    holder::Holder,
+    plain::{open_own, open_unshared, read_at_most},
 };
 use rustix::{
     fs::{FlockOperation, flock},
     io::Errno,
 };
-use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
-    fmt,
     fs::{self, File, Metadata},
     io::{Seek, Write},
     os::unix::fs::MetadataExt,
@@ -29,34 +28,20 @@ use std::{
 /// Name of the lock file in a locked folder.
 pub(crate) const LOCK_FILE: &str = ".lock";
 
-/// Whoever looks at a lock holds it for a moment ([`Lock::holder`]): the lock is in use if it is so this long.
+/// [`Lock::holder`] holds the lock for a moment. A lock is in use only if it is held for this number of tries.
 const GLANCES: u32 = 20;
 const GLANCE: Duration = Duration::from_millis(5);
 
-/// More than a holder's text has.
+/// The largest size of a holder's text, in bytes.
 const TEXT: u64 = 4096;
 
 /// Device and inode of the lock files that this process holds.
 static HELD: Mutex<BTreeSet<(u64, u64)>> = Mutex::new(BTreeSet::new());
 
-/// Who holds a lock, as far as its file says: for people, not for decisions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Process number in the holder's PID namespace; 0 if the file does not say.
-    pub pid: u32,
-    /// Host name.
-    pub host: String,
-    /// UTC date and time at which it was taken.
-    pub since: String,
-    /// Whether it is this process.
-    #[serde(skip)]
-    pub own: bool,
-}
-
-/// The right to write into a folder, released on drop. Readers need none.
+/// The exclusive right to write into a folder, released on drop. Readers do not need it.
 ///
-/// The lock file is never deleted, only emptied. Should somebody else delete it, with the folder or alone, the next
-/// process makes another one and holds that: [`Lock::still_mine`].
+/// The lock file is emptied on release but never deleted. If somebody else deletes it, the next process creates and locks
+/// another one; [`Lock::still_mine`] detects that.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
@@ -64,33 +49,34 @@ pub struct Lock {
     id: (u64, u64),
 }
 
-/// What became of a try to take a lock.
+/// The outcome of an attempt to take a lock.
 enum Try {
     Taken(Lock),
     Busy(Holder),
-    /// The path named another file meanwhile.
+    /// The path names another file now.
     Moved,
 }
 
-/// How long [`Lock::wait`] waits.
+/// How [`Lock::wait`] waits.
 pub struct Patience<'a> {
-    /// Time without a sign of work by the holder after which it gives up.
+    /// It gives up after this time without a sign of progress of the holder.
     pub limit: Duration,
-    /// Anything that changes while the holder works, such as [`last_change`](crate::last_change) of a folder.
+    /// A sign of progress: a value that changes while the holder works, such as [`last_change`](crate::last_change) of a
+    /// folder.
     pub sign: &'a dyn Fn() -> Option<std::time::SystemTime>,
-    /// Is told at the beginning, and every `tell_every`, for whom it waits and how long it has.
+    /// Called at the start and every `tell_every` with the holder and the time waited so far.
     pub tell: &'a dyn Fn(&Holder, Duration),
-    /// Time between two tellings.
+    /// Time between two calls of `tell`.
     pub tell_every: Duration,
 }
 
 impl Lock {
-    /// Takes the lock of `dir`, making the folder if it is missing.
+    /// Takes the lock of `dir`. A missing folder is created.
     ///
     /// # Errors
-    /// [`Error::Locked`] if another process holds it, [`Error::HeldHere`] if this one does, under this path or
-    /// another; [`Error::NotPlain`] if the lock file is a link or no plain file, [`Error::NoLocks`] if the file system
-    /// has no locks.
+    /// [`Error::Locked`] if another process holds it, [`Error::HeldHere`] if this process does, under this or another path;
+    /// [`Error::NotPlain`] if the lock file is a link or not a plain file, [`Error::NoLocks`] if the file system has no
+    /// locks.
     pub fn acquire(dir: &Path) -> Result<Lock, Error> {
         let mut holder = Holder::unknown();
         for glance in 0..GLANCES {
@@ -106,13 +92,13 @@ impl Lock {
         Err(Error::Locked { path: dir.to_owned(), holder })
     }
 
-    /// Takes the lock of `dir` as soon as nobody else holds it, or gives up when the holder shows no sign of work.
+    /// Waits for the lock of `dir` and takes it. It gives up if the holder shows no sign of progress.
     ///
     /// # Errors
     /// Those of [`Lock::acquire`].
     pub fn wait(dir: &Path, patience: &Patience<'_>) -> Result<Lock, Error> {
         let begun = Instant::now();
-        let (mut sign, mut seen, mut told) = ((patience.sign)(), begun, None::<Instant>);
+        let (mut sign, mut seen, mut reported) = ((patience.sign)(), begun, None::<Instant>);
         loop {
             let holder = match Lock::acquire(dir) {
                 Err(Error::Locked { holder, .. }) => holder,
@@ -125,9 +111,9 @@ impl Lock {
             if seen.elapsed() >= patience.limit {
                 return Err(Error::Locked { path: dir.to_owned(), holder });
             }
-            if told.is_none_or(|told| told.elapsed() >= patience.tell_every) {
+            if reported.is_none_or(|last| last.elapsed() >= patience.tell_every) {
                 (patience.tell)(&holder, begun.elapsed());
-                told = Some(Instant::now());
+                reported = Some(Instant::now());
             }
             sleep(GLANCE * GLANCES);
         }
@@ -136,14 +122,10 @@ impl Lock {
     fn attempt(dir: &Path) -> Result<Try, Error> {
         disk().create_dirs(dir).map_err(Error::io("make the folder", dir))?;
         let path = dir.join(LOCK_FILE);
-        let mut file = open_own(File::options().create(true).truncate(false).read(true).write(true), &path)?;
-        let found = file.metadata().map_err(Error::io("inspect", &path))?;
-        if found.nlink() > 1 {
-            // Its text would be written into whatever else the file is.
-            return Err(Error::NotPlain { path, what: "a file that has other names (hard links)" });
-        }
-        let id = id(&found);
-        // Not between the lock and its entry here: other threads would take this process for another.
+        let mut file =
+            open_unshared(File::options().create(true).truncate(false).read(true).write(true), &path)?;
+        let id = id(&file.metadata().map_err(Error::io("inspect", &path))?);
+        // Held until the lock is registered: otherwise other threads would take this process for another one.
         let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
         if held.contains(&id) {
             return Err(Error::HeldHere { path: dir.to_owned() });
@@ -156,18 +138,17 @@ impl Lock {
         }
         held.insert(id);
         drop(held);
-        // If this fails, others are not told who holds it.
+        // If this fails, others cannot see who holds the lock.
         if let Ok(me) = serde_json::to_vec(&Holder::this_process()) {
             let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(&me));
         }
         Ok(Try::Taken(Lock { file, path, id }))
     }
 
-    /// Who holds the lock of `dir` now, if anybody does.
+    /// The current holder of the lock of `dir`, if there is one.
     ///
     /// # Errors
-    /// If that cannot be found out: the lock file is no plain file, cannot be opened, or is on a file system without
-    /// locks.
+    /// If the lock file is not a plain file, cannot be opened, or is on a file system without locks.
     pub fn holder(dir: &Path) -> Result<Option<Holder>, Error> {
         let path = dir.join(LOCK_FILE);
         let file = match open_own(File::options().read(true), &path) {
@@ -177,15 +158,15 @@ impl Lock {
         };
         let id = id(&file.metadata().map_err(Error::io("inspect", &path))?);
         let own = HELD.lock().unwrap_or_else(PoisonError::into_inner).contains(&id);
-        // A shared lock: two who look do not see each other, and an exclusive one needs a writable file on NFS.
+        // A shared lock, so that two readers do not block each other; an exclusive one needs a writable file on NFS.
         if !own && try_lock(&file, FlockOperation::NonBlockingLockShared, &path)? {
             return Ok(None);
         }
         Ok(Some(Holder { own, ..Holder::of(&file, &path) }))
     }
 
-    /// Whether nobody else can hold the lock meanwhile: its file, and so the folder, is the one that was locked. To be
-    /// asked before results are published.
+    /// Checks that the lock file, and so the folder, is still the one that was locked. To be called before results are
+    /// published.
     ///
     /// # Errors
     /// [`Error::LockLost`].
@@ -204,7 +185,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // What cannot be emptied is a text that nobody believes.
+        // If this fails, a stale text remains, which has no effect.
         let _ = self.file.set_len(0);
         HELD.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
         let _ = flock(&self.file, FlockOperation::Unlock);
@@ -215,7 +196,7 @@ fn id(found: &Metadata) -> (u64, u64) {
     (found.dev(), found.ino())
 }
 
-/// Whether the lock was free and is held now.
+/// Tries to take the lock; `false` if another process holds it.
 fn try_lock(file: &File, operation: FlockOperation, path: &Path) -> Result<bool, Error> {
     match flock(file, operation) {
         Ok(()) => Ok(true),
@@ -236,7 +217,7 @@ impl Holder {
         Holder { pid: 0, host: "an unknown host".into(), since: "an unknown time".into(), own: false }
     }
 
-    /// What a lock file says, which may be anything.
+    /// The holder that a lock file names; its text is not trusted.
     fn of(file: &File, path: &Path) -> Holder {
         let text = file.try_clone().map_err(Error::io("read", path)).and_then(|mut file| {
             file.rewind().map_err(Error::io("read", path))?;
@@ -248,17 +229,7 @@ impl Holder {
     }
 }
 
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Holder { own: true, .. } => write!(f, "this process"),
-            Holder { pid: 0, .. } => write!(f, "another process"),
-            Holder { pid, host, since, .. } => write!(f, "process {pid} on {host} since {since}"),
-        }
-    }
-}
-
-/// A name from a file as it may be shown on a terminal.
+/// Untrusted text, safe to show on a terminal.
 fn printable(text: &str) -> String {
     text.chars().take(100).map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

@@ -1,4 +1,4 @@
-//! Hashes of files that were computed before.
+//! Remembered hashes of files.
 
 use crate::{
     Error,
@@ -16,26 +16,25 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// What the file of a memo begins with; the last byte is its format. After it: SHA-256 of the rest, then the entries.
+/// The first bytes of a memo file; the last one is the format. The SHA-256 of the rest follows, then the entries.
 const MAGIC: &[u8; 16] = b"dash-nas hashes\x01";
 
-/// As many bytes as a memo may have: a million files.
+/// The largest size of a memo file in bytes: a million entries.
 const LIMIT: u64 = 256 << 20;
 
-/// More entries than this, and those of files that are gone are dropped.
+/// Above this number of entries, those of files that do not exist any more are dropped.
 const MANY: usize = 200_000;
 
-/// A file that was changed so shortly before it was hashed might be changed again without other times: those of
-/// file systems are up to two seconds coarse.
+/// A file that was changed so shortly before it was hashed might change again without new time stamps, whose resolution is
+/// up to two seconds.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// Remembers SHA-256 of files, in this process and, if it has a file, from one to the next.
+/// Remembers the SHA-256 of files within this process and, if it has a file, across processes.
 ///
-/// A hash is remembered by canonical path, and is used again only for the same file (device, inode) with the same size
-/// and times of modification and change, and only if these times were two seconds old when it was hashed. So it is as
-/// good as the times of the file system: writing through a memory map, or on a file system that lets the time of
-/// change be set, can go unnoticed, and so do bytes that a disk returns changed. Whoever looks for damage hashes the
-/// file ([`sha256_file`](crate::sha256_file)).
+/// A hash is reused only for the same path, device and inode with the same size, modification time and change time, and
+/// only if these times were at least two seconds old when the file was hashed (git's rule for its index). It is as reliable
+/// as the time stamps of the file system: changes through a memory map, on a file system on which the change time can be
+/// set, or by a failing disk are not detected. To detect damage, hash the file with [`sha256_file`](crate::sha256_file).
 ///
 /// ```
 /// # fn main() -> Result<(), dash_store::Error> {
@@ -56,9 +55,9 @@ pub struct HashMemo {
 
 #[derive(Debug, Default)]
 struct State {
-    /// From the file, or saved.
+    /// Entries that are in the file.
     known: Entries,
-    /// Computed since.
+    /// Entries that were computed since.
     fresh: Entries,
     /// Canonical paths of folders.
     folders: HashMap<PathBuf, PathBuf>,
@@ -72,7 +71,7 @@ struct Entry {
     version: Version,
 }
 
-/// What differs if a file was changed or replaced. Times are seconds and nanoseconds.
+/// What identifies the version of a file. Times are seconds and nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Version {
     size: u64,
@@ -83,13 +82,13 @@ struct Version {
 }
 
 impl HashMemo {
-    /// The memo in the file `path`; an empty one if there is none, or it is damaged.
+    /// Opens the memo in the file `path`; it is empty if the file is missing or damaged.
     pub fn open(path: &Path) -> HashMemo {
         let known = load(path);
         HashMemo { path: Some(path.to_owned()), state: Mutex::new(State { known, ..State::default() }) }
     }
 
-    /// SHA-256 of a plain file in lower-case hexadecimal digits, remembered or computed. Links are followed.
+    /// The SHA-256 of a plain file in lower-case hexadecimal digits, remembered or computed. Links are followed.
     ///
     /// # Errors
     /// If the file cannot be read.
@@ -114,11 +113,11 @@ impl HashMemo {
         Ok(hash)
     }
 
-    /// Writes what was computed since into the file, beside what other processes wrote meanwhile. Of a memo without a
-    /// file nothing is written.
+    /// Adds the newly computed hashes to the file, and keeps those that other processes added meanwhile. Does nothing without
+    /// a file.
     ///
     /// # Errors
-    /// If it cannot be written: nothing depends on it but time.
+    /// If the file cannot be written. Only time is lost then.
     pub fn save(&self) -> Result<(), Error> {
         let Some(path) = &self.path else { return Ok(()) };
         let mut state = self.lock();
@@ -141,8 +140,7 @@ impl HashMemo {
         state.fresh.get(key).or_else(|| state.known.get(key)).copied()
     }
 
-    /// The path without links. Folders are looked at once: many files share them, and a wrong path only means that
-    /// the file is hashed again.
+    /// The path without links. Each folder is resolved once; if it changes, files are only hashed again.
     fn canonical(&self, path: &Path) -> Result<PathBuf, Error> {
         let whole = || fs::canonicalize(path).map_err(Error::io("open", path));
         let plain = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
@@ -173,7 +171,7 @@ impl Version {
         }
     }
 
-    /// Whether a change after `now` (since 1970) would give other times.
+    /// Whether a change after `now` (since 1970) would change the time stamps.
     fn settled(&self, now: Duration) -> bool {
         let (seconds, nanoseconds) = self.modified.max(self.changed);
         let (Ok(seconds), Ok(nanoseconds)) = (u64::try_from(seconds), u32::try_from(nanoseconds)) else {
@@ -217,7 +215,7 @@ fn load(path: &Path) -> Entries {
     read_small(path, LIMIT).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default()
 }
 
-/// `None` if a single byte is not what was written.
+/// `None` if any byte was changed.
 fn decode(bytes: &[u8]) -> Option<Entries> {
     let bytes = bytes.strip_prefix(MAGIC)?;
     let (digest, mut rest) = bytes.split_at_checked(32)?;

@@ -1,20 +1,20 @@
-//! Files that must be plain ones: no link where the program writes, and nowhere a FIFO, a device or a
-//! folder, which would wait for ever, never end, or be something else than was meant.
+//! Opening plain files only. A FIFO could block for ever and a device never end; a link could redirect a write to
+//! another file.
 
 use crate::Error;
 use rustix::fs::OFlags;
 use std::{
     fs::{self, File, FileType, OpenOptions},
     io::{self, Read},
-    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
-/// As many bytes as a JSON file of the run state may have: far more than any has, far less than memory.
+/// The largest size of a JSON file of the run state, in bytes: far more than any has, far less than memory.
 pub const STATE_LIMIT: u64 = 256 << 20;
 
-/// Opens a plain file for reading. Links are followed: raw files and finished results may be links. Anything else
-/// than a plain file is refused at once, without waiting for the other end of a FIFO.
+/// Opens a plain file for reading. Links are followed, since raw files and finished results may be links. Everything else
+/// is refused immediately, without waiting for the other end of a FIFO.
 ///
 /// # Errors
 /// [`Error::NotPlain`], or [`Error::Io`] if it cannot be opened; see [`Error::is_missing`].
@@ -30,9 +30,18 @@ pub fn read_small(path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
     read_at_most(open_plain(path)?, path, limit)
 }
 
-/// Opens a plain file to write to it, never through a link.
+/// Opens a plain file for writing, without following links.
 pub(crate) fn open_own(options: &mut OpenOptions, path: &Path) -> Result<File, Error> {
     open(options, OFlags::NOFOLLOW, path)
+}
+
+/// As [`open_own`], and refuses a file with other names (hard links), since writing would change them too.
+pub(crate) fn open_unshared(options: &mut OpenOptions, path: &Path) -> Result<File, Error> {
+    let file = open_own(options, path)?;
+    match file.metadata().map_err(Error::io("inspect", path))?.nlink() {
+        0 | 1 => Ok(file),
+        _ => Err(Error::NotPlain { path: path.to_owned(), what: "a file that has other names (hard links)" }),
+    }
 }
 
 pub(crate) fn read_at_most(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, Error> {
@@ -44,14 +53,14 @@ pub(crate) fn read_at_most(file: File, path: &Path, limit: u64) -> Result<Vec<u8
     }
 }
 
-/// Opens without waiting, and looks at what was opened, not at what the path named a moment before.
+/// Opens without blocking, and checks the opened file instead of the path, which might name another file meanwhile.
 fn open(options: &mut OpenOptions, flags: OFlags, path: &Path) -> Result<File, Error> {
     let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY;
     let refused = |kind: FileType| Error::NotPlain { path: path.to_owned(), what: name(kind) };
     let file = match options.custom_flags(flags.bits().cast_signed()).open(path) {
         Ok(file) => file,
         Err(source) => {
-            // A link where none may be, a FIFO without a reader, a socket and a folder fail in various ways.
+            // The error code depends on whether it is a link, a FIFO without a reader, a socket or a folder.
             let nofollow = flags.contains(OFlags::NOFOLLOW);
             let found = if nofollow { fs::symlink_metadata(path) } else { fs::metadata(path) };
             return Err(match found {
@@ -76,7 +85,7 @@ fn name(kind: FileType) -> &'static str {
 }
 
 impl Error {
-    /// Whether a file or folder that was to be read does not exist.
+    /// Whether the error is that a file or folder does not exist.
     pub fn is_missing(&self) -> bool {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }

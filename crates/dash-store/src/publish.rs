@@ -1,4 +1,4 @@
-//! Single files, published whole.
+//! Atomic publication of single files.
 
 use crate::{
     Error,
@@ -12,12 +12,12 @@ use std::{
     path::Path,
 };
 
-/// Puts a file in its place in one step: written beside it, made durable, renamed.
+/// Writes a file atomically: under a temporary name beside `path`, made durable, then renamed.
 pub fn publish_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     publish_with(path, |out| out.write_all(bytes))
 }
 
-/// The same for content that is produced piece by piece; if `write` fails, the old file stays.
+/// As [`publish_file`], for content that `write` produces piece by piece. If it fails, the old file is unchanged.
 pub fn publish_with(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Error> {
     publish_on(&*disk(), path, write)
 }
@@ -35,27 +35,27 @@ pub(crate) fn publish_on(
         write(&mut out)?;
         let mut file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync()?;
-        // Open until it has its name: nobody takes it for one that was left behind.
+        // It stays open until it is renamed, so that nobody takes it for an abandoned file.
         disk.rename(&temporary, path)
     })();
     if let Err(source) = published {
-        // The first failure is the one to report.
+        // The first error is the one to report.
         let _ = disk.remove(&temporary);
         return Err(Error::Io { action: "write", path: path.to_owned(), source });
     }
     disk.sync_dir(dir).map_err(Error::io("make durable", dir))
 }
 
-/// Removes a file or a folder with all that is in it; a missing one is no error.
+/// Removes a file, or a folder with its content. It is not an error if nothing is there.
 pub fn remove(path: &Path) -> Result<(), Error> {
     disk().remove(path).map_err(Error::io("remove", path))
 }
 
-/// Opens a log that grows line by line, such as the events of a run, making its folder. This is
-/// the one kind of file that is not published whole: readers must expect a torn last line.
+/// Opens a log for appending, such as the events of a run; the file and its folder are created if missing. Logs are not
+/// published atomically: readers must expect an incomplete last line.
 ///
 /// # Errors
-/// [`Error::NotPlain`] for links and special files: what is appended would go elsewhere, or nowhere.
+/// [`Error::NotPlain`] for links and special files.
 pub fn append(path: &Path) -> Result<File, Error> {
     let dir = parent(path);
     disk().create_dirs(dir).map_err(Error::io("make the folder", dir))?;

@@ -1,4 +1,4 @@
-//! `stage.json`: the proof that a stage is done, and by what.
+//! `stage.json`: the record of a finished stage.
 
 use crate::staging::plain;
 use crate::{Error, HashMemo, STATE_LIMIT, Staging, Unsealed, read_small, seal, sha256_file, unseal};
@@ -10,9 +10,9 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 /// Name of the record in a stage folder.
 pub const RECORD_FILE: &str = "stage.json";
 
-/// A finished stage. It is the last file written into the staged folder.
+/// The record of a finished stage, the last file that is written into its folder.
 ///
-/// Format 2 has the contents of inputs, provenance and a hash of the record itself; format 1 is still read.
+/// Format 2 added content hashes of inputs, provenance, and a hash of the record itself. Format 1 is still read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
     /// Version of this format.
@@ -21,43 +21,42 @@ pub struct StageRecord {
     pub stage: String,
     /// `<pipeline>/<seed>`, or `<pipeline>` for stages shared by all seeds.
     pub run: String,
-    /// SHA-256 over the canonical form of everything the stage depends on: its settings and the contents of its
+    /// SHA-256 of the canonical form of everything on which the stage depends: its settings and the contents of its
     /// inputs.
     pub fingerprint: String,
-    /// Exactly the part of the configuration that the stage depends on.
+    /// The settings on which the stage depends.
     pub config: Value,
     /// SHA-256 of the content of each input, by name. In format 1, fingerprints of input stages and SHA-256 of raw
     /// files.
     pub inputs: BTreeMap<String, String>,
     /// SHA-256 of each output file, by path within the folder.
     pub outputs: BTreeMap<String, String>,
-    /// Wall time, since format 2 summed over attempts.
+    /// Wall time; since format 2, summed over attempts.
     pub seconds: f64,
-    /// Device it ran on.
+    /// The device.
     pub device: String,
-    /// How its convolutions were computed; none for stages that compute none, and in records of
-    /// versions that did not write it down.
+    /// How its convolutions were computed; none for stages without convolutions, and in records of early versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<ConvolutionPlan>,
     /// Versions of this program and of the code format of the stage.
     pub versions: BTreeMap<String, String>,
-    /// UTC date and time of the start, since format 2 of the first attempt.
+    /// UTC date and time of the start; since format 2, of the first attempt.
     pub started: String,
     /// UTC date and time of the end.
     pub finished: String,
-    /// A few facts for people who look at the file.
+    /// A short summary for people.
     pub summary: Value,
     /// How the stage was run; none in format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
 }
 
-/// How the convolutions of a stage were computed, for people and for comparisons.
+/// How the convolutions of a stage were computed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConvolutionPlan {
-    /// What the algorithms were chosen by: `model` or `measure`.
+    /// How the algorithms were chosen: `model` or `measure`.
     pub by: String,
-    /// The sizes that were met and how each was computed, in order; equal layers share a line.
+    /// The convolution problems and their algorithms, in order; equal layers share a line.
     pub convolutions: Vec<String>,
 }
 
@@ -68,7 +67,7 @@ impl StageRecord {
     /// The record of the stage in `dir`; `None` if no stage was finished there.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if it is not a record or not the one that was written, [`Error::NewerFormat`].
+    /// [`Error::Damaged`] if it is not a record, or not the one that was written; [`Error::NewerFormat`].
     pub fn read(dir: &Path) -> Result<Option<StageRecord>, Error> {
         let path = dir.join(RECORD_FILE);
         let bytes = match read_small(&path, STATE_LIMIT) {
@@ -81,7 +80,7 @@ impl StageRecord {
             Err(error) => return Err(error),
         };
         let damaged = |reason: String| Error::Damaged { path: path.clone(), reason };
-        // The format is looked at first: a newer one may have other fields, and another seal.
+        // The format is checked first: a newer one may have other fields and another seal.
         let format =
             serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| value.get("format")?.as_u64());
         let format = format.unwrap_or_default();
@@ -106,7 +105,7 @@ impl StageRecord {
         }
     }
 
-    /// The first output whose content is not what was recorded, if any.
+    /// The first output whose content differs from the record, if any.
     pub fn damaged_output(&self, dir: &Path, hashes: &HashMemo) -> Option<String> {
         let intact = |(name, hash): &(&String, &String)| {
             hashes.hash(&dir.join(name)).is_ok_and(|found| found == **hash)
@@ -114,8 +113,8 @@ impl StageRecord {
         self.outputs.iter().find(|output| !intact(output)).map(|(name, _)| name.clone())
     }
 
-    /// Records the hashes of all files in `staging`, adds itself as the last file, and publishes. A folder that is
-    /// there already is kept as `kept`, or removed.
+    /// Records the hashes of all files in `staging`, adds itself as the last file, and publishes the folder. A folder that
+    /// is already there is moved to `kept`, or removed.
     pub fn publish(mut self, mut staging: Staging, kept: Option<&Path>) -> Result<StageRecord, Error> {
         self.outputs = hashes(staging.path())?;
         let path = staging.target().join(RECORD_FILE);

@@ -1,5 +1,5 @@
-//! Where runs are: `<root>/<pipeline>/<seed>/<stage>/`, the dataset shared by all seeds at
-//! `<root>/<pipeline>/dataset/`.
+//! The layout of run folders: `<root>/<pipeline>/<seed>/<stage>/`, and `<root>/<pipeline>/dataset/` for the dataset, which
+//! all seeds share.
 
 use crate::Error;
 use std::{
@@ -7,39 +7,39 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The folder of all runs.
+/// The root folder of all runs.
 #[derive(Clone, Debug)]
 pub struct RunsRoot {
     path: PathBuf,
 }
 
 impl RunsRoot {
-    /// Runs below `path`; nothing is made yet.
+    /// The layout below `path`. Nothing is created.
     pub fn new(path: impl Into<PathBuf>) -> RunsRoot {
         RunsRoot { path: path.into() }
     }
 
-    /// The root itself.
+    /// The root.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Everything of one pipeline.
+    /// The folder of a pipeline.
     pub fn pipeline(&self, pipeline: &str) -> PathBuf {
         self.path.join(pipeline)
     }
 
-    /// The dataset of a pipeline.
+    /// The dataset folder of a pipeline.
     pub fn dataset(&self, pipeline: &str) -> PathBuf {
         self.pipeline(pipeline).join("dataset")
     }
 
-    /// One run.
+    /// The folder of a run.
     pub fn run(&self, pipeline: &str, seed: u64) -> PathBuf {
         self.pipeline(pipeline).join(seed.to_string())
     }
 
-    /// One stage of a run.
+    /// The folder of a stage of a run.
     pub fn stage(&self, pipeline: &str, seed: u64, stage: &str) -> PathBuf {
         self.run(pipeline, seed).join(stage)
     }
@@ -63,7 +63,7 @@ impl RunsRoot {
     }
 }
 
-/// Visible sub-folders, links to folders among them, sorted; none if `dir` is missing.
+/// Names of the folders in `dir`, sorted, including links to folders and without hidden ones; none if `dir` is missing.
 fn folders(dir: &Path) -> Result<Vec<String>, Error> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
@@ -77,7 +77,7 @@ fn folders(dir: &Path) -> Result<Vec<String>, Error> {
             continue;
         };
         let kind = entry.file_type().map_err(Error::io("inspect", &entry.path()))?;
-        // A link that leads nowhere is no folder.
+        // A dangling link is not a folder.
         if kind.is_dir()
             || (kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|found| found.is_dir()))
         {

@@ -1,4 +1,4 @@
-//! JSON files with a hash over themselves.
+//! JSON files that contain a hash of themselves.
 
 use crate::{Error, sha256};
 use serde::Serialize;
@@ -8,48 +8,48 @@ use std::path::Path;
 /// The member that holds the hash.
 const SEAL: &str = "sha256";
 
-/// What stands in the place of the hash while it is computed.
+/// The placeholder of the hash while it is computed.
 const BLANK: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// The text of an object, indented, with a last member `sha256`: the hash of this very text with 64 zeros in its place.
-/// So a change of any byte is noticed, whether or not it changes a value.
+/// Serialises an object as indented JSON with a last member `sha256`: the hash of the same text with 64 zeros in its place.
+/// A change of any byte is detected, whether or not it changes a value.
 ///
 /// # Errors
-/// If the value is no object, or has such a member; `path` is where it was to be written.
+/// If the value is not an object, or already has such a member. `path` is its path in the message.
 pub fn seal(value: &impl Serialize, path: &Path) -> Result<Vec<u8>, Error> {
     let wrong = |reason: String| Error::Damaged { path: path.to_owned(), reason };
     let mut value = serde_json::to_value(value).map_err(|e| wrong(e.to_string()))?;
     let members = value.as_object_mut().filter(|members| !members.contains_key(SEAL));
-    let members = members.ok_or_else(|| wrong(format!("is no object without `{SEAL}`")))?;
+    let members = members.ok_or_else(|| wrong(format!("it is not an object without `{SEAL}`")))?;
     members.insert(SEAL.to_owned(), Value::from(BLANK));
     let mut text = serde_json::to_string_pretty(&value).map_err(|e| wrong(e.to_string()))?;
     text.push('\n');
     let hash = sha256(text.as_bytes());
-    // The last one: another member may be 64 zeros too.
+    // The last occurrence: another member may be 64 zeros too.
     if let Some(place) = text.rfind(BLANK) {
         text.replace_range(place..place + BLANK.len(), &hash);
     }
     Ok(text.into_bytes())
 }
 
-/// What a text that may be sealed holds.
+/// The content of a text that may be sealed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Unsealed {
-    /// The text is the one that was sealed. The value is without the seal.
+    /// The text is unchanged. The value does not contain the seal.
     Intact(Value),
-    /// It has no seal: nothing is known.
+    /// The text has no seal.
     Unknown(Value),
-    /// It is not what was sealed, or no JSON.
+    /// The text was changed, or is not JSON; the reason is given.
     Changed(String),
 }
 
-/// Compares a text with its seal.
+/// Checks the seal of a text.
 pub fn unseal(text: &[u8]) -> Unsealed {
     let mut value: Value = match serde_json::from_slice(text) {
         Ok(value) => value,
         Err(error) => return Unsealed::Changed(error.to_string()),
     };
-    // Not `remove`, which would change the order of the others.
+    // `remove` would change the order of the other members.
     let Some(hash) = value.as_object_mut().and_then(|members| members.shift_remove(SEAL)) else {
         return Unsealed::Unknown(value);
     };
@@ -61,7 +61,7 @@ pub fn unseal(text: &[u8]) -> Unsealed {
     };
     match sealed() {
         Some(true) => Unsealed::Intact(value),
-        _ => Unsealed::Changed(format!("is not what its `{SEAL}` says")),
+        _ => Unsealed::Changed(format!("its content does not match its `{SEAL}`")),
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn any_bit_of_a_sealed_text_is_noticed() {
+    fn a_change_of_any_bit_of_a_sealed_text_is_detected() {
         let value = json!({"epoch": 2, "scores": [1e-7, null, 0.5], "z": BLANK, "a": {"b": "\u{e9}"}});
         let text = seal(&value, Path::new("x")).unwrap();
         assert_eq!(unseal(&text), Unsealed::Intact(value.clone()));
@@ -79,7 +79,7 @@ mod tests {
             for bit in 0..8 {
                 let mut other = text.clone();
                 other[place] ^= 1 << bit;
-                // Without its name the seal is none: a format that always has one is damaged then.
+                // A changed name of the seal makes the text unsealed; callers that require a seal refuse it.
                 let found = unseal(&other);
                 assert!(!matches!(found, Unsealed::Intact(_)), "byte {place}, bit {bit}");
             }

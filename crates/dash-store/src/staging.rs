@@ -1,4 +1,4 @@
-//! Folders that become visible by one rename.
+//! Atomic publication of folders.
 
 use crate::{
     Error,
@@ -15,15 +15,15 @@ use std::{
     },
 };
 
-/// A folder being made beside its final place; dropped without [`Staging::publish`], it is
-/// removed.
+/// A folder that is written under a temporary name beside its target and becomes visible by one rename. It is removed if
+/// it is dropped without [`Staging::publish`].
 #[derive(Debug)]
 pub struct Staging {
     disk: Arc<dyn Disk>,
     target: PathBuf,
     temporary: PathBuf,
     unfinished: Arc<AtomicUsize>,
-    /// While it is open, nobody takes the temporary folder for one that was left behind.
+    /// While it is open, nobody takes the temporary folder for an abandoned one.
     _mark: Option<fs::File>,
 }
 
@@ -36,12 +36,12 @@ pub struct StagedFile {
 }
 
 impl Staging {
-    /// Starts a folder that will appear at `target`; missing parents are made.
+    /// Starts a folder that will appear at `target`. Missing parents are created.
     pub fn begin(target: &Path) -> Result<Staging, Error> {
         Staging::begin_on(disk(), target)
     }
 
-    /// The same on another file system.
+    /// As [`Staging::begin`], on another disk.
     pub fn begin_on(disk: Arc<dyn Disk>, target: &Path) -> Result<Staging, Error> {
         let dir = parent(target);
         disk.create_dirs(dir).map_err(Error::io("make the folder", dir))?;
@@ -49,7 +49,7 @@ impl Staging {
         Ok(Staging { disk, target: target.to_owned(), temporary, unfinished: Arc::default(), _mark: mark })
     }
 
-    /// Starts a file; `name` may contain sub-folders, `checkpoint/weights.safetensors`.
+    /// Starts a file. `name` may contain folders, as in `checkpoint/weights.safetensors`.
     pub fn create(&mut self, name: &str) -> Result<StagedFile, Error> {
         let path = self.temporary.join(plain(name)?);
         let dir = parent(&path);
@@ -59,48 +59,47 @@ impl Staging {
         Ok(StagedFile { out: BufWriter::new(file), path, unfinished: self.unfinished.clone() })
     }
 
-    /// Writes a whole file.
+    /// Writes a file.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), Error> {
         let mut file = self.create(name)?;
         file.write_all(bytes).map_err(Error::io("write", &file.path))?;
         file.finish()
     }
 
-    /// Checks that there is room for `bytes` more, so that a full disk is told before hours of work or a long
-    /// write, with the room that is needed.
+    /// Checks that there is space for `bytes` more, so that a full disk is reported before hours of work.
     ///
     /// # Errors
     /// [`Error::Full`].
     pub fn require(&self, bytes: u64) -> Result<(), Error> {
         match self.disk.free(&self.temporary) {
             Ok(free) if free < bytes => Err(Error::Full { path: self.target.clone(), needed: bytes, free }),
-            // Where the system does not tell, writing will.
+            // If the system does not report it, writing will fail.
             _ => Ok(()),
         }
     }
 
-    /// The temporary folder, for readers of files that are already finished.
+    /// The temporary folder, in which finished files can be read.
     pub fn path(&self) -> &Path {
         &self.temporary
     }
 
-    /// The final place.
+    /// The final path.
     pub fn target(&self) -> &Path {
         &self.target
     }
 
-    /// Makes the folder durable and visible. A folder that was at the target is moved aside
-    /// first and removed after; should the machine stop in between, [`recover`] puts it back.
+    /// Makes the folder durable and visible. A folder that was at the target is moved aside before and removed afterwards. If
+    /// the machine stops in between, [`recover`](crate::recover) moves it back.
     pub fn publish(self) -> Result<(), Error> {
         let (old, had_old) = self.replace(None)?;
         if had_old {
-            // The new folder is in place; what is left of the old one is `recover`'s to remove.
+            // The new folder is in place; `recover` removes the rest of the old one.
             let _ = self.disk.remove(&old);
         }
         Ok(())
     }
 
-    /// The same, but a folder that was at the target is kept as `kept`.
+    /// As [`Staging::publish`], but a folder that was at the target is moved to `kept`.
     pub fn publish_keeping(self, kept: &Path) -> Result<(), Error> {
         let dir = parent(kept);
         self.disk.create_dirs(dir).map_err(Error::io("make the folder", dir))?;
@@ -108,8 +107,8 @@ impl Staging {
         self.disk.sync_dir(dir).map_err(Error::io("make durable", dir))
     }
 
-    /// Puts the folder in its place and what was there at `kept`, or at a temporary name; tells where, and whether
-    /// anything was.
+    /// Renames the folder to its target, and a folder that was there to `kept` or to a temporary name. Returns that path, and
+    /// whether there was a folder.
     fn replace(&self, kept: Option<&Path>) -> Result<(PathBuf, bool), Error> {
         let open = self.unfinished.load(Ordering::Relaxed);
         if open > 0 {
@@ -124,7 +123,7 @@ impl Staging {
                 Some(kept) => kept.to_owned(),
                 None => sibling(&self.target, "old")?,
             };
-            // It is in use until its successor is there.
+            // Marked as in use until its successor is in place.
             let _mark = mark_existing(&self.target);
             let had_old = match self.disk.rename(&self.target, &old) {
                 Ok(()) => true,
@@ -135,7 +134,7 @@ impl Staging {
             };
             match self.disk.rename(&self.temporary, &self.target) {
                 Ok(()) => break (old, had_old),
-                // Another process published the same meanwhile, such as a report that many runs share.
+                // Another process published the same folder meanwhile, such as a report that many runs share.
                 Err(error) if is_taken(&error) && kept.is_none() && tries.next().is_some() => {
                     if had_old {
                         let _ = self.disk.remove(&old);
@@ -155,11 +154,11 @@ impl Staging {
     }
 }
 
-/// Puts the folder `from` at `target`; a folder that was there moves to `kept`, if that is given. Should the
-/// machine stop in between, both are where they were or where they belong, never lost.
+/// Moves the folder `from` to `target`; a folder that was there moves to `kept`, if that is given. If the machine stops in
+/// between, neither folder is lost.
 ///
 /// # Errors
-/// If something is at `target` and `kept` is not given, or if the system refuses.
+/// If something is at `target` and `kept` is not given, or if the operating system fails.
 pub fn exchange(from: &Path, target: &Path, kept: Option<&Path>) -> Result<(), Error> {
     let disk = disk();
     if let Some(kept) = kept {
@@ -177,7 +176,7 @@ pub fn exchange(from: &Path, target: &Path, kept: Option<&Path>) -> Result<(), E
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // After `publish` there is nothing at this path any more.
+        // After `publish` nothing is at this path.
         let _ = self.disk.remove(&self.temporary);
     }
 }
@@ -205,14 +204,14 @@ impl Write for StagedFile {
     }
 }
 
-/// A relative path without `..`, root or drive.
+/// `name` as a path, if it is relative and without `..`.
 pub(crate) fn plain(name: &str) -> Result<&Path, Error> {
     let path = Path::new(name);
-    let fine = !name.is_empty() && path.components().all(|c| matches!(c, Component::Normal(_)));
-    if fine { Ok(path) } else { Err(Error::Name { name: name.to_owned() }) }
+    let is_plain = !name.is_empty() && path.components().all(|c| matches!(c, Component::Normal(_)));
+    if is_plain { Ok(path) } else { Err(Error::Name { name: name.to_owned() }) }
 }
 
-/// The folder and its sub-folders.
+/// The folder and all folders in it.
 fn folders(root: &Path) -> Result<Vec<PathBuf>, Error> {
     let mut found = vec![root.to_owned()];
     let mut next = 0;
@@ -240,7 +239,7 @@ mod tests {
         staging.publish()
     }
 
-    /// "old" or "new" if the folder is wholly that, otherwise what was found.
+    /// "old" or "new" if the folder is completely so, otherwise a description.
     fn state(target: &Path) -> String {
         let read = |name: &str| fs::read_to_string(target.join(name)).unwrap_or_default();
         match (read("a").as_str(), read("sub/b").as_str()) {
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_disk_is_told_with_the_room_that_is_needed() {
+    fn a_full_disk_is_reported_with_the_space_that_is_needed() {
         let dir = tempfile::tempdir().unwrap();
         let staging = Staging::begin(&dir.path().join("stage")).unwrap();
         staging.require(1).unwrap();

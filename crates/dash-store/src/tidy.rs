@@ -1,4 +1,4 @@
-//! Names of what is being made, and what becomes of it after a crash.
+//! Temporary names, and cleaning up after a crash.
 
 use crate::{
     Error,
@@ -14,31 +14,31 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Tidies a folder after a crash: half-made folders and files in it that nobody makes any more are removed, and one
-/// that had been moved aside for its successor is put back. Call it only while holding the folder's lock.
+/// Cleans up a folder after a crash: abandoned temporary folders and files are removed, and a folder that had been moved
+/// aside for its successor is moved back. Call it only while holding the folder's lock.
 ///
-/// Whoever makes something holds its lock (`flock`), so that a process number or host name means nothing here.
+/// A process that writes a temporary file or folder holds its lock (`flock`); process numbers and host names do not matter.
 pub fn recover(dir: &Path) -> Result<(), Error> {
     tidy(dir, |_, _| true)
 }
 
-/// The same for a folder that several processes fill without a lock, such as a cache or the reports. Locks of folders
-/// may not reach other machines: what these left is removed after an hour.
+/// As [`recover`], for a folder that several processes fill without a lock, such as a cache or the reports. Locks of folders
+/// may not work across machines, so that folders of other machines are removed only after an hour.
 pub fn recover_shared(dir: &Path) -> Result<(), Error> {
     let here = host_tag();
     tidy(dir, |left, path| left.host == here || path.is_file() || is_older(path, FOREIGN))
 }
 
-/// Age of a folder of another host that nobody makes any more.
+/// Age from which a folder of another host counts as abandoned.
 const FOREIGN: Duration = Duration::from_secs(3600);
-/// The same where the file system has no locks.
+/// The same on a file system without locks.
 const UNLOCKED: Duration = Duration::from_secs(24 * 3600);
 
 fn is_older(path: &Path, age: Duration) -> bool {
     modified(path).is_some_and(|time| time.elapsed().is_ok_and(|found| found >= age))
 }
 
-/// When something that processes are making in `dir` was changed last: a sign that whoever makes it works.
+/// The last change of temporary files and folders in `dir`: a sign of progress of the processes that write them.
 pub fn last_change(dir: &Path) -> Option<SystemTime> {
     let made = entries(dir).filter(|(name, _)| name.starts_with('.') && name != LOCK_FILE);
     let inside = |path: &Path| entries(path).filter_map(|(_, path)| modified(&path)).max();
@@ -69,7 +69,7 @@ fn tidy(dir: &Path, abandoned: impl Fn(&Leftover<'_>, &Path) -> bool) -> Result<
     for name in names {
         let path = dir.join(&name);
         let Some(left) = Leftover::parse(&name).filter(|left| abandoned(left, &path)) else { continue };
-        // Held until it is gone: whoever has just begun to make it sees that, and takes another name.
+        // Held until it is removed: a process that has just created it sees that and takes another name.
         let _held = match look(&path) {
             Look::Free(held) => Some(held),
             Look::NoLock if is_older(&path, UNLOCKED) => None,
@@ -90,8 +90,8 @@ fn tidy(dir: &Path, abandoned: impl Fn(&Leftover<'_>, &Path) -> bool) -> Result<
     Ok(())
 }
 
-/// `.NAME.dash-HOST-PID-N-RANDOM.ROLE` beside `path`: hidden, unique (a host name and a process number are used
-/// again by the next container), and told from other files later.
+/// `.NAME.dash-HOST-PID-N-RANDOM.ROLE` beside `path`: hidden, recognisable, and unique although host names and process
+/// numbers repeat in containers.
 pub(crate) fn sibling(path: &Path, role: &str) -> Result<PathBuf, Error> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let name = path
@@ -100,12 +100,12 @@ pub(crate) fn sibling(path: &Path, role: &str) -> Result<PathBuf, Error> {
         .ok_or_else(|| Error::Name { name: path.display().to_string() })?;
     let (host, pid) = (host_tag(), std::process::id());
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    // The standard library's hashers have keys from the system's random numbers.
+    // Hashers of the standard library have random keys.
     let random = RandomState::new().hash_one((pid, number, SystemTime::now()));
     Ok(parent(path).join(format!(".{name}.dash-{host}-{pid}-{number}-{random:016x}.{role}")))
 }
 
-/// Makes something new beside `path` under a name that nobody has.
+/// Creates something beside `path` under an unused name.
 pub(crate) fn make_sibling<T>(
     path: &Path,
     make: impl Fn(&Path) -> io::Result<T>,
@@ -115,17 +115,17 @@ pub(crate) fn make_sibling<T>(
         let temporary = sibling(path, "new")?;
         match make(&temporary) {
             Ok(made) => return Ok((temporary, made)),
-            // Also if somebody tidied it away before it was marked as in use.
+            // This also happens if another process removed it before it was marked as in use.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries.next().is_some() => {}
             Err(source) => return Err(Error::Io { action: "create", path: temporary, source }),
         }
     }
 }
 
-/// How often something is tried again that another process came before.
+/// The number of retries when another process was faster.
 pub(crate) const TRIES: usize = 10;
 
-/// The host's name as a part of a file name.
+/// The host name as a part of a file name.
 fn host_tag() -> String {
     this_host().chars().filter(char::is_ascii_alphanumeric).take(40).collect()
 }
@@ -151,7 +151,7 @@ impl<'a> Leftover<'a> {
     }
 }
 
-/// Whether something is at the target of a renaming that cannot be replaced by it.
+/// Whether a rename failed because its target exists.
 pub(crate) fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists)
 }
@@ -174,17 +174,17 @@ mod tests {
         recover(&dir.path().join("missing")).unwrap();
     }
 
-    /// As long ago as `age`.
+    /// Sets the modification time to `age` ago.
     fn age(path: &Path, age: Duration) {
         let file = fs::File::open(path).unwrap();
         file.set_times(fs::FileTimes::new().set_modified(SystemTime::now() - age)).unwrap();
     }
 
     #[test]
-    fn what_is_being_made_is_kept_and_what_was_left_is_removed_whatever_its_name_says() {
+    fn files_in_use_are_kept_and_abandoned_ones_are_removed_whatever_their_names() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: String| dir.path().join(name);
-        // Names as of this very process, of a living one, and of an earlier version.
+        // Names of this process, of a living one, and of an earlier version.
         let (here, me, parent) = (host_tag(), std::process::id(), std::os::unix::process::parent_id());
         let left = [
             format!(".a.dash-{here}-{me}-0-00000000000000ff.new"),
@@ -205,7 +205,7 @@ mod tests {
             crate::remove(&at("target".into())).unwrap();
         }
         assert!(!foreign.exists());
-        // Locks of folders may not reach other machines, so that time decides.
+        // Locks of folders may not work across machines, so that the age decides.
         fs::create_dir(&foreign).unwrap();
         recover_shared(dir.path()).unwrap();
         assert!(foreign.exists());
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_marked_as_in_use_until_they_have_their_name() {
+    fn files_are_marked_as_in_use_until_they_are_renamed() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("cache");
         crate::publish_with(&file, |out| {
@@ -224,7 +224,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"whole");
-        // Nobody who tidies can have it between its making and the mark.
+        // A process that cleans up cannot take it between its creation and the mark.
         let name = dir.path().join(".x.dash-h-1-1.new");
         crate::publish_file(&name, b"x").unwrap();
         let Look::Free(held) = look(&name) else { panic!("in use") };
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_moved_aside_is_not_put_back_while_its_successor_comes() {
+    fn a_folder_moved_aside_is_not_moved_back_while_its_successor_is_published() {
         let dir = tempfile::tempdir().unwrap();
         let old = dir.path().join(".x.dash-h-1-1.old");
         fs::create_dir(&old).unwrap();

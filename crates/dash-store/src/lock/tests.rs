@@ -1,4 +1,4 @@
-//! Locks of other processes are those of other open files: flock does not tell them apart.
+//! Another open file stands for another process: flock does not distinguish them.
 
 use super::*;
 use std::{cell::Cell, os::unix::fs::symlink, time::SystemTime};
@@ -11,7 +11,7 @@ fn write_holder(dir: &Path, holder: &Holder) {
     crate::publish_file(&dir.join(LOCK_FILE), &serde_json::to_vec(holder).unwrap()).unwrap();
 }
 
-/// What another process does: it holds the lock and nothing of it is known here.
+/// Acts as another process: takes the lock without registering it in this process.
 fn locked_elsewhere(dir: &Path) -> File {
     let file = File::open(dir.join(LOCK_FILE)).unwrap();
     flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
@@ -19,7 +19,7 @@ fn locked_elsewhere(dir: &Path) -> File {
 }
 
 #[test]
-fn the_second_is_told_who_and_may_come_in_later() {
+fn the_second_process_learns_the_holder_and_may_take_the_lock_later() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("runs/x/0");
     assert_eq!(Lock::holder(&run).unwrap(), None);
@@ -31,15 +31,15 @@ fn the_second_is_told_who_and_may_come_in_later() {
     assert_eq!(Lock::holder(&run).unwrap(), None);
     write_holder(&run, &holder(7, "elsewhere"));
     let theirs = locked_elsewhere(&run);
-    let told = holder(7, "elsewhere");
-    assert!(matches!(Lock::acquire(&run), Err(Error::Locked { holder, .. }) if holder == told));
-    assert_eq!(Lock::holder(&run).unwrap(), Some(told));
+    let named = holder(7, "elsewhere");
+    assert!(matches!(Lock::acquire(&run), Err(Error::Locked { holder, .. }) if holder == named));
+    assert_eq!(Lock::holder(&run).unwrap(), Some(named));
     drop(theirs);
     Lock::acquire(&run).unwrap();
 }
 
 #[test]
-fn what_a_lock_file_says_blocks_nobody() {
+fn the_text_of_a_lock_file_does_not_lock() {
     let dir = tempfile::tempdir().unwrap();
     // Another host, the parent (which lives), this process, a torn text, and rubbish.
     for (pid, host) in
@@ -123,7 +123,7 @@ fn one_folder_under_two_names_is_locked_once() {
 }
 
 #[test]
-fn a_folder_that_is_deleted_and_made_again_is_noticed() {
+fn a_folder_that_is_deleted_and_created_again_is_detected() {
     let dir = tempfile::tempdir().unwrap();
     let run = dir.path().join("run");
     let first = Lock::acquire(&run).unwrap();
@@ -133,14 +133,14 @@ fn a_folder_that_is_deleted_and_made_again_is_noticed() {
     let second = Lock::acquire(&run).unwrap();
     second.still_mine().unwrap();
     assert!(matches!(first.still_mine(), Err(Error::LockLost { .. })));
-    // Whoever ends first does not take the lock of the other.
+    // The first to end does not take the lock of the other.
     drop(first);
     second.still_mine().unwrap();
     assert!(Lock::holder(&run).unwrap().is_some_and(|holder| holder.own));
 }
 
 #[test]
-fn those_who_look_do_not_make_others_fail() {
+fn reading_the_holder_does_not_make_others_fail() {
     let dir = tempfile::tempdir().unwrap();
     drop(Lock::acquire(dir.path()).unwrap());
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -161,20 +161,20 @@ fn those_who_look_do_not_make_others_fail() {
 }
 
 #[test]
-fn waiting_says_for_whom_and_ends_when_the_holder_does_nothing() {
+fn waiting_reports_the_holder_and_ends_without_signs_of_progress() {
     let dir = tempfile::tempdir().unwrap();
     write_holder(dir.path(), &holder(9, "pod"));
     let theirs = Cell::new(Some(locked_elsewhere(dir.path())));
-    let told = Cell::new(0);
+    let calls = Cell::new(0);
     let tell = |holder: &Holder, _: Duration| {
         assert_eq!(holder.to_string(), "process 9 on pod since then");
-        told.set(told.get() + 1);
+        calls.set(calls.get() + 1);
     };
     let still = || None;
     let patience = |limit, sign| Patience { limit, sign, tell: &tell, tell_every: Duration::ZERO };
     let given_up = Lock::wait(dir.path(), &patience(Duration::ZERO, &still));
     assert!(matches!(given_up, Err(Error::Locked { holder, .. }) if holder.pid == 9));
-    assert_eq!(told.get(), 0);
+    assert_eq!(calls.get(), 0);
     // As long as there are signs of work it waits, whatever the limit: here until the third.
     let signs = Cell::new(0);
     let working = || {
@@ -185,5 +185,5 @@ fn waiting_says_for_whom_and_ends_when_the_holder_does_nothing() {
         Some(SystemTime::UNIX_EPOCH + Duration::from_secs(signs.get()))
     };
     Lock::wait(dir.path(), &patience(Duration::from_secs(3600), &working)).unwrap();
-    assert!(told.get() >= 1);
+    assert!(calls.get() >= 1);
 }
