@@ -5,7 +5,9 @@ use dash_core::{
     pipeline::{Loss, Metric},
     random::{Purpose, stream},
 };
-use dash_nn::{ForwardContext, Gradients, Init, Network, Objective, Params, Rates, Sgd, Targets};
+use dash_nn::{
+    ForwardContext, Gradients, Init, LearningRates, Network, Objective, Optimizer, Params, Sgd, Targets,
+};
 use std::time::{Duration, Instant};
 
 /// Summary of the times of some steps, in milliseconds with two decimals.
@@ -50,7 +52,7 @@ pub(crate) fn time(
     counts: StepCounts,
 ) -> Result<Vec<f64>, dash_nn::Error> {
     let mut sgd = Sgd::new(params, 0.9, 5e-4)?;
-    let rates = Rates { weights: 1e-2, architecture: 1e-2 };
+    let rates = LearningRates { weights: 1e-2, architecture: 1e-2 };
     let begun = Instant::now();
     let mut times = Vec::new();
     for number in 0..counts.warmup.saturating_add(counts.steps) {
@@ -88,7 +90,7 @@ fn step(
     network: &dyn Network,
     params: &Params,
     sgd: &mut Sgd,
-    rates: Rates,
+    rates: LearningRates,
     number: u64,
     input: &Tensor,
     expected: &SyntheticTarget,

@@ -18,6 +18,7 @@
 mod activation;
 mod backbone;
 mod error;
+mod gradients;
 mod init;
 mod layers;
 mod metric;
@@ -34,13 +35,17 @@ pub use backbone::{
     default_search_backbone,
 };
 pub use error::{Error, GPU_HINT, is_gpu_error};
+pub use gradients::Gradients;
 pub use init::{ConvInit, Init};
 pub use metric::{Accumulator, BatchMean, lower_is_better, metric_name};
 pub use objective::{Objective, Targets};
 pub use ops::{mixing_coefficients, treated_gradient};
-pub use optim::{Gradients, Rates, Sgd};
+pub use optim::{
+    DEFAULT_OPTIMIZER, LearningRates, NamedTensors, OPTIMIZERS, Optimizer, OptimizerOptions, OptimizerSpec,
+    Sgd,
+};
 pub use params::{Buffer, Param, ParamBuilder, ParamKind, Params};
-pub use schedule::rate;
+pub use schedule::{EpochNumber, SCHEDULES, ScheduleSpec, learning_rate};
 pub use survey::Survey;
 
 /// Names the random draws of one forward pass, and says whether it is for training.

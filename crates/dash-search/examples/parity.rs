@@ -10,7 +10,8 @@
 use candle_core::{DType, Device, IndexOp, Tensor};
 use dash_core::pipeline::{Backbone, Candidate, Loss, Metric, ReceptiveFieldPenalty, Search};
 use dash_nn::{
-    FixedKernels, ForwardContext, Gradients, Objective, ParamBuilder, Params, Rates, Sgd, Targets, build,
+    FixedKernels, ForwardContext, Gradients, LearningRates, Objective, Optimizer, ParamBuilder, Params, Sgd,
+    Targets, build,
 };
 use dash_search::{ArchGradientRule, MixtureBuilder, SamplingNoise};
 use serde_json::Value;
@@ -110,7 +111,7 @@ fn follow(base: &str) -> Result<()> {
         &Candidate::enumerate(&space.kernel_sizes, &space.dilations),
     );
     let mut sgd = Sgd::new(&params, number("momentum")?, number("weight_decay")?)?;
-    let rates = Rates { weights: number("lr")?, architecture: number("arch_lr")? };
+    let rates = LearningRates { weights: number("lr")?, architecture: number("arch_lr")? };
     let (losses, norms) =
         (numbers(&trace["loss_f64"], Value::as_f64), numbers(&trace["grad_norm_f64"], Value::as_f64));
     let mut worst = [0f64; 2];

@@ -8,7 +8,7 @@ use dash_core::{
     pipeline::{Candidate, Search},
     results::Epoch,
 };
-use dash_nn::{Gradients, Rates, Sgd, rate};
+use dash_nn::{EpochNumber, Gradients, LearningRates, Sgd, learning_rate};
 use dash_store::Staging;
 use dash_train::{
     CheckpointState, Limits, StageContext, Trainer, TrainingPosition, TrainingStage, steps_per_epoch,
@@ -93,10 +93,14 @@ pub fn search(ctx: &StageContext<'_>, out: &mut Staging) -> Result<Architecture,
 }
 
 /// Both learning rates of an epoch: one schedule, that of the weights, multiplies both.
-fn rates(settings: &Search, epoch: usize) -> Rates {
-    let weights = rate(&settings.schedule, settings.learning_rate, epoch);
+fn rates(settings: &Search, epoch: usize) -> LearningRates {
+    let weights = learning_rate(
+        &settings.schedule,
+        settings.learning_rate,
+        EpochNumber { epoch, epochs: settings.epochs },
+    );
     let factor = if settings.learning_rate == 0.0 { 1.0 } else { weights / settings.learning_rate };
-    Rates { weights, architecture: settings.arch_learning_rate * factor }
+    LearningRates { weights, architecture: settings.arch_learning_rate * factor }
 }
 
 fn values(layer: &MixedLayer) -> Result<Vec<f32>, Error> {
@@ -157,7 +161,7 @@ mod tests {
     #[test]
     fn both_rates_follow_the_schedule_of_the_weights() {
         let settings = Search::default();
-        assert_eq!(rates(&settings, 60), Rates { weights: 0.1, architecture: 0.05 });
+        assert_eq!(rates(&settings, 60), LearningRates { weights: 0.1, architecture: 0.05 });
         let late = rates(&settings, 61);
         assert!((late.weights - 0.02).abs() < 1e-12 && (late.architecture - 0.01).abs() < 1e-12);
     }

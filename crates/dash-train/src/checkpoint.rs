@@ -2,7 +2,7 @@
 
 use crate::Error;
 use candle_core::{DType, Device, Tensor};
-use dash_nn::{Params, Sgd};
+use dash_nn::{Optimizer, Params, Sgd};
 use dash_store::Staging;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Serialize;

@@ -14,7 +14,7 @@ use dash_core::{
     event::{Event, Listener},
     results::Epoch,
 };
-use dash_nn::{Params, Sgd};
+use dash_nn::{Optimizer, Params, Sgd};
 use dash_store::Staging;
 use std::{
     collections::BTreeMap,
@@ -256,17 +256,6 @@ impl Checkpoints {
     }
 }
 
-/// Brings momenta, in any order, to the parameters of the same names.
-pub(crate) fn load_momenta(
-    params: &Params,
-    sgd: &mut Sgd,
-    momenta: Vec<(String, Tensor)>,
-) -> Result<(), Error> {
-    let mut momenta: BTreeMap<String, Tensor> = momenta.into_iter().collect();
-    let ordered: Vec<_> = params.iter().filter_map(|p| momenta.remove_entry(p.name())).collect();
-    Ok(sgd.load(&ordered)?)
-}
-
 /// A checkpoint that was found intact.
 #[derive(Debug)]
 pub struct LoadedCheckpoint {
@@ -283,7 +272,7 @@ impl LoadedCheckpoint {
     /// # Errors
     /// If the tensors are not those of this network.
     pub fn restore(&self, params: &Params, sgd: &mut Sgd) -> Result<(), Error> {
-        load_momenta(params, sgd, read_tensors(&self.dir.join(MOMENTA))?)?;
+        sgd.load(read_tensors(&self.dir.join(MOMENTA))?)?;
         params.load(&read_tensors(&self.dir.join(STATE))?)?;
         Ok(())
     }

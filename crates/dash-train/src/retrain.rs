@@ -14,7 +14,7 @@ use dash_core::{
     results::Epoch,
 };
 use dash_data::SplitData;
-use dash_nn::{Rates, Sgd, lower_is_better, metric_name, rate};
+use dash_nn::{EpochNumber, LearningRates, Sgd, learning_rate, lower_is_better, metric_name};
 use dash_store::Staging;
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
@@ -96,8 +96,9 @@ pub fn retrain(
     let CheckpointState { position, mut history, mut best, .. } = progress;
     for epoch in position.epoch..settings.epochs {
         let start = Instant::now();
-        let weights = rate(&settings.schedule, hyperparameters.learning_rate, epoch);
-        let rates = Rates { weights, architecture: weights };
+        let at = EpochNumber { epoch, epochs: settings.epochs };
+        let weights = learning_rate(&settings.schedule, hyperparameters.learning_rate, at);
+        let rates = LearningRates::uniform(weights);
         let mut end = position.enter(epoch);
         let progress = |history: &Vec<Epoch>, best: &Option<BestModel>| CheckpointState {
             history: history.clone(),

@@ -3,9 +3,9 @@
 //! The place to go back to must not depend on when checkpoints were taken, or a resumed run would end
 //! differently: it is the beginning of the epoch, and checkpoints inside the epoch keep it.
 
-use crate::{Error, resume::load_momenta};
+use crate::Error;
 use candle_core::Tensor;
-use dash_nn::{Params, Sgd};
+use dash_nn::{Optimizer, Params, Sgd};
 
 /// Factor on the learning rates after going back.
 const FACTOR: f64 = 0.5;
@@ -37,7 +37,7 @@ impl Recovery {
     pub(crate) fn go_back(&mut self, params: &Params, sgd: &mut Sgd) -> Result<bool, Error> {
         let Some([state, momenta]) = self.start.take() else { return Ok(false) };
         params.load(&state)?;
-        load_momenta(params, sgd, momenta)?;
+        sgd.load(momenta)?;
         self.used = true;
         Ok(true)
     }

@@ -15,7 +15,7 @@ use dash_core::{
 };
 use dash_cuda::{AsyncScalar, Gpu};
 use dash_data::{Batch, DatasetFolder, Noise, SplitData};
-use dash_nn::{ForwardContext, Gradients, Network, Objective, Params, Rates, Sgd};
+use dash_nn::{ForwardContext, Gradients, LearningRates, Network, Objective, Optimizer, Params, Sgd};
 use rand::Rng;
 
 /// Steps in an epoch of `batches` batches of which the share `fraction` is used:
@@ -134,7 +134,7 @@ impl<'a> Trainer<'a> {
         from: TrainingPosition,
         data: &SplitData,
         samples: &[usize],
-        rates: Rates,
+        rates: LearningRates,
         mut adjust: impl FnMut(&mut Gradients) -> Result<(), Error>,
         mut between: impl FnMut(StepState<'_>) -> Result<(), Error>,
     ) -> Result<f64, Error> {
@@ -211,12 +211,12 @@ impl<'a> Trainer<'a> {
         from: TrainingPosition,
         data: &SplitData,
         samples: &[usize],
-        rates: Rates,
+        rates: LearningRates,
         adjust: &mut dyn FnMut(&mut Gradients) -> Result<(), Error>,
         between: &mut dyn FnMut(StepState<'_>) -> Result<(), Error>,
     ) -> Result<f64, Error> {
         let factor = self.factor();
-        let rates = Rates { weights: factor * rates.weights, architecture: factor * rates.architecture };
+        let rates = rates.scaled(factor);
         let TrainingPosition { epoch, step: taken, loss: mut total } = from;
         let order = shuffled(self.seed, self.stage, epoch, samples);
         let steps = steps_per_epoch(samples.len().div_ceil(self.batch_size), self.fraction);

@@ -6,7 +6,7 @@ use dash_core::{
     card::Split,
     event::Event,
 };
-use dash_nn::{Rates, Sgd, lower_is_better, metric_name, rate};
+use dash_nn::{EpochNumber, LearningRates, Sgd, learning_rate, lower_is_better, metric_name};
 use dash_store::Staging;
 use dash_train::{
     Cause, CheckpointState, Error as Train, Limits, LoadedCheckpoint, StageContext, Trainer,
@@ -132,8 +132,8 @@ fn trial(
     }
     let progress = || CheckpointState { scores: scores.to_vec(), ..CheckpointState::default() };
     for epoch in position.epoch..settings.epochs {
-        let weights = rate(schedule, hyperparameters.learning_rate, epoch);
-        let rates = Rates { weights, architecture: weights };
+        let at = EpochNumber { epoch, epochs: settings.epochs };
+        let rates = LearningRates::uniform(learning_rate(schedule, hyperparameters.learning_rate, at));
         let from = position.enter(epoch);
         trainer.epoch(
             from,

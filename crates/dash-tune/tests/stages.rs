@@ -15,7 +15,7 @@ use dash_core::{
     pipeline::{Candidate, OnDivergence, Pipeline, Protocol},
 };
 use dash_data::DatasetFolder;
-use dash_nn::{Rates, Sgd};
+use dash_nn::{LearningRates, Optimizer, Sgd};
 use dash_store::Staging;
 use dash_train::{
     Cause, CheckpointState, Checkpoints, Limits, Metrics, ModelManifest, StageContext, Trainer,
@@ -206,7 +206,7 @@ fn spoilt(
             position.enter(epoch),
             data,
             &samples,
-            Rates { weights: rate, architecture: rate },
+            LearningRates::uniform(rate),
             |_| {
                 step += 1;
                 if epoch == 1 && step == 2 && times > 0 {
@@ -410,7 +410,7 @@ fn a_loss_that_is_undefined_from_the_start_is_not_blamed_on_a_rate_and_not_tried
             .on_divergence(OnDivergence::RollBack);
     let data = place.data.split(Split::Train).unwrap();
     let samples: Vec<usize> = (0..data.samples()).collect();
-    let rates = Rates { weights: 0.05, architecture: 0.05 };
+    let rates = LearningRates::uniform(0.05);
     let trained = trainer.epoch(TrainingPosition::default(), data, &samples, rates, |_| Ok(()), |_| Ok(()));
     let error = trained.unwrap_err();
     let never = matches!(error, dash_train::Error::Diverged { cause: Cause::BeforeAnyStep, .. });

@@ -4,7 +4,8 @@
 use candle_core::{Device, Tensor};
 use dash_core::pipeline::{Backbone, Candidate, Loss, Metric, Search};
 use dash_nn::{
-    ConvBuilder, FixedKernels, ForwardContext, Gradients, Objective, ParamBuilder, Rates, Sgd, Targets, build,
+    ConvBuilder, FixedKernels, ForwardContext, Gradients, LearningRates, Objective, Optimizer, ParamBuilder,
+    Sgd, Targets, build,
 };
 use dash_search::{ArchGradientRule, Gumbel, MixtureBuilder};
 
@@ -53,7 +54,7 @@ pub fn train(case: &Case, device: &Device) -> (Vec<f64>, Vec<f32>) {
             rule.apply(&params, &mut gradients).unwrap();
             gradients.clip(1.0).unwrap();
         }
-        sgd.step(&params, &gradients, Rates { weights: 0.02, architecture: 0.01 }).unwrap();
+        sgd.step(&params, &gradients, LearningRates { weights: 0.02, architecture: 0.01 }).unwrap();
     }
     let (x, targets) = batch(STEPS);
     let loss = objective.loss(&net.forward(&x, &ForwardContext::evaluation()).unwrap(), targets).unwrap();

@@ -1,6 +1,6 @@
 use super::*;
 use candle_core::Device;
-use dash_nn::{Init, ParamBuilder};
+use dash_nn::{Init, Optimizer, ParamBuilder};
 use std::path::Path;
 
 fn network() -> (Params, Sgd) {
