@@ -211,7 +211,7 @@ fn network(
     let first = |all: &[usize]| all.iter().copied().take(point.sizes).collect();
     let space =
         Search { kernel_sizes: first(&KERNEL_SIZES), dilations: first(&DILATIONS), ..Search::default() };
-    let mut mixtures = MixtureBuilder::new(&space, Gumbel).mixing(method.strategy());
+    let mut mixtures = MixtureBuilder::new(&space, Gumbel).with_strategy(method.strategy());
     let mut params = ParamBuilder::new(0, 0, device).with_planner(&Planner::new(plan));
     let backbone = Backbone::Resnet1d { channels: Some(16), causal: false };
     let network = build(&backbone, &[1, point.length], CLASSES, false, 0.0, &mut mixtures, &mut params)?;

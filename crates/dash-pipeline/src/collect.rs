@@ -14,8 +14,8 @@ use dash_core::{
     results::{ResultRow, RunDetail, StageSeconds, Status},
     stage::RunId,
 };
+use dash_retrain::Metrics;
 use dash_store::StageRecord;
-use dash_train::Metrics;
 use serde::{Deserialize, de::DeserializeOwned};
 use std::path::Path;
 

@@ -55,7 +55,7 @@ pub(crate) fn outlook(
         Stage::Tune(_) => dash_train::TrainingStage::Tune,
         Stage::Retrain(_) => dash_train::TrainingStage::Retrain,
     };
-    ctx.outlook(stage, batch_size, convs.as_mut()).map(Some)
+    dash_train::estimate_memory(ctx, stage, batch_size, convs.as_mut()).map(Some)
 }
 
 /// The batch size of a stage and the key that sets it.

@@ -88,7 +88,7 @@ impl StageRunner for Training {
             }
             Stage::Retrain(method) => {
                 let chosen = read_input(job, seed, Stage::Tune(method), read_hyperparameters)?;
-                let metrics = dash_train::retrain(&context, found.as_ref(), &chosen, out)
+                let metrics = dash_retrain::retrain(&context, found.as_ref(), &chosen, out)
                     .map_err(|e| job.failure(&e))?;
                 json!(metrics)
             }

@@ -16,8 +16,9 @@ use dash_pipeline::{
     Done, Error, Failure, Folders, LocalExecutor, RunOutcome, RunSet, Stage, StageJob, StageRunner, plan,
     prune, report, run, status,
 };
+use dash_retrain::{MetricValue, Metrics};
 use dash_store::{Lock, Staging, publish_file};
-use dash_train::{MetricValue, Metrics, write_history};
+use dash_train::write_history;
 use serde_json::{Value, json};
 use std::sync::Mutex;
 

@@ -1,15 +1,15 @@
-//! What can go wrong in a search.
+//! Errors of the architecture search.
 
 use dash_core::error::{Classify, ErrorKind};
 use dash_train::{Cause, TrainingStage};
 
-/// Failures of the architecture search.
+/// Errors of the architecture search.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The search network cannot be trained.
     #[error(transparent)]
     Train(#[from] dash_train::Error),
-    /// The architecture parameters of a layer are not numbers.
+    /// Architecture parameters of a layer are not finite.
     #[error("the architecture parameters of layer `{layer}` are not finite after epoch {}", .epoch + 1)]
     NotFinite {
         /// Name of the layer.

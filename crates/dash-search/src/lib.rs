@@ -1,5 +1,5 @@
-//! The supernet: mixtures stand where a backbone has convolutions, weights and architecture
-//! parameters are trained together, and the strongest candidate of each layer is extracted.
+//! The stage `search`: builds a supernet with a mixed operation in place of each convolution of a backbone, trains
+//! weights and architecture parameters together, and extracts the strongest candidate of each layer.
 //!
 //! ```
 //! use candle_core::Device;
@@ -16,12 +16,14 @@
 //! # Ok::<(), dash_nn::Error>(())
 //! ```
 
-mod alpha;
 mod error;
+mod extract;
+mod gradient_rule;
 mod search;
 mod supernet;
 
-pub use alpha::{ArchGradientRule, field_sizes};
 pub use error::Error;
-pub use search::{extract, search};
+pub use extract::extract;
+pub use gradient_rule::{ArchGradientRule, field_sizes};
+pub use search::search;
 pub use supernet::{Gumbel, MixedLayer, MixtureBuilder, MixtureStrategy, SamplingNoise};

@@ -1,4 +1,4 @@
-//! Mixtures in place of convolutions (DASH, sections 3 to 5).
+//! Mixed operations in place of convolutions (DASH, sections 3 to 5).
 
 use candle_core::Result;
 use dash_conv::{Algorithm, Mixture, ResultMixture, TapConv, TapSet};
@@ -12,12 +12,12 @@ use dash_nn::{
 };
 use std::sync::Arc;
 
-/// Standard deviation of initial candidate weights, whatever the backbone's own initialisation.
+/// Standard deviation of initial candidate weights. The backbone's own initialisation is not used.
 const WEIGHT_STD: f64 = 0.01;
 /// Standard deviation of initial architecture parameters.
 const ALPHA_STD: f64 = 0.001;
 
-/// Where the noise of the mixing coefficients comes from.
+/// The source of the noise in the mixing weights.
 pub trait SamplingNoise: Send + Sync {
     /// The noise of one layer in one forward pass, one value per candidate.
     fn draw(&self, pass: &ForwardContext, layer: usize, candidates: usize) -> Vec<f32>;
@@ -42,7 +42,7 @@ impl SamplingNoise for Gumbel {
     }
 }
 
-/// What was put in place of one convolution.
+/// A mixed operation: what replaces one convolution of the backbone.
 #[derive(Clone)]
 pub struct MixedLayer {
     /// Name of the convolution in the backbone.
@@ -51,47 +51,57 @@ pub struct MixedLayer {
     pub alpha: Param,
 }
 
-/// How a mixture is computed (DASH, section 11). All ways are the same function of the same
-/// parameters, with the same grouping: depthwise where the channels agree.
+impl MixedLayer {
+    /// The values of the architecture parameters.
+    ///
+    /// # Errors
+    /// If they cannot be read from the device.
+    pub fn values(&self) -> Result<Vec<f32>> {
+        self.alpha.var().as_detached_tensor().to_vec1()
+    }
+}
+
+/// How a mixed operation is computed (DASH, section 11). All strategies are the same function of the same parameters,
+/// with the same grouping: depthwise where the channels agree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MixtureStrategy {
     /// One convolution over the union of the candidates' taps, as the planner decides.
     #[default]
     Planned,
-    /// The same by Fourier transforms.
+    /// The same convolution, by Fourier transforms.
     Fourier,
-    /// The same without Fourier transforms: the baseline "mixed-weights", which here is spared the
-    /// zeros between the taps of the aggregated kernel.
+    /// The same convolution, without Fourier transforms: the baseline "mixed-weights", but without the zeros between
+    /// the taps of the aggregated kernel.
     Weights,
-    /// Every candidate convolved on its own without Fourier transforms, and the results added up: the
-    /// baseline "mixed-results".
+    /// A convolution per candidate without Fourier transforms, and the weighted sum of the results: the baseline
+    /// "mixed-results".
     Results,
 }
 
-/// Builds mixtures in place of a backbone's convolutions.
+/// Builds the supernet: a mixed operation in place of each searchable convolution of a backbone.
 pub struct MixtureBuilder {
     candidates: Vec<Candidate>,
     separable: bool,
     noise: Arc<dyn SamplingNoise>,
-    mixing: MixtureStrategy,
+    strategy: MixtureStrategy,
     layers: Vec<MixedLayer>,
 }
 
 impl MixtureBuilder {
-    /// Mixtures over the search space of `search`.
+    /// Mixed operations over the search space of `search`.
     pub fn new(search: &Search, noise: impl SamplingNoise + 'static) -> MixtureBuilder {
         MixtureBuilder {
             candidates: Candidate::enumerate(&search.kernel_sizes, &search.dilations),
             separable: search.separable,
             noise: Arc::new(noise),
-            mixing: MixtureStrategy::default(),
+            strategy: MixtureStrategy::default(),
             layers: Vec::new(),
         }
     }
 
-    /// The same mixtures, computed in another way.
-    pub fn mixing(mut self, mixing: MixtureStrategy) -> MixtureBuilder {
-        self.mixing = mixing;
+    /// The same mixed operations, computed by another strategy.
+    pub fn with_strategy(mut self, strategy: MixtureStrategy) -> MixtureBuilder {
+        self.strategy = strategy;
         self
     }
 
@@ -107,7 +117,7 @@ impl ConvBuilder for MixtureBuilder {
         spec: &ConvSpec,
         params: &mut ParamBuilder,
     ) -> std::result::Result<Box<dyn Convolve>, Error> {
-        // Mixtures are always centred, also where the retrained network will be causal.
+        // Candidates are always centred, also where the retrained network is causal.
         let sets = self
             .candidates
             .iter()
@@ -129,14 +139,14 @@ impl ConvBuilder for MixtureBuilder {
             Init::Normal { std: ALPHA_STD },
         )?;
         self.layers.push(MixedLayer { name: name.clone(), alpha: alpha.clone() });
-        let planner = match self.mixing {
+        let planner = match self.strategy {
             MixtureStrategy::Planned => params.planner().clone(),
             MixtureStrategy::Fourier => params.planner().among([Algorithm::Fft]),
             MixtureStrategy::Weights | MixtureStrategy::Results => {
                 params.planner().among([Algorithm::Gemm, Algorithm::Direct])
             }
         };
-        let computed = match self.mixing {
+        let computed = match self.strategy {
             MixtureStrategy::Results => {
                 Computed::Results(ResultMixture::new(&sets, groups, spec.stride, &planner)?)
             }
@@ -157,13 +167,13 @@ impl ConvBuilder for MixtureBuilder {
     }
 }
 
-/// What a mixture is computed with.
+/// The convolutions of a mixed operation.
 enum Computed {
     Union(Mixture, Arc<TapConv>),
     Results(ResultMixture),
 }
 
-/// A convolution with all candidates at once.
+/// A mixed operation as a layer of a network.
 struct MixedConv {
     computed: Computed,
     weights: Param,
@@ -181,17 +191,17 @@ impl Convolve for MixedConv {
         let candidates = alpha.elem_count();
         let noise = self.noise.draw(pass, self.layer, candidates);
         // softmax(log_softmax(alpha) + G) = softmax(alpha + G): a common shift cancels.
-        let coefficients = mixing_coefficients(&alpha, noise)?;
+        let mixing_weights = mixing_coefficients(&alpha, noise)?;
         let (weights, bias) = (self.weights.tensor(pass), self.bias.tensor(pass));
         match &self.computed {
             Computed::Union(mixture, conv) => {
                 let (c_out, group_in) = self.shape;
-                let kernel = mixture.mix(&weights, &coefficients, c_out, group_in)?;
+                let kernel = mixture.mix(&weights, &mixing_weights, c_out, group_in)?;
                 x.convolve(conv, &kernel, &bias)
             }
             Computed::Results(results) => {
                 let x = x.clone().into_tensor()?;
-                Activation::from_tensor(&results.forward(&x, &weights, &coefficients, &bias)?)
+                Activation::from_tensor(&results.forward(&x, &weights, &mixing_weights, &bias)?)
             }
         }
     }
@@ -242,18 +252,18 @@ mod tests {
         }
     }
 
-    /// DASH, section 11: same weights, same coefficients, same outputs and gradients. Two axes,
+    /// DASH, section 11: same weights, same mixing weights, same outputs and gradients. Two axes,
     /// strides, dense and depthwise layers, and one axis.
     #[test]
-    fn all_ways_to_compute_a_mixture_agree() {
+    fn all_strategies_agree() {
         let space = Search { kernel_sizes: vec![3, 5, 9], dilations: vec![1, 2, 5], ..Search::default() };
         for (backbone, input) in [
             (Backbone::Wrn { depth: 10, width: 1 }, vec![2, 9, 11]),
             (Backbone::Resnet1d { channels: Some(3), causal: false }, vec![1, 40]),
         ] {
-            let run = |mixing| {
+            let run = |strategy| {
                 let mut params = ParamBuilder::new(3, 0, &Device::Cpu);
-                let mut convs = MixtureBuilder::new(&space, Gumbel).mixing(mixing);
+                let mut convs = MixtureBuilder::new(&space, Gumbel).with_strategy(strategy);
                 let net = build(&backbone, &input, 5, false, 0.0, &mut convs, &mut params).unwrap();
                 let params = params.finish();
                 // Initial weights are so small that biases would drown what they make of the data.
@@ -276,13 +286,13 @@ mod tests {
             };
             let expected = run(MixtureStrategy::Planned);
             let largest = expected.iter().flat_map(|(_, v)| v).fold(0f32, |m, v| m.max(v.abs()));
-            for mixing in [MixtureStrategy::Fourier, MixtureStrategy::Weights, MixtureStrategy::Results] {
-                for ((name, got), (_, expected)) in run(mixing).iter().zip(&expected) {
+            for strategy in [MixtureStrategy::Fourier, MixtureStrategy::Weights, MixtureStrategy::Results] {
+                for ((name, got), (_, expected)) in run(strategy).iter().zip(&expected) {
                     // Relative to the tensor's largest value; a bias before batch normalisation has no
                     // gradient but rounding, which is small beside the others.
                     let size = expected.iter().fold(1e-2 * largest, |m, v| m.max(v.abs()));
                     for (g, e) in got.iter().zip(expected) {
-                        assert!((g - e).abs() < 1e-4 * size, "{mixing:?} {name}: {g} against {e}");
+                        assert!((g - e).abs() < 1e-4 * size, "{strategy:?} {name}: {g} against {e}");
                     }
                 }
             }

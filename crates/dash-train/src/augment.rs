@@ -1,47 +1,56 @@
-//! Random changes to the inputs of training batches.
+//! Random augmentation of the inputs of training batches.
 
 mod spectrogram;
 
-use crate::{Error, TrainingStage};
+use crate::{error::Error, stage::DrawKey};
 use dash_core::{
     card::DatasetCard,
     pipeline::Augment,
-    random::{ChaCha8Rng, Purpose, stream},
+    random::{ChaCha8Rng, Purpose},
 };
 use dash_data::{Batch, Noise};
 use rand::Rng;
 use spectrogram::Plane;
 
-/// Name of the note in a dataset's card that holds one value per channel for padding.
+/// Name of the note in a dataset card that holds one padding value per channel.
 const PADDING_NOTE: &str = "padding_value";
-/// Name of the note with the number of zeros at the end of the last axis, which no change touches.
+/// Name of the note with the number of zeros at the end of the last axis, which augmentation leaves as they are.
 const ZEROS_NOTE: &str = "zero_columns";
 
-/// Names of the notes that say which row and column of the original stands at each row and column, where
-/// the dataset holds permuted images: changes that move positions are made to the original.
+/// Names of the notes that map each row and column to that of the original image, for datasets of permuted images.
+/// Augmentation that moves positions is applied in the original order.
 const ORDER_NOTES: [&str; 2] = ["row_order", "column_order"];
 
-/// The changes of a task, for samples of one shape. What happens to a sample depends on the seed, the
-/// stage, the epoch and its row alone.
+/// The augmentation of a task, for samples of one shape. What happens to a sample depends on the draw key and its row
+/// alone.
 #[derive(Clone, Debug)]
 pub(crate) struct Augmentation<'a> {
     kinds: Vec<Augment>,
     channels: usize,
-    /// Positions of the first spatial axis; one if there is only one axis.
+    /// Size of the first spatial axis; one if there is only one axis.
     rows: usize,
-    /// Positions of the last axis.
+    /// Size of the last axis.
     columns: usize,
-    /// Per channel.
+    /// Padding value per channel.
     padding: Vec<f32>,
-    /// For each position of a plane in the dataset that of the original, if they differ.
+    /// For each position of a channel in the dataset, the position in the original, if they differ.
     order: Option<Vec<usize>>,
-    /// Positions of the last axis that are no zeros at its end.
+    /// Size of the last axis without the zeros at its end.
     filled: usize,
     noise: Option<&'a Noise>,
 }
 
+/// The order of the positions of a channel.
+#[derive(Clone, Copy)]
+enum Order {
+    /// As in the images before they were permuted.
+    Original,
+    /// As in the dataset.
+    Dataset,
+}
+
 impl<'a> Augmentation<'a> {
-    /// The changes `kinds` to samples of the dataset with this card.
+    /// The augmentation `kinds` of samples of the dataset with this card.
     pub(crate) fn new(kinds: &[Augment], card: &DatasetCard) -> Result<Augmentation<'a>, Error> {
         let (channels, rows, columns) = match *card.input.shape.as_slice() {
             [channels, columns] => (channels, 1, columns),
@@ -56,7 +65,7 @@ impl<'a> Augmentation<'a> {
             return Err(Error::Format {
                 path: "dataset.json".into(),
                 reason: format!(
-                    "the note `{PADDING_NOTE}` has not one number for each of {channels} channels"
+                    "the note `{PADDING_NOTE}` does not have one number for each of {channels} channels"
                 ),
             });
         }
@@ -79,7 +88,7 @@ impl<'a> Augmentation<'a> {
         })
     }
 
-    /// With the recordings that changes may mix in.
+    /// Adds the recordings that augmentation may mix in.
     ///
     /// # Errors
     /// If a recording is shorter than an input.
@@ -97,27 +106,19 @@ impl<'a> Augmentation<'a> {
     /// Changes the inputs of `batch`, which are those of `rows` of the training split.
     ///
     /// # Errors
-    /// If the dataset lacks what a change needs.
-    pub(crate) fn apply(
-        &self,
-        batch: &mut Batch,
-        rows: &[usize],
-        seed: u64,
-        stage: TrainingStage,
-        epoch: usize,
-    ) -> Result<(), Error> {
+    /// If the dataset lacks background levels or noise that the task asks for.
+    pub(crate) fn apply(&self, batch: &mut Batch, rows: &[usize], key: DrawKey) -> Result<(), Error> {
         if self.kinds.is_empty() {
             return Ok(());
         }
         let length = self.channels * self.rows * self.columns;
         for (at, (input, &row)) in batch.input.chunks_exact_mut(length.max(1)).zip(rows).enumerate() {
-            let counter = [stage as u64, epoch as u64, row as u64];
-            let mut rng = stream(seed, Purpose::Augmentation, counter);
-            self.reorder(input, false);
+            let mut rng = key.stream(Purpose::Augmentation, row);
+            self.reorder(input, Order::Original);
             for kind in &self.kinds {
                 self.change(input, batch.background.get(at).copied(), *kind, &mut rng)?;
             }
-            self.reorder(input, true);
+            self.reorder(input, Order::Dataset);
         }
         Ok(())
     }
@@ -159,13 +160,16 @@ impl<'a> Augmentation<'a> {
         Ok(())
     }
 
-    /// From the order of the dataset to that of the original, or back.
-    fn reorder(&self, input: &mut [f32], back: bool) {
+    /// Permutes every channel into the original order, or back.
+    fn reorder(&self, input: &mut [f32], to: Order) {
         let Some(order) = &self.order else { return };
         for plane in input.chunks_exact_mut(order.len().max(1)) {
             let old = plane.to_vec();
             for (here, &original) in order.iter().enumerate() {
-                let (from, to) = if back { (original, here) } else { (here, original) };
+                let (from, to) = match to {
+                    Order::Original => (here, original),
+                    Order::Dataset => (original, here),
+                };
                 if let (Some(value), Some(place)) = (old.get(from), plane.get_mut(to)) {
                     *place = *value;
                 }
@@ -177,7 +181,7 @@ impl<'a> Augmentation<'a> {
         Plane { rows: self.rows, columns: self.columns, filled: self.filled }
     }
 
-    /// Puts at each position what is `down` rows and `right` columns further on, or padding.
+    /// Moves each channel by `-down` rows and `-right` columns, and fills the rest with its padding value.
     fn shift(&self, input: &mut [f32], down: i64, right: i64) {
         let planes = input.chunks_exact_mut((self.rows * self.columns).max(1));
         for (plane, &padding) in planes.zip(&self.padding) {
@@ -196,7 +200,7 @@ impl<'a> Augmentation<'a> {
     }
 }
 
-/// The order of the positions of a plane, from the notes about its rows and columns.
+/// The original position of each position of a channel, from the notes about rows and columns.
 fn order(card: &DatasetCard, rows: usize, columns: usize) -> Result<Option<Vec<usize>>, Error> {
     let axis = |name: &str, length: usize| -> Result<Option<Vec<usize>>, Error> {
         let Some(note) = card.notes.get(name) else { return Ok(None) };
@@ -208,7 +212,7 @@ fn order(card: &DatasetCard, rows: usize, columns: usize) -> Result<Option<Vec<u
             }
         }
         if order.len() != length || seen.contains(&false) {
-            let reason = format!("the note `{name}` is no order of {length} positions");
+            let reason = format!("the note `{name}` is not a permutation of {length} positions");
             return Err(Error::Format { path: "dataset.json".into(), reason });
         }
         Ok(Some(order))
@@ -228,9 +232,12 @@ fn order(card: &DatasetCard, rows: usize, columns: usize) -> Result<Option<Vec<u
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::TrainingStage;
     use dash_core::card::{ElementType, Target, TensorField};
     use dash_data::BatchTarget;
     use std::collections::BTreeSet;
+
+    const KEY: DrawKey = DrawKey { seed: 3, stage: TrainingStage::Search, epoch: 1 };
 
     fn card(shape: &[usize], padding: Option<&[f32]>) -> DatasetCard {
         let notes = padding.map(|values| (PADDING_NOTE.to_owned(), serde_json::json!(values)));
@@ -270,13 +277,13 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_to_a_sample_depends_on_its_row_and_epoch_alone() {
+    fn augmentation_of_a_sample_depends_on_its_row_and_epoch_alone() {
         let kinds = [Augment::Crop { padding: 2 }, Augment::Flip];
         let augment = Augmentation::new(&kinds, &card(&[1, 3, 3], None)).unwrap();
         let image: Vec<f32> = (1..10).map(|v| v as f32).collect();
         let of = |rows: &[usize], seed, stage, epoch| {
             let mut batch = batch(image.repeat(rows.len()), rows.len());
-            augment.apply(&mut batch, rows, seed, stage, epoch).unwrap();
+            augment.apply(&mut batch, rows, DrawKey { seed, stage, epoch }).unwrap();
             batch.input.chunks(9).map(<[f32]>::to_vec).collect::<Vec<_>>()
         };
         let together = of(&[5, 7, 9], 1, TrainingStage::Search, 3);
@@ -298,7 +305,7 @@ mod tests {
         assert_eq!(seen.len(), 50);
     }
 
-    /// What a permuted dataset shows is the permuted form of what the original one shows.
+    /// Augmented permuted images are the permuted form of augmented original images.
     #[test]
     fn permuted_images_are_changed_in_their_original_order() {
         let (row_order, column_order) = ([1, 0, 2], [0, 2, 1, 3]);
@@ -319,7 +326,7 @@ mod tests {
         let changed = |card: &DatasetCard, image: Vec<f32>| {
             let mut batch = batch(image.repeat(50), 50);
             let augmentation = Augmentation::new(&kinds, card).unwrap();
-            augmentation.apply(&mut batch, &rows, 3, TrainingStage::Search, 1).unwrap();
+            augmentation.apply(&mut batch, &rows, KEY).unwrap();
             batch.input
         };
         let expected: Vec<f32> = changed(&plain, image.clone()).chunks(24).flat_map(permute).collect();
@@ -337,10 +344,10 @@ mod tests {
         let sky = sky.unwrap();
         let rows: Vec<usize> = (0..200).collect();
         let mut batch = batch(vec![10.0; 400], 200);
-        let error = sky.apply(&mut batch, &rows, 0, TrainingStage::Search, 0).unwrap_err();
+        let error = sky.apply(&mut batch, &rows, KEY).unwrap_err();
         assert_eq!(error.to_string(), "`task.augment`: the samples of the dataset have no background level");
         batch.background = rows.iter().map(|&row| 100.0 + row as f32).collect();
-        sky.apply(&mut batch, &rows, 0, TrainingStage::Search, 0).unwrap();
+        sky.apply(&mut batch, &rows, KEY).unwrap();
         let factors = batch.input.chunks(2).zip(&batch.background).map(|(input, level)| {
             assert_eq!(input[0], input[1], "one number for all elements of a sample");
             (input[0] - 10.0) / level
@@ -355,7 +362,7 @@ mod tests {
     fn no_kinds_change_nothing_and_wrong_notes_are_refused() {
         let plain = Augmentation::new(&[], &card(&[1, 2, 2], None)).unwrap();
         let mut unchanged = batch(vec![1.0, 2.0, 3.0, 4.0], 1);
-        plain.apply(&mut unchanged, &[0], 0, TrainingStage::Retrain, 0).unwrap();
+        plain.apply(&mut unchanged, &[0], KEY).unwrap();
         assert_eq!(unchanged.input, [1.0, 2.0, 3.0, 4.0]);
         assert!(Augmentation::new(&[], &card(&[3, 2, 2], Some(&[0.0]))).is_err());
         assert!(Augmentation::new(&[], &card(&[3], None)).is_err());

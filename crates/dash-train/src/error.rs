@@ -1,11 +1,11 @@
-//! What can go wrong while a network is trained.
+//! Errors of training and evaluation.
 
-use crate::{Cause, TrainingStage};
+use crate::{cause::Cause, stage::TrainingStage};
 use dash_core::error::{Classify, ErrorKind};
 use dash_nn::{GPU_HINT, is_gpu_error};
 use std::path::PathBuf;
 
-/// Failures of training, evaluation and retraining.
+/// Errors of training, evaluation and retraining.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The dataset cannot be read.
@@ -26,7 +26,7 @@ pub enum Error {
          (learning rate {learning_rate}, gradient norm {gradient_norm}): {cause}", .epoch + 1
     )]
     Diverged {
-        /// What is trained.
+        /// The stage that trains.
         stage: TrainingStage,
         /// Zero-based epoch.
         epoch: usize,
@@ -38,13 +38,13 @@ pub enum Error {
         loss: f64,
         /// Norm of all gradients of the step, before clipping.
         gradient_norm: f64,
-        /// Why, as far as can be told.
+        /// Why, as far as the parameters show.
         cause: Cause,
     },
-    /// The trained network has no score.
+    /// The metric of the trained network is not finite.
     #[error("the trained network's {metric} on the {split} split is {value}: {cause}")]
     NoScore {
-        /// What was trained.
+        /// The stage that trained it.
         stage: TrainingStage,
         /// Name of the metric.
         metric: String,
@@ -52,7 +52,7 @@ pub enum Error {
         split: String,
         /// The value: infinite or not a number.
         value: f64,
-        /// Why, as far as can be told.
+        /// Why, as far as the parameters show.
         cause: Cause,
     },
     /// Training samples are not finite numbers.
@@ -70,15 +70,15 @@ pub enum Error {
         /// Whether they are finite numbers in the dataset.
         augmented: bool,
     },
-    /// An architecture is for a larger network.
-    #[error("architecture.json has {found} kernels, the network has {expected} convolutions that take one")]
+    /// An architecture has more kernels than the network has convolutions for.
+    #[error("architecture.json has {found} kernels, but the network has {expected} searchable convolutions")]
     SurplusKernels {
-        /// Exchangeable convolutions of the network.
+        /// Searchable convolutions of the network.
         expected: usize,
         /// Kernels in the file.
         found: usize,
     },
-    /// A result of an earlier stage cannot be used.
+    /// A result file of an earlier stage cannot be used.
     #[error("{path} {reason}", path = path.display())]
     Input {
         /// The file.
@@ -86,18 +86,18 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
-    /// The data has no axes that a backbone works on.
+    /// There is no default backbone for the shape of the data.
     #[error(
-        "samples of shape {shape:?} have no default backbone: channels and 1 or 2 spatial axes are needed"
+        "there is no default backbone for samples of shape {shape:?}: channels and 1 or 2 spatial axes are needed"
     )]
     Shape {
         /// Shape of one sample.
         shape: Vec<usize>,
     },
-    /// Augmentation changes the background, of which the dataset says nothing.
+    /// Augmentation scales the background, but the dataset has no background levels.
     #[error("`task.augment`: the samples of the dataset have no background level")]
     NoBackground,
-    /// Augmentation mixes in noise, of which the dataset has none.
+    /// Augmentation mixes in noise, but the dataset has no recordings of noise.
     #[error("`task.augment`: the dataset has no recordings of noise")]
     NoNoise,
     /// A split that is needed has no rows.
@@ -106,10 +106,10 @@ pub enum Error {
         /// Name of the split.
         split: &'static str,
     },
-    /// The stage was asked to stop; its checkpoint is written.
+    /// The stage was asked to stop. `fit` returns it after it took a checkpoint.
     #[error("stopped at a checkpoint")]
     Stopped,
-    /// A file cannot be written in its format, or is not in it.
+    /// A file cannot be encoded, or is not in its format.
     #[error("{path}: {reason}", path = path.display())]
     Format {
         /// The file.
@@ -146,13 +146,15 @@ impl Classify for Error {
             Error::Store(error) => error.hint(),
             Error::Tensor(error) if is_gpu_error(error) => Some(GPU_HINT.to_owned()),
             Error::Tensor(_) | Error::Format { .. } => None,
-            Error::Stopped => Some("run the same command to go on".to_owned()),
-            Error::Diverged { stage, cause, .. } | Error::NoScore { stage, cause, .. } => Some(cause.hint(*stage)),
+            Error::Stopped => Some("run the same command to resume".to_owned()),
+            Error::Diverged { stage, cause, .. } | Error::NoScore { stage, cause, .. } => {
+                Some(cause.hint(*stage))
+            }
             Error::NotFinite { augmented: true, .. } => {
-                Some("look at the settings of `task.augment`".to_owned())
+                Some("check the settings of `task.augment`".to_owned())
             }
             Error::NotFinite { .. } => Some(
-                "`dash-nas data verify` says whether the dataset is the one that was made; if it is, mend the raw files"
+                "`dash-nas data verify` checks whether the dataset is intact; if it is, repair the raw files"
                     .to_owned(),
             ),
             Error::SurplusKernels { .. } => {
@@ -161,10 +163,8 @@ impl Classify for Error {
             Error::Input { path, .. } => {
                 Some(format!("delete {} and run again", path.parent().unwrap_or(path).display()))
             }
-            Error::NoBackground => {
-                Some("remove the change of kind `background` from `task.augment`".to_owned())
-            }
-            Error::NoNoise => Some("remove the change of kind `noise` from `task.augment`".to_owned()),
+            Error::NoBackground => Some("remove the kind `background` from `task.augment`".to_owned()),
+            Error::NoNoise => Some("remove the kind `noise` from `task.augment`".to_owned()),
             Error::Shape { .. } => Some("name a backbone in [search] and [retrain]".to_owned()),
             Error::EmptySplit { .. } => Some("give the dataset more samples, or another split".to_owned()),
         }

@@ -1,19 +1,21 @@
-//! Evaluation over a whole split.
+//! Prediction and evaluation over a whole split.
 
 use crate::{
-    Error, StageContext,
+    context::StageContext,
+    error::Error,
     gather::{Gather, to_device},
     prefetch::prefetch,
 };
 use candle_core::Tensor;
 use dash_cuda::Gpu;
 use dash_data::SplitData;
-use dash_nn::{BatchMean, ForwardContext, Network, Targets};
+use dash_nn::{ForwardContext, Network, Targets};
 
-/// The metric of `network` over all samples of `data`, accumulated over samples: neither their order
-/// nor `batch_size`, which counts rows, changes it, but for the last digits of the network's outputs, which
-/// convolutions of another size may round in another way. The output for a sample with several parts is the
-/// mean of those for its parts.
+/// The metric of `network` over all samples of `data`, `batch_size` rows at a time through the network.
+///
+/// The metric is accumulated over samples and does not depend on their order. `batch_size` can change the last digits
+/// of outputs, because convolutions of another size may be computed by another algorithm. The output for a sample of
+/// several rows is the mean of the outputs for its rows.
 ///
 /// # Errors
 /// If the data cannot be read or does not fit the network.
@@ -28,10 +30,10 @@ pub fn evaluate(
     Ok(metric.value())
 }
 
-/// The same during training, where a stop need not wait for the end of it.
+/// As [`evaluate`], but returns early if the stage is asked to stop.
 ///
 /// # Errors
-/// The same, and [`Error::Stopped`]; it is the caller's to take a checkpoint then.
+/// As [`evaluate`], and [`Error::Stopped`]: `fit` takes a checkpoint then.
 pub fn evaluate_interruptible(
     ctx: &StageContext<'_>,
     network: &dyn Network,
@@ -39,39 +41,20 @@ pub fn evaluate_interruptible(
     batch_size: usize,
 ) -> Result<f64, Error> {
     let mut metric = ctx.objective()?.accumulator(ctx.data.card().target.outputs());
-    predict(ctx, network, data, batch_size, |output, targets| match ctx.stopping() {
+    predict(ctx, network, data, batch_size, |output, targets| match ctx.stop_requested() {
         true => Err(Error::Stopped),
         false => Ok(metric.add(output, targets)?),
     })?;
     Ok(metric.value())
 }
 
-/// The mean of the metric over batches of `size` samples in their order, `batch_size` rows at a time
-/// through the network; `None` if no batch has a value.
-pub(crate) fn batch_average(
-    ctx: &StageContext<'_>,
-    network: &dyn Network,
-    data: &SplitData,
-    (batch_size, size): (usize, usize),
-) -> Result<Option<f64>, Error> {
-    let empty = ctx.objective()?.accumulator(ctx.data.card().target.outputs());
-    let mut mean = BatchMean::new(empty, size);
-    predict(ctx, network, data, batch_size, |output, targets| Ok(mean.add(output, targets)?))?;
-    Ok(mean.value())
-}
-
-impl StageContext<'_> {
-    /// Whether loss and metric have a value on the data: better told before training than after.
-    ///
-    /// # Errors
-    /// [`Error::Data`] if they have none, whatever the network puts out.
-    pub fn check_task(&self) -> Result<(), Error> {
-        Ok(self.data.check_task(&self.pipeline.task)?)
-    }
-}
-
-/// Hands the outputs of `network` for all samples of `data` to `take`, with their targets.
-fn predict(
+/// Computes the outputs of `network` for all samples of `data` in their order, `batch_size` rows at a time, and calls
+/// `take` with the outputs of each batch and their targets. The output for a sample of several rows is the mean of the
+/// outputs for its rows.
+///
+/// # Errors
+/// If the data cannot be read or does not fit the network; and those of `take`.
+pub fn predict(
     ctx: &StageContext<'_>,
     network: &dyn Network,
     data: &SplitData,
@@ -79,7 +62,7 @@ fn predict(
     mut take: impl FnMut(&Tensor, &Targets) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let gather = Gather::new(ctx);
-    let mut means = Means::default();
+    let mut means = RowMeans::default();
     let prepare = |rows: Vec<usize>| {
         let batch = gather.evaluation(data, &rows)?;
         Ok((rows, batch))
@@ -94,8 +77,8 @@ fn predict(
                 take(&output, &targets)?;
                 continue;
             }
-            let (values, places) =
-                means.add(&rows, &output.flatten_all()?.to_vec1::<f32>()?, |sample| data.parts(sample).end);
+            let values = output.flatten_all()?.to_vec1::<f32>()?;
+            let (values, places) = means.add(&rows, &values, |sample| data.parts(sample).end);
             if !places.is_empty() {
                 let shape = [&[places.len()], output.dims().get(1..).unwrap_or_default()].concat();
                 let output = Tensor::from_vec(values, shape, output.device())?;
@@ -106,18 +89,18 @@ fn predict(
     })
 }
 
-/// Means over the parts of samples, which may come in different batches.
+/// Means over the rows of samples; the rows of a sample may lie in different batches.
 #[derive(Default)]
-struct Means {
-    /// The sample whose parts are being added.
+struct RowMeans {
+    /// The sample whose rows are being added.
     sample: usize,
     sums: Vec<f64>,
-    parts: usize,
+    count: usize,
 }
 
-impl Means {
-    /// Adds the values of consecutive rows; `end` is the row after the last part of a sample. Returns the
-    /// means of the samples that are complete with them, and the places in `rows` of their last parts.
+impl RowMeans {
+    /// Adds the values of consecutive rows; `end` is the row after the last row of a sample. Returns the means of the
+    /// samples that are complete with them, and the indices in `rows` of their last rows.
     fn add(
         &mut self,
         rows: &[usize],
@@ -131,11 +114,11 @@ impl Means {
             for (sum, &value) in self.sums.iter_mut().zip(values) {
                 *sum += f64::from(value);
             }
-            self.parts += 1;
+            self.count += 1;
             if row + 1 >= end(self.sample) {
-                means.extend(self.sums.iter().map(|sum| (sum / self.parts as f64) as f32));
+                means.extend(self.sums.iter().map(|sum| (sum / self.count as f64) as f32));
                 places.push(place);
-                *self = Means { sample: self.sample + 1, ..Means::default() };
+                *self = RowMeans { sample: self.sample + 1, ..RowMeans::default() };
             }
         }
         (means, places)
@@ -147,8 +130,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn means_of_parts_do_not_depend_on_where_batches_are_cut() {
-        // Samples of 1, 3, 2 and 1 parts.
+    fn means_over_rows_do_not_depend_on_the_batches() {
+        // Samples of 1, 3, 2 and 1 rows.
         let ends = [1, 4, 6, 7];
         let values: Vec<f32> = [[1.0, 0.0], [2.0, 1.0], [4.0, 1.0], [6.0, 4.0], [1.0, 0.5], [2.0, 0.5]]
             .concat()
@@ -156,7 +139,7 @@ mod tests {
             .chain([9.0, -9.0])
             .collect();
         for size in 1..=7 {
-            let (mut means, mut all, mut last) = (Means::default(), vec![], vec![]);
+            let (mut means, mut all, mut last) = (RowMeans::default(), vec![], vec![]);
             let rows: Vec<usize> = (0..7).collect();
             for (rows, values) in rows.chunks(size).zip(values.chunks(2 * size)) {
                 let (found, places) = means.add(rows, values, |sample| ends[sample]);

@@ -1,11 +1,8 @@
-//! How rows of a split become batches: as they are, or, where samples differ in size, as windows.
+//! Batches from the rows of a split: the samples as they are or, if they vary in size, windows of them.
 
-use crate::{Error, StageContext, TrainingStage};
+use crate::{context::StageContext, error::Error, stage::DrawKey};
 use candle_core::{Device, Tensor};
-use dash_core::{
-    pipeline::Window,
-    random::{Purpose, stream},
-};
+use dash_core::{pipeline::Window, random::Purpose};
 use dash_cuda::tensor_on;
 use dash_data::{Batch, BatchTarget, PairWindow, SplitData};
 use dash_nn::Targets;
@@ -14,7 +11,7 @@ use rand::Rng;
 /// How the samples of a dataset are gathered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gather {
-    /// `None` if all samples have one size.
+    /// `None` if all samples have the same size.
     window: Option<Window>,
 }
 
@@ -24,28 +21,20 @@ impl Gather {
         Gather { window: pairs.map(|_| ctx.pipeline.task.window.unwrap_or_default()) }
     }
 
-    /// The rows of a training batch. Where a sample is cut depends on the seed, the stage, the epoch and
-    /// its row alone.
-    pub(crate) fn training(
-        self,
-        data: &SplitData,
-        rows: &[usize],
-        seed: u64,
-        stage: TrainingStage,
-        epoch: usize,
-    ) -> Result<Batch, Error> {
+    /// The rows of a training batch. Where a sample is cropped depends on `key` and its row alone.
+    pub(crate) fn training(self, data: &SplitData, rows: &[usize], key: DrawKey) -> Result<Batch, Error> {
         let Some(window) = self.window else { return Ok(data.gather(rows)?) };
-        let cut = |row: usize, most: usize| {
-            let mut rng = stream(seed, Purpose::Augmentation, [stage as u64, epoch as u64, row as u64]);
+        let crop = |row: usize, most: usize| {
+            let mut rng = key.stream(Purpose::Augmentation, row);
             // Drawn as u64: the width of usize must not change the offsets.
             [0, 1].map(|_| rng.random_range(0..=most as u64) as usize)
         };
         let limit = window.target_limit as f32;
-        Ok(data.gather_windows(rows, &pair_window(&window, window.training, limit), cut)?)
+        Ok(data.gather_windows(rows, &pair_window(&window, window.training, limit), crop)?)
     }
 
-    /// The batches, in the order of rows, in which a split is evaluated: of `batch_size` rows, or of rows
-    /// with windows of one size.
+    /// The rows of each batch in which a split is evaluated: `batch_size` rows in their order, or rows whose windows
+    /// have the same size.
     pub(crate) fn batches(self, data: &SplitData, batch_size: usize) -> Vec<Vec<usize>> {
         let rows: Vec<usize> = (0..data.len()).collect();
         let Some(window) = self.window else {
@@ -58,7 +47,7 @@ impl Gather {
             .collect()
     }
 
-    /// The rows of a batch of evaluation: whole samples.
+    /// The rows of an evaluation batch, as whole samples.
     pub(crate) fn evaluation(self, data: &SplitData, rows: &[usize]) -> Result<Batch, Error> {
         let Some(window) = self.window else { return Ok(data.gather(rows)?) };
         let largest = rows.iter().filter_map(|&row| data.side(row)).max().unwrap_or(0);
@@ -67,7 +56,7 @@ impl Gather {
     }
 }
 
-/// Rows and columns of the window of evaluation for a sample of `length` positions.
+/// Rows and columns of the evaluation window of a sample of `length` positions.
 pub(crate) fn side(window: &Window, length: usize) -> usize {
     window.evaluation.max(length + 2 * window.padding)
 }
@@ -76,7 +65,7 @@ fn pair_window(window: &Window, side: usize, target_limit: f32) -> PairWindow {
     PairWindow { side, padding: window.padding, target_padding: window.target_padding as f32, target_limit }
 }
 
-/// A batch as tensors on a device; a card copies them by itself.
+/// A batch as tensors on a device. A GPU copies them asynchronously.
 pub(crate) fn to_device(batch: Batch, device: &Device) -> Result<(Tensor, Targets), Error> {
     let shape = [&[batch.rows], &batch.shape[..]].concat();
     let targets = match batch.target {
@@ -91,6 +80,7 @@ pub(crate) fn to_device(batch: Batch, device: &Device) -> Result<(Tensor, Target
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::TrainingStage;
     use dash_core::{
         card::Split,
         event::Silent,
@@ -99,7 +89,7 @@ mod tests {
     use dash_data::DatasetFolder;
     use dash_store::Staging;
 
-    /// Seven proteins of 26 to 35 residues, made by `tests/fixtures/psicov.py`.
+    /// Seven proteins of 26 to 35 residues, written by `tests/fixtures/psicov.py`.
     fn proteins() -> (tempfile::TempDir, DatasetFolder) {
         let place = tempfile::tempdir().unwrap();
         let archive = include_bytes!("../../../tests/fixtures/protein.zip");
@@ -114,12 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn where_a_sample_is_cut_depends_on_its_row_and_epoch_alone() {
+    fn where_a_sample_is_cropped_depends_on_its_row_and_epoch_alone() {
         let (_place, folder) = proteins();
         let data = folder.split(Split::Train).unwrap();
         let gather = Gather { window: Some(Window { training: 20, ..Window::default() }) };
         let of = |rows: &[usize], seed, stage, epoch| {
-            let batch = gather.training(data, rows, seed, stage, epoch).unwrap();
+            let batch = gather.training(data, rows, DrawKey { seed, stage, epoch }).unwrap();
             assert_eq!(batch.shape, [21, 20, 20]);
             batch.input.chunks(21 * 400).map(<[f32]>::to_vec).collect::<Vec<_>>()
         };
@@ -131,11 +121,13 @@ mod tests {
         {
             assert_ne!(of(&[0, 3, 6], seed, stage, epoch), together);
         }
-        // Rows and columns are cut independently of each other.
+        // Rows and columns are cropped independently of each other.
         let diagonal = |epoch| {
             let mut offsets = [0; 2];
             let window = PairWindow { side: 20, padding: 5, target_padding: 100.0, target_limit: 16.0 };
-            let batch = gather.training(data, &[0], 1, TrainingStage::Search, epoch).unwrap();
+            let batch = gather
+                .training(data, &[0], DrawKey { seed: 1, stage: TrainingStage::Search, epoch })
+                .unwrap();
             for (down, right) in (0..=16).flat_map(|down| (0..=16).map(move |right| (down, right))) {
                 if data.gather_windows(&[0], &window, |_, _| [down, right]).unwrap() == batch {
                     offsets = [down, right];

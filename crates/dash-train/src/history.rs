@@ -1,6 +1,6 @@
 //! Training histories as Parquet: one row per epoch.
 
-use crate::Error;
+use crate::error::Error;
 use arrow::{
     array::{Array, ArrayRef, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch},
     buffer::{OffsetBuffer, ScalarBuffer},
@@ -25,7 +25,7 @@ pub type HistorySeries = (String, Vec<Vec<f32>>);
 /// list column per series (for example the architecture parameters of a layer).
 ///
 /// # Errors
-/// If a series has not one entry per epoch, or the file cannot be written.
+/// If a series does not have one entry per epoch, or the file cannot be written.
 pub fn write_history(out: &mut Staging, epochs: &[Epoch], series: &[HistorySeries]) -> Result<(), Error> {
     let name = "history.parquet";
     let path = out.path().join(name);
@@ -113,7 +113,7 @@ pub fn read_history(path: &Path) -> Result<Vec<Epoch>, Error> {
 /// Reads the list columns of a `history.parquet`.
 ///
 /// # Errors
-/// If the file cannot be read, or a list is not one of f32 numbers.
+/// If the file cannot be read, or a list holds other values than f32.
 pub(crate) fn read_series(path: &Path) -> Result<Vec<HistorySeries>, Error> {
     let fail = |e: &dyn std::fmt::Display| wrong(path)(e.to_string());
     let file = dash_store::open_plain(path).map_err(|e| fail(&e.reason()))?;
@@ -126,7 +126,7 @@ pub(crate) fn read_series(path: &Path) -> Result<Vec<HistorySeries>, Error> {
             let column = batch.column_by_name(name).and_then(|c| c.as_any().downcast_ref::<ListArray>());
             for list in column.into_iter().flat_map(|column| column.iter()) {
                 let values = list.as_ref().and_then(|list| list.as_any().downcast_ref::<Float32Array>());
-                let values = values.ok_or_else(|| fail(&format!("column `{name}` is no list of f32")))?;
+                let values = values.ok_or_else(|| fail(&format!("column `{name}` is not a list of f32")))?;
                 lists.push(values.values().to_vec());
             }
         }

@@ -1,6 +1,6 @@
-//! What stages read of the results of earlier ones: nothing is believed because it was written by this program.
+//! Reads the results of earlier stages, and checks them as if anybody could have written them.
 
-use crate::Error;
+use crate::error::Error;
 use dash_core::{
     architecture::{Architecture, Hyperparameters},
     pipeline::Candidate,
@@ -8,29 +8,27 @@ use dash_core::{
 use serde::de::DeserializeOwned;
 use std::path::Path;
 
-/// More bytes than either has.
-const LARGEST: u64 = 64 << 20;
-
 /// Reads `architecture.json`.
 ///
 /// # Errors
-/// [`Error::Input`] if it is no plain file, is of a newer format, or holds what no search of its own space can find.
+/// [`Error::Input`] if it is not a plain file, is of a newer format, or holds what a search of its own space cannot
+/// find.
 pub fn read_architecture(path: &Path) -> Result<Architecture, Error> {
     let architecture: Architecture = read(path)?;
-    match fault_of_architecture(&architecture) {
+    match fault(&architecture) {
         None => Ok(architecture),
         Some(reason) => Err(Error::Input { path: path.to_owned(), reason }),
     }
 }
 
-/// Reads `hyperparameters.json`; what else it says is left alone.
+/// Reads the hyperparameters from `hyperparameters.json`, and ignores its other fields.
 ///
 /// # Errors
-/// [`Error::Input`] if it is no plain file, or holds values that no training can have.
+/// [`Error::Input`] if it is not a plain file, or holds values outside of their ranges.
 pub fn read_hyperparameters(path: &Path) -> Result<Hyperparameters, Error> {
     let chosen: Hyperparameters = read(path)?;
     let Hyperparameters { learning_rate, dropout, weight_decay, momentum } = chosen;
-    // A rate of 0 trains nothing, but is what a pipeline may ask for.
+    // A rate of 0 trains nothing, but pipeline files may have it.
     let positive = |value: f64| value.is_finite() && value >= 0.0;
     let share = |value: f64| (0.0..1.0).contains(&value);
     for (name, value, fine, must) in [
@@ -49,12 +47,12 @@ pub fn read_hyperparameters(path: &Path) -> Result<Hyperparameters, Error> {
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let wrong = |reason: String| Error::Input { path: path.to_owned(), reason };
-    let bytes = dash_store::read_small(path, LARGEST)
+    let bytes = dash_store::read_small(path, dash_store::STATE_LIMIT)
         .map_err(|e| wrong(format!("cannot be read: {}", e.reason())))?;
     serde_json::from_slice(&bytes).map_err(|e| wrong(format!("is damaged: {e}")))
 }
 
-fn fault_of_architecture(found: &Architecture) -> Option<String> {
+fn fault(found: &Architecture) -> Option<String> {
     let Architecture { format, kernel_sizes, dilations, layers } = found;
     if *format > Architecture::FORMAT {
         return Some(format!("has format {format}, this program reads up to {}", Architecture::FORMAT));
@@ -94,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn hyperparameters_that_no_training_can_have_are_refused_with_their_file() {
+    fn hyperparameters_out_of_range_are_refused_and_the_error_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hyperparameters.json");
         let put = |name: &str, value: Value| {
@@ -123,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn architectures_that_no_search_can_find_are_refused_with_their_file() {
+    fn architectures_outside_of_their_search_space_are_refused_and_the_error_names_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("architecture.json");
         let layer = |name: &str| json!({"name": name, "kernel_size": 3, "dilation": 1, "alpha": [0.0, 1.0]});

@@ -1,43 +1,49 @@
-//! The epoch loop that every stage shares, and what follows from it: evaluation, checkpoints,
-//! retraining.
+//! The training loop that search, tuning and retraining share: [`fit`] with its hooks, checkpoints, prediction and
+//! evaluation, histories, memory estimates.
 //!
 //! ```
-//! // An epoch on a fifth of 289 batches (DASH, section 15.2), and one on all of them.
-//! assert_eq!(dash_train::steps_per_epoch(289, 0.2), 58);
-//! assert_eq!(dash_train::steps_per_epoch(289, 1.0), 289);
+//! use dash_train::Sampling;
+//!
+//! // An epoch on a fifth of 289 batches of 64 samples (DASH, section 15.2), and one on all of them.
+//! let sampling = |fraction| Sampling { batch_size: 64, fraction };
+//! assert_eq!(sampling(0.2).steps(289 * 64), 58);
+//! assert_eq!(sampling(1.0).steps(289 * 64), 289);
 //! ```
 
 mod augment;
-mod blame;
-mod checkpoint;
+mod batches;
+mod cause;
+mod checkpoints;
+mod context;
 mod error;
 mod evaluate;
+mod fit;
 mod gather;
 mod history;
+mod hooks;
 mod inputs;
 mod manifest;
 mod memory;
-mod model;
 mod prefetch;
-mod resume;
-mod retrain;
-mod rollback;
+mod recovery;
 mod stage;
+mod state;
+mod tensors;
 mod trainer;
 
-pub use blame::Cause;
-pub use checkpoint::{write_checkpoint, write_json, write_tensors};
+pub use batches::Sampling;
+pub use cause::Cause;
+pub use checkpoints::{Checkpoint, CheckpointStats, Checkpoints};
+pub use context::StageContext;
 pub use dash_cuda::open as open_gpu;
 pub use error::Error;
-pub use evaluate::{evaluate, evaluate_interruptible};
+pub use evaluate::{evaluate, evaluate_interruptible, predict};
+pub use fit::{fit, resume};
 pub use history::{HistorySeries, read_history, write_history, write_table};
+pub use hooks::FitHooks;
 pub use inputs::{read_architecture, read_hyperparameters};
-pub use memory::{MemoryEstimate, device_name, free_memory, training_bytes};
-pub use model::ModelManifest;
-pub use resume::{
-    BestModel, CheckpointState, CheckpointStats, Checkpoints, Limits, LoadedCheckpoint, TrainingPosition,
-};
-pub use retrain::{MetricValue, Metrics, retrain};
-pub use rollback::Recovery;
-pub use stage::{StageContext, TrainingStage};
-pub use trainer::{StepState, Trainer, steps_per_epoch};
+pub use memory::{MemoryEstimate, device_name, estimate_memory, free_memory, training_bytes};
+pub use stage::TrainingStage;
+pub use state::{BestModel, StageState, StoredState, TrainingPosition};
+pub use tensors::{write_json, write_tensors};
+pub use trainer::{TrainOptions, Trainer};

@@ -1,10 +1,10 @@
-//! Batches that are prepared while others are computed.
+//! Prefetching: a thread prepares the next batches while a GPU computes the current one.
 
-use crate::Error;
+use crate::error::Error;
 use std::{sync::mpsc, thread};
 
-/// Batches that wait, prepared, beside the one at work and the one being prepared.
-const WAITING: usize = 1;
+/// Prepared batches that wait in the queue, beside the current one and the one in preparation.
+const QUEUE: usize = 1;
 
 /// Hands `consume` what `prepare` makes of `items`, in order. A thread of its own prepares ahead if `aside`: where a GPU
 /// computes, the CPU has time for it; else batches are made when they are wanted.
@@ -21,7 +21,7 @@ where
         return consume(&mut items.map(prepare));
     }
     thread::scope(|scope| {
-        let (give, take) = mpsc::sync_channel(WAITING);
+        let (give, take) = mpsc::sync_channel(QUEUE);
         let work = move || {
             for item in items {
                 // Nobody takes what is left after an error or a stop.

@@ -1,19 +1,8 @@
-//! What every stage works on.
+//! The stages that train, and the names of their random draws.
 
-use crate::{Checkpoints, Error};
-use candle_core::Device;
-use dash_conv::Planner;
-use dash_core::{
-    architecture::Architecture,
-    card::Split,
-    event::Listener,
-    pipeline::{Backbone, Pipeline},
-};
-use dash_data::{DatasetFolder, SplitData};
-use dash_nn::{ConvBuilder, ConvSpec, Convolve, FixedKernels, Network, Objective, ParamBuilder, Params};
-use std::sync::Arc;
+use dash_core::random::{ChaCha8Rng, Purpose, stream};
 
-/// A stage that trains. Its number keeps the random streams of stages apart.
+/// A stage that trains. Its number is part of the counters of random streams, which keeps those of stages apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum TrainingStage {
@@ -25,136 +14,20 @@ pub enum TrainingStage {
     Retrain = 3,
 }
 
-/// What a stage works on: one run of one pipeline.
-pub struct StageContext<'a> {
-    /// The effective configuration.
-    pub pipeline: &'a Pipeline,
+/// Names the random draws of an epoch: any of them can be repeated without those before it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DrawKey {
     /// Seed of the run.
-    pub seed: u64,
-    /// The dataset.
-    pub data: &'a DatasetFolder,
-    /// Where to compute.
-    pub device: &'a Device,
-    /// Who plans the convolutions.
-    pub planner: &'a Planner,
-    /// Who hears what happens, and may ask to stop.
-    pub listener: &'a dyn Listener,
-    /// Where the stage leaves checkpoints to go on from, if it does.
-    pub checkpoints: Option<&'a Checkpoints>,
+    pub(crate) seed: u64,
+    /// The stage.
+    pub(crate) stage: TrainingStage,
+    /// Zero-based epoch.
+    pub(crate) epoch: usize,
 }
 
-/// Number of the network whose initial weights trials and retraining share (DASH, section 8).
-const RETRAINED: u64 = 1;
-/// Number of the search network.
-const SEARCHED: u64 = 0;
-
-/// Counts the convolutions that take a kernel.
-struct Counted {
-    plain: FixedKernels,
-    built: usize,
-}
-
-impl ConvBuilder for Counted {
-    fn build(
-        &mut self,
-        spec: &ConvSpec,
-        params: &mut ParamBuilder,
-    ) -> Result<Box<dyn Convolve>, dash_nn::Error> {
-        self.built += 1;
-        self.plain.build(spec, params)
-    }
-}
-
-impl StageContext<'_> {
-    /// Loss, metric and decoding of the task.
-    ///
-    /// # Errors
-    /// If loss or metric are not for the dataset's targets: better before training than after.
-    pub fn objective(&self) -> Result<Objective, Error> {
-        let (task, card) = (&self.pipeline.task, self.data.card());
-        let scaling = card.target_scaling.as_ref().filter(|_| task.decode_target);
-        let objective =
-            Objective { loss: task.loss, metric: task.metric, scaling: scaling.cloned().map(Arc::new) };
-        objective.check(card.target.kind())?;
-        Ok(objective)
-    }
-
-    /// A split of the dataset.
-    ///
-    /// # Errors
-    /// If it cannot be read or has no rows.
-    pub fn split(&self, split: Split) -> Result<&SplitData, Error> {
-        let data = self.data.split(split)?;
-        if data.is_empty() { Err(Error::EmptySplit { split: split.name() }) } else { Ok(data) }
-    }
-
-    /// Number of spatial axes of the input.
-    fn axes(&self) -> usize {
-        self.data.card().input.shape.len().saturating_sub(1)
-    }
-
-    fn backbone(&self, named: Option<Backbone>, default: Option<Backbone>) -> Result<Backbone, Error> {
-        named.or(default).ok_or_else(|| Error::Shape { shape: self.data.card().input.shape.clone() })
-    }
-
-    /// The backbone of the retraining network.
-    ///
-    /// # Errors
-    /// If none is named and the data has no default one.
-    pub fn retrain_backbone(&self) -> Result<Backbone, Error> {
-        self.backbone(self.pipeline.retrain.backbone, dash_nn::default_retrain_backbone(self.axes()))
-    }
-
-    /// The backbone of the search network.
-    ///
-    /// # Errors
-    /// If none is named and the data has no default one.
-    pub fn search_backbone(&self) -> Result<Backbone, Error> {
-        self.backbone(self.pipeline.search.backbone, dash_nn::default_search_backbone(self.axes()))
-    }
-
-    pub(crate) fn build(
-        &self,
-        backbone: &Backbone,
-        dropout: f64,
-        convs: &mut dyn ConvBuilder,
-        mut params: ParamBuilder,
-    ) -> Result<(Box<dyn Network>, Params), Error> {
-        let card = self.data.card();
-        let (outputs, dense) = (card.target.outputs(), card.target.is_dense());
-        let net = dash_nn::build(backbone, &card.input.shape, outputs, dense, dropout, convs, &mut params)?;
-        Ok((net, params.finish()))
-    }
-
-    fn params(&self, network: u64) -> ParamBuilder {
-        ParamBuilder::new(self.seed, network, self.device).with_planner(self.planner)
-    }
-
-    /// The retraining network with the kernels of `architecture`, or its own. Its initial weights
-    /// depend on the seed alone: all trials and the retraining of a run start from the same.
-    ///
-    /// # Errors
-    /// If the backbone does not fit the data or the architecture.
-    pub fn retrain_network(
-        &self,
-        architecture: Option<&Architecture>,
-        dropout: f64,
-    ) -> Result<(Box<dyn Network>, Params), Error> {
-        let pattern = architecture.map(Architecture::pattern);
-        let found = pattern.as_ref().map(Vec::len);
-        let mut convs = Counted { plain: FixedKernels { pattern }, built: 0 };
-        let built = self.build(&self.retrain_backbone()?, dropout, &mut convs, self.params(RETRAINED))?;
-        match found {
-            Some(found) if found > convs.built => Err(Error::SurplusKernels { expected: convs.built, found }),
-            _ => Ok(built),
-        }
-    }
-
-    /// The search network, its exchangeable convolutions made by `convs`.
-    ///
-    /// # Errors
-    /// If the backbone does not fit the data.
-    pub fn search_network(&self, convs: &mut dyn ConvBuilder) -> Result<(Box<dyn Network>, Params), Error> {
-        self.build(&self.search_backbone()?, 0.0, convs, self.params(SEARCHED))
+impl DrawKey {
+    /// The random stream of a row or sample.
+    pub(crate) fn stream(self, purpose: Purpose, item: usize) -> ChaCha8Rng {
+        stream(self.seed, purpose, [self.stage as u64, self.epoch as u64, item as u64])
     }
 }

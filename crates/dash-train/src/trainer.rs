@@ -1,176 +1,263 @@
-//! The epoch loop.
+//! A network in training, and the steps of one epoch.
 
 use crate::{
-    Cause, Error, LoadedCheckpoint, Recovery, StageContext, TrainingPosition, TrainingStage,
-    augment::Augmentation,
-    blame::not_finite,
-    gather::{Gather, to_device},
+    batches::{Sampling, TrainingBatches},
+    cause::{Cause, not_finite},
+    checkpoints::{Checkpoint, Snapshot},
+    context::StageContext,
+    error::Error,
+    gather::to_device,
+    hooks::FitHooks,
     prefetch::prefetch,
+    recovery::Recovery,
+    stage::TrainingStage,
+    state::{StageState, TrainingPosition},
+    tensors::write_checkpoint,
 };
-use candle_core::Device;
-use dash_core::{
-    event::{Event, Listener},
-    pipeline::{Augment, OnDivergence},
-    random::{Purpose, permutation, stream},
-};
+use dash_core::{event::Event, pipeline::OnDivergence, results::Epoch};
 use dash_cuda::{AsyncScalar, Gpu};
-use dash_data::{Batch, DatasetFolder, Noise, SplitData};
-use dash_nn::{ForwardContext, Gradients, LearningRates, Network, Objective, Optimizer, Params, Sgd};
-use rand::Rng;
+use dash_nn::{ForwardContext, Gradients, LearningRates, Network, Objective, Optimizer, Params};
+use dash_store::Staging;
 
-/// Steps in an epoch of `batches` batches of which the share `fraction` is used:
-/// floor(fraction * batches) + 1, at most all (DASH, section 6).
-pub fn steps_per_epoch(batches: usize, fraction: f64) -> usize {
-    ((fraction * batches as f64).floor() as usize).saturating_add(1).min(batches)
+/// How a network is trained.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainOptions {
+    /// The stage that trains: it names the random draws and selects the samples.
+    pub stage: TrainingStage,
+    /// The number of epochs.
+    pub epochs: usize,
+    /// How an epoch samples the training data.
+    pub sampling: Sampling,
+    /// What happens when the loss stops being finite.
+    pub on_divergence: OnDivergence,
 }
 
 /// A network in training.
 pub struct Trainer<'a> {
-    /// The network.
-    pub network: &'a dyn Network,
-    /// Its parameters.
-    pub params: &'a Params,
-    /// What is minimised.
-    pub objective: &'a Objective,
-    /// The optimiser.
-    pub sgd: Sgd,
-    stage: TrainingStage,
-    seed: u64,
-    folder: &'a DatasetFolder,
-    gather: Gather,
-    augmentation: Augmentation<'a>,
-    device: &'a Device,
-    listener: &'a dyn Listener,
-    batch_size: usize,
-    fraction: f64,
+    ctx: StageContext<'a>,
+    options: TrainOptions,
+    network: &'a dyn Network,
+    params: &'a Params,
+    objective: Objective,
+    optimizer: Box<dyn Optimizer>,
+    batches: TrainingBatches<'a>,
     recovery: Option<Recovery>,
     /// For the loss, if a GPU computes it.
     read_back: Option<AsyncScalar>,
 }
 
-/// Where a training stands between two steps.
-#[derive(Clone, Copy)]
-pub struct StepState<'t> {
-    /// The optimiser.
-    pub sgd: &'t Sgd,
-    /// The next step.
-    pub position: TrainingPosition,
-    /// What it could go back to, if it may.
-    pub recovery: Option<&'t Recovery>,
-}
-
 impl<'a> Trainer<'a> {
-    /// A trainer of a stage that takes `batch_size` samples per step and the share `fraction` of
-    /// the batches per epoch.
+    /// A trainer of `network` on the training split.
     ///
     /// # Errors
-    /// If the task's changes to training inputs do not fit the dataset.
+    /// If the split cannot be read, or loss, metric or `task.augment` do not fit the dataset.
     pub fn new(
         ctx: &StageContext<'a>,
-        stage: TrainingStage,
+        options: TrainOptions,
         network: &'a dyn Network,
         params: &'a Params,
-        objective: &'a Objective,
-        sgd: Sgd,
-        (batch_size, fraction): (usize, f64),
+        optimizer: Box<dyn Optimizer>,
     ) -> Result<Trainer<'a>, Error> {
-        let augmentation = Augmentation::new(&ctx.pipeline.task.augment, ctx.data.card())?;
         Ok(Trainer {
+            ctx: *ctx,
+            options,
             network,
             params,
-            objective,
-            sgd,
-            stage,
-            seed: ctx.seed,
-            folder: ctx.data,
-            gather: Gather::new(ctx),
-            augmentation: augmentation.with_noise(noise(ctx)?)?,
-            device: ctx.device,
-            listener: ctx.listener,
-            batch_size: batch_size.max(1),
-            fraction,
-            recovery: None,
+            objective: ctx.objective()?,
+            optimizer,
+            batches: TrainingBatches::new(ctx, options.stage, options.sampling)?,
+            recovery: (options.on_divergence == OnDivergence::RollBack).then(Recovery::default),
             read_back: Gpu::of(ctx.device).map(AsyncScalar::new),
         })
     }
 
-    /// The same trainer that goes back once when the loss stops being finite, if the pipeline says so.
-    pub fn on_divergence(self, on_divergence: OnDivergence) -> Trainer<'a> {
-        let recovery = (on_divergence == OnDivergence::RollBack).then(Recovery::default);
-        Trainer { recovery, ..self }
+    /// How the network is trained.
+    pub fn options(&self) -> TrainOptions {
+        self.options
     }
 
-    /// Goes on from a checkpoint, whose tensors and what could be gone back to come back.
-    ///
-    /// # Errors
-    /// If the tensors are not those of this network.
-    pub fn resume(&mut self, saved: &LoadedCheckpoint) -> Result<(), Error> {
-        saved.restore(self.params, &mut self.sgd)?;
-        if let (Some(recovery), Some(saved)) = (&mut self.recovery, &saved.progress.recovery) {
-            recovery.clone_from(saved);
-        }
-        Ok(())
+    /// The optimizer, with what it remembers between steps.
+    pub fn optimizer(&self) -> &dyn Optimizer {
+        self.optimizer.as_ref()
     }
 
-    /// What the learning rates of the epochs are multiplied with: 1, or less after going back.
-    pub fn factor(&self) -> f64 {
+    /// The factor on the learning rates: 1, or less after training rolled back.
+    pub fn rate_factor(&self) -> f64 {
         self.recovery.as_ref().map_or(1.0, Recovery::factor)
     }
 
-    /// Where training stands at `position`.
-    pub fn now(&self, position: TrainingPosition) -> StepState<'_> {
-        StepState { sgd: &self.sgd, position, recovery: self.recovery.as_ref() }
-    }
-
-    /// Trains one epoch, or what remains of it `from` a position, on `samples` of `data`, newly shuffled and
-    /// changed by the task's augmentation; of samples with several parts, a random one is taken. `adjust`
-    /// may change the gradients of each step before they are used, `between` is told the position after
-    /// each. Returns the mean loss per batch. The rates are multiplied with [`Trainer::factor`].
+    /// Writes the folder `checkpoint/` of a stage's results: the network and the optimizer as they are.
     ///
     /// # Errors
-    /// If the data cannot be read, or the loss stops being finite; and what `between` says.
-    pub fn epoch(
+    /// If a file cannot be written.
+    pub fn write_checkpoint(&self, out: &mut Staging) -> Result<(), Error> {
+        write_checkpoint(out, self.options.epochs, self.params, self.optimizer.as_ref())
+    }
+
+    /// Sends an event to the listener.
+    pub(crate) fn report(&self, event: &Event) {
+        self.ctx.listener.on(event);
+    }
+
+    /// Loads network, optimizer and what training can roll back to from a checkpoint. Returns the position and the
+    /// history from which training resumes.
+    pub(crate) fn restore(
+        &mut self,
+        checkpoint: Checkpoint,
+    ) -> Result<(TrainingPosition, Vec<Epoch>), Error> {
+        checkpoint.restore(self.params, self.optimizer.as_mut())?;
+        let Checkpoint { position, history, recovery, .. } = checkpoint;
+        if let (Some(own), Some(loaded)) = (&mut self.recovery, recovery) {
+            *own = loaded;
+        }
+        Ok((position, history))
+    }
+
+    /// Takes a checkpoint at `position`.
+    pub(crate) fn take_checkpoint(
+        &self,
+        position: TrainingPosition,
+        history: &[Epoch],
+        state: &dyn StageState,
+    ) -> Result<(), Error> {
+        let Some(checkpoints) = self.ctx.checkpoints else { return Ok(()) };
+        checkpoints.save(&Snapshot {
+            position,
+            params: self.params,
+            optimizer: self.optimizer.as_ref(),
+            recovery: self.recovery.as_ref(),
+            history,
+            state,
+        })
+    }
+
+    /// Trains one epoch, or the rest of it from a position on; `history` holds the epochs before. Returns the position
+    /// after the last step.
+    ///
+    /// # Errors
+    /// If the loss stops being finite and training cannot roll back, or as [`fit`](crate::fit).
+    pub(crate) fn epoch<H: FitHooks>(
         &mut self,
         from: TrainingPosition,
-        data: &SplitData,
-        samples: &[usize],
         rates: LearningRates,
-        mut adjust: impl FnMut(&mut Gradients) -> Result<(), Error>,
-        mut between: impl FnMut(StepState<'_>) -> Result<(), Error>,
-    ) -> Result<f64, Error> {
+        hooks: &mut H,
+        history: &[Epoch],
+    ) -> Result<TrainingPosition, Error> {
         if let (0, Some(recovery)) = (from.step, &mut self.recovery) {
-            recovery.remember(self.params, &self.sgd)?;
+            recovery.remember(self.params, self.optimizer.as_ref())?;
         }
-        let diverged = match self.steps(from, data, samples, rates, &mut adjust, &mut between) {
-            Err(error) => self.blame(error, data, samples),
+        let diverged = match self.steps(from, rates, hooks, history) {
+            Err(error) => self.find_cause(error),
             trained => return trained,
         };
+        // Without a step there is nothing that smaller learning rates would change.
         let hopeful = matches!(&diverged, Error::Diverged { cause, .. } if *cause != Cause::BeforeAnyStep);
         let Some(recovery) = self.recovery.as_mut().filter(|_| hopeful) else { return Err(diverged) };
-        if !recovery.go_back(self.params, &mut self.sgd)? {
+        if !recovery.roll_back(self.params, self.optimizer.as_mut())? {
             return Err(diverged);
         }
         let message =
-            format!("{diverged}; went back to the beginning of the epoch, with half the learning rate");
-        self.listener.on(&Event::Warning { message });
+            format!("{diverged}; rolled back to the beginning of the epoch, with half the learning rate");
+        self.report(&Event::Warning { message });
         let start = TrainingPosition::start_of(from.epoch);
-        let trained = self.steps(start, data, samples, rates, &mut adjust, &mut between);
-        trained.map_err(|error| self.blame(error, data, samples))
+        self.steps(start, rates, hooks, history).map_err(|error| self.find_cause(error))
     }
 
-    /// Finds out why training diverged; other errors stay as they are.
-    fn blame(&self, error: Error, data: &SplitData, samples: &[usize]) -> Error {
+    /// The steps of an epoch from a position on.
+    fn steps<H: FitHooks>(
+        &mut self,
+        from: TrainingPosition,
+        rates: LearningRates,
+        hooks: &mut H,
+        history: &[Epoch],
+    ) -> Result<TrainingPosition, Error> {
+        let rates = rates.scaled(self.rate_factor());
+        let Trainer { ctx, options, network, params, objective, optimizer, batches, recovery, read_back } =
+            self;
+        let (steps, epoch) = (batches.steps(), from.epoch);
+        let remaining = batches.epoch(epoch).into_iter().skip(from.step);
+        let prepare = |samples: Vec<usize>| batches.prepare(epoch, &samples);
+        prefetch(read_back.is_some(), remaining, prepare, |prepared| {
+            let mut next = || {
+                let batch = prepared.next().transpose()?;
+                batch.map(|batch| to_device(batch, ctx.device)).transpose()
+            };
+            let mut position = from;
+            let mut batch = next()?;
+            while let Some((input, targets)) = batch {
+                let step = (epoch * steps + position.step) as u64;
+                let pass = ForwardContext { training: true, seed: ctx.seed, epoch, step };
+                position.step += 1;
+                let output = network.forward(&input, &pass)?;
+                let loss = objective.loss(&output, targets)?;
+                // A GPU copies the loss as soon as it is known, and computes what follows meanwhile.
+                read_back.as_mut().map(|read_back| read_back.record(&loss)).transpose()?;
+                let mut gradients = Gradients::of(&loss, params)?;
+                let finite = |value: f32, gradients: &Gradients| match f64::from(value) {
+                    value if value.is_finite() => Ok(value),
+                    loss => Err(Error::Diverged {
+                        stage: options.stage,
+                        epoch,
+                        step: position.step,
+                        learning_rate: rates.weights,
+                        loss,
+                        gradient_norm: gradients.norm()?,
+                        cause: Cause::Unknown,
+                    }),
+                };
+                let mut value = 0.0;
+                if read_back.is_none() {
+                    value = finite(loss.to_scalar::<f32>()?, &gradients)?;
+                }
+                hooks.adjust_gradients(&mut gradients)?;
+                optimizer.step(params, &gradients, rates)?;
+                let mut following = None;
+                if read_back.is_some() {
+                    // The host prepares the next inputs while the GPU computes this step.
+                    following = Some(next());
+                }
+                if let Some(read_back) = read_back {
+                    value = finite(read_back.wait().map_err(candle_core::Error::from)?, &gradients)?;
+                }
+                // A checkpoint may need their memory.
+                drop((output, loss, gradients));
+                position.loss += value;
+                ctx.listener.on(&Event::Step { step: position.step, steps });
+                if let Some(checkpoints) = ctx.checkpoints {
+                    let stop = ctx.stop_requested();
+                    if stop || checkpoints.is_due() {
+                        checkpoints.save(&Snapshot {
+                            position,
+                            params,
+                            optimizer: &**optimizer,
+                            recovery: recovery.as_ref(),
+                            history,
+                            state: hooks.state(),
+                        })?;
+                    }
+                    if stop {
+                        return Err(Error::Stopped);
+                    }
+                }
+                batch = following.unwrap_or_else(&mut next)?;
+            }
+            Ok(position)
+        })
+    }
+
+    /// Finds out why training diverged; returns other errors as they are.
+    fn find_cause(&self, error: Error) -> Error {
         let Error::Diverged { stage, epoch, step, learning_rate, loss, gradient_norm, .. } = error else {
             return error;
         };
-        // The data first: no setting helps against them.
-        if let Err(error) = self.folder.recheck() {
+        // The data first: if it is at fault, no setting helps.
+        if let Err(error) = self.ctx.data.recheck() {
             return error.into();
         }
-        if let Err(error) = self.check_batch(data, samples, epoch, step) {
+        if let Err(error) = self.check_batch(epoch, step) {
             return error;
         }
-        let cause = match Cause::of_decay(learning_rate, self.sgd.weight_decay()) {
+        let cause = match Cause::of_decay(learning_rate, self.optimizer.weight_decay()) {
             _ if epoch == 0 && step == 1 => Ok(Cause::BeforeAnyStep),
             Some(decay) => Ok(decay),
             None if self.read_back.is_some() => Ok(Cause::Unknown),
@@ -178,188 +265,21 @@ impl<'a> Trainer<'a> {
         };
         match cause {
             Ok(cause) => Error::Diverged { stage, epoch, step, learning_rate, loss, gradient_norm, cause },
-            Err(error) => error,
+            Err(error) => error.into(),
         }
     }
 
-    /// Whether what a step was taken on are finite numbers.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`], or if the data cannot be read.
-    fn check_batch(
-        &self,
-        data: &SplitData,
-        samples: &[usize],
-        epoch: usize,
-        step: usize,
-    ) -> Result<(), Error> {
-        let order = shuffled(self.seed, self.stage, epoch, samples);
-        let batch = order.chunks(self.batch_size).nth(step.saturating_sub(1)).unwrap_or_default();
-        let place = (self.seed, self.stage, epoch);
-        for (augmentation, augmented) in [(None, false), (Some(&self.augmentation), true)] {
-            let batch = training_batch(self.gather, augmentation, data, batch, place)?;
-            if let Some(what) = not_finite(&batch) {
-                return Err(Error::NotFinite { what, epoch, step, augmented });
-            }
+    /// Checks that the batch of a step (one-based) holds finite numbers, before and after augmentation.
+    fn check_batch(&self, epoch: usize, step: usize) -> Result<(), Error> {
+        let batches = self.batches.epoch(epoch);
+        let samples = batches.get(step.saturating_sub(1)).map_or(&[][..], Vec::as_slice);
+        let (stored, _) = self.batches.gather(epoch, samples)?;
+        if let Some(what) = not_finite(&stored) {
+            return Err(Error::NotFinite { what, epoch, step, augmented: false });
         }
-        Ok(())
-    }
-
-    /// The steps of an epoch from a position on.
-    fn steps(
-        &mut self,
-        from: TrainingPosition,
-        data: &SplitData,
-        samples: &[usize],
-        rates: LearningRates,
-        adjust: &mut dyn FnMut(&mut Gradients) -> Result<(), Error>,
-        between: &mut dyn FnMut(StepState<'_>) -> Result<(), Error>,
-    ) -> Result<f64, Error> {
-        let factor = self.factor();
-        let rates = rates.scaled(factor);
-        let TrainingPosition { epoch, step: taken, loss: mut total } = from;
-        let order = shuffled(self.seed, self.stage, epoch, samples);
-        let steps = steps_per_epoch(samples.len().div_ceil(self.batch_size), self.fraction);
-        let (seed, stage, device) = (self.seed, self.stage, self.device);
-        let (gather, augmentation) = (self.gather, &self.augmentation);
-        let (network, params, objective, listener) =
-            (self.network, self.params, self.objective, self.listener);
-        let (sgd, recovery, read_back) = (&mut self.sgd, self.recovery.as_ref(), &mut self.read_back);
-        let prepare = |samples: &[usize]| {
-            training_batch(gather, Some(augmentation), data, samples, (seed, stage, epoch))
-        };
-        let batches = order.chunks(self.batch_size).take(steps).skip(taken);
-        prefetch(read_back.is_some(), batches, prepare, |batches| {
-            let mut next = || {
-                let batch = batches.next().transpose()?;
-                batch.map(|batch| to_device(batch, device)).transpose()
-            };
-            let mut batch = next()?;
-            let mut number = taken;
-            while let Some((input, targets)) = batch {
-                let pass =
-                    ForwardContext { training: true, seed, epoch, step: (epoch * steps + number) as u64 };
-                number += 1;
-                let output = network.forward(&input, &pass)?;
-                let loss = objective.loss(&output, targets)?;
-                // A GPU copies the loss when it has it, and goes on meanwhile with what comes behind.
-                read_back.as_mut().map(|read_back| read_back.record(&loss)).transpose()?;
-                let mut gradients = Gradients::of(&loss, params)?;
-                let finite = |value: f32, gradients: &Gradients| match f64::from(value) {
-                    value if value.is_finite() => Ok(value),
-                    loss => {
-                        let (step, learning_rate) = (number, rates.weights);
-                        let gradient_norm = gradients.norm()?;
-                        let cause = Cause::Unknown;
-                        Err(Error::Diverged { stage, epoch, step, learning_rate, loss, gradient_norm, cause })
-                    }
-                };
-                let mut value = 0.0;
-                if read_back.is_none() {
-                    value = finite(loss.to_scalar::<f32>()?, &gradients)?;
-                }
-                adjust(&mut gradients)?;
-                sgd.step(params, &gradients, rates)?;
-                let mut following = None;
-                if read_back.is_some() {
-                    // While the GPU computes: its next inputs, behind all of this step.
-                    following = Some(next());
-                }
-                if let Some(read_back) = read_back {
-                    value = finite(read_back.wait().map_err(candle_core::Error::from)?, &gradients)?;
-                }
-                // What comes between steps may need the memory.
-                drop((output, loss, gradients));
-                total += value;
-                listener.on(&Event::Step { step: number, steps });
-                between(StepState {
-                    sgd,
-                    position: TrainingPosition { epoch, step: number, loss: total },
-                    recovery,
-                })?;
-                batch = following.unwrap_or_else(&mut next)?;
-            }
-            Ok(total / steps.max(1) as f64)
-        })
-    }
-}
-
-/// The samples in the order of an epoch.
-fn shuffled(seed: u64, stage: TrainingStage, epoch: usize, samples: &[usize]) -> Vec<usize> {
-    let mut rng = stream(seed, Purpose::Shuffle, [stage as u64, epoch as u64, 0]);
-    permutation(&mut rng, samples.len()).into_iter().filter_map(|i| samples.get(i).copied()).collect()
-}
-
-/// What a step of an epoch is taken on.
-fn training_batch(
-    gather: Gather,
-    augmentation: Option<&Augmentation<'_>>,
-    data: &SplitData,
-    samples: &[usize],
-    (seed, stage, epoch): (u64, TrainingStage, usize),
-) -> Result<Batch, Error> {
-    let rows: Vec<usize> = samples.iter().map(|&sample| part(seed, stage, epoch, data, sample)).collect();
-    let mut batch = gather.training(data, &rows, seed, stage, epoch)?;
-    if let Some(augmentation) = augmentation {
-        augmentation.apply(&mut batch, &rows, seed, stage, epoch)?;
-    }
-    Ok(batch)
-}
-
-/// The row that a sample is trained on in an epoch: a random one of its parts.
-fn part(seed: u64, stage: TrainingStage, epoch: usize, data: &SplitData, sample: usize) -> usize {
-    let parts = data.parts(sample);
-    if parts.len() < 2 {
-        return parts.start;
-    }
-    let counter = [stage as u64, epoch as u64, sample as u64];
-    let mut rng = stream(seed, Purpose::Part, counter);
-    // Drawn as u64: the width of usize must not change the part.
-    parts.start + rng.random_range(0..parts.len() as u64) as usize
-}
-
-/// The recordings that the task mixes in; none, and none opened, if it does not.
-fn noise<'a>(ctx: &StageContext<'a>) -> Result<Option<&'a Noise>, Error> {
-    let mixes = |augment: &Augment| matches!(augment, Augment::Noise { .. });
-    if ctx.pipeline.task.augment.iter().any(mixes) { Ok(ctx.data.noise()?) } else { Ok(None) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_steps_of_the_published_tasks() {
-        // DASH, section 15.2: main batches and search batches per epoch.
-        for (batches, steps) in [
-            (782, 157),
-            (100, 21),
-            (432, 87),
-            (26, 6),
-            (1103, 221),
-            (288, 58),
-            (289, 58),
-            (3516, 704),
-            (291, 59),
-        ] {
-            assert_eq!(steps_per_epoch(batches, 0.2), steps);
+        match not_finite(&self.batches.prepare(epoch, samples)?) {
+            Some(what) => Err(Error::NotFinite { what, epoch, step, augmented: true }),
+            None => Ok(()),
         }
-        // Tuning: training batches of the split, ratio, batches per epoch.
-        for (batches, fraction, steps) in [
-            (625, 0.01, 7),
-            (90, 0.05, 5),
-            (432, 0.05, 22),
-            (21, 0.2, 5),
-            (1103, 0.01, 12),
-            (288, 0.05, 15),
-            (256, 0.05, 13),
-            (3125, 0.01, 32),
-            (281, 0.05, 15),
-        ] {
-            assert_eq!(steps_per_epoch(batches, fraction), steps);
-        }
-        assert_eq!(steps_per_epoch(3, 1.0), 3);
-        assert_eq!(steps_per_epoch(1, 0.2), 1);
-        assert_eq!(steps_per_epoch(0, 0.2), 0);
     }
 }

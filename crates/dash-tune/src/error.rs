@@ -1,22 +1,22 @@
-//! What can go wrong while hyperparameters are tuned.
+//! Errors of hyperparameter tuning.
 
 use dash_core::error::{Classify, ErrorKind};
 
-/// Failures of tuning. A diverged trial is none of them: it is recorded.
+/// Errors of tuning. A diverged trial is not an error: it is recorded and ranked last.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A trial could not be run.
     #[error(transparent)]
     Train(#[from] dash_train::Error),
-    /// No trial had a score.
-    #[error("none of {trials} trials has a score; of the last one, {last}")]
+    /// No trial has a finite validation metric.
+    #[error("none of {trials} trials has a finite validation metric; of the last one, {last}")]
     AllDiverged {
-        /// How many trials were run.
+        /// The number of trials that were run.
         trials: usize,
         /// Why the last trial has none.
         last: Box<dash_train::Error>,
     },
-    /// There is nothing to try.
+    /// The grid is empty.
     #[error("`tune` has no combination of values to try")]
     NoTrials,
 }
@@ -40,7 +40,7 @@ impl Classify for Error {
         match self {
             Error::Train(error) => error.hint(),
             Error::AllDiverged { last, .. } => last.hint(),
-            Error::NoTrials => Some("give each list of `[tune]` a value".to_owned()),
+            Error::NoTrials => Some("give each list of `[tune]` at least one value".to_owned()),
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The grid, and the rule by which it is walked.
+//! The grid of hyperparameters, and the order and early stop of its search.
 
 use dash_core::{architecture::Hyperparameters, pipeline::Tune};
 
-/// All combinations in the order of the reference: learning rate, dropout, weight decay, momentum,
+/// All combinations in the order of the released code: learning rate, dropout, weight decay, momentum,
 /// the first changing slowest (DASH, section 8).
 pub fn grid(tune: &Tune) -> Vec<Hyperparameters> {
     let mut all = Vec::new();
@@ -21,9 +21,9 @@ pub fn grid(tune: &Tune) -> Vec<Hyperparameters> {
 /// One tried combination.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TrialOutcome {
-    /// What was tried.
+    /// The hyperparameters.
     pub hyperparameters: Hyperparameters,
-    /// Its score on the validation split; `None` if it diverged.
+    /// Its validation metric; `None` if it diverged.
     pub score: Option<f64>,
 }
 
@@ -35,14 +35,14 @@ fn better(score: f64, best: Option<f64>, lower_is_better: bool) -> bool {
     }
 }
 
-/// Walks a grid and returns the outcomes, and the index of the first best one.
+/// Runs the trials of a grid in order and returns the outcomes, and the index of the first best one.
 ///
-/// Where the learning rate changes, the best score so far is compared with the best at the change
-/// before; if they are equal, the walk ends. So the second learning rate is always tried, the third
-/// only if the second brought an improvement, or nothing has had a score yet.
+/// When the learning rate changes, the best metric so far is compared with the best at the previous change; if they are
+/// equal, the search stops. So the second learning rate is always tried, and the third only if the second one brought
+/// an improvement, or no trial has a metric yet.
 ///
 /// # Errors
-/// Those of `trial`. A trial without a finite score counts as diverged.
+/// Those of `trial`. A trial without a finite metric counts as diverged.
 pub fn search<E>(
     grid: &[Hyperparameters],
     lower_is_better: bool,
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use std::convert::Infallible;
 
-    /// Walks three learning rates with two trials each.
+    /// Searches three learning rates with two trials each.
     fn walk(scores: [f64; 6], lower: bool) -> (usize, Option<usize>) {
         let tune = Tune {
             learning_rates: vec![0.1, 0.01, 0.001],

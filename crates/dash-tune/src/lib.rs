@@ -1,4 +1,4 @@
-//! Hyperparameter tuning: a search over short trainings that all start from the same weights.
+//! The stage `tune`: searches hyperparameters by short trainings that all start from the same weights.
 //!
 //! ```
 //! let tune = dash_core::pipeline::Tune::default();
@@ -10,7 +10,8 @@
 
 mod error;
 mod grid;
-mod trials;
+mod table;
+mod trial;
 mod tune;
 
 pub use error::Error;

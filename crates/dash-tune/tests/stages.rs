@@ -13,13 +13,15 @@ use dash_core::{
     error::{Classify, ErrorKind},
     event::{Event, Listener, Silent},
     pipeline::{Candidate, OnDivergence, Pipeline, Protocol},
+    results::Epoch,
 };
 use dash_data::DatasetFolder;
-use dash_nn::{LearningRates, Optimizer, Sgd};
+use dash_nn::{Gradients, LearningRates, Params, Sgd};
+use dash_retrain::{Metrics, ModelManifest, retrain};
 use dash_store::Staging;
 use dash_train::{
-    Cause, CheckpointState, Checkpoints, Limits, Metrics, ModelManifest, StageContext, Trainer,
-    TrainingPosition, TrainingStage, evaluate, read_history, retrain,
+    Cause, Checkpoints, FitHooks, Sampling, StageContext, StageState, TrainOptions, Trainer,
+    TrainingPosition, TrainingStage, evaluate, fit, read_history, resume,
 };
 use dash_tune::{Selection, tune};
 use serde_json::json;
@@ -54,7 +56,7 @@ fn pipeline(protocol: &str, learning_rates: &[f64]) -> Pipeline {
 const CHOSEN: Hyperparameters =
     Hyperparameters { learning_rate: 0.02, dropout: 0.1, weight_decay: 5e-4, momentum: 0.9 };
 
-/// A dataset with a place for stages beside it.
+/// A dataset, and a folder for stages beside it.
 struct Place {
     folder: tempfile::TempDir,
     pipeline: Pipeline,
@@ -104,7 +106,7 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Remembers how many steps an epoch had.
+/// Records the number of steps of each epoch.
 #[derive(Default)]
 struct Steps(Mutex<Vec<usize>>);
 
@@ -116,7 +118,7 @@ impl Listener for Steps {
     }
 }
 
-/// Asks to stop once it has heard of so many steps.
+/// Asks to stop after so many steps.
 struct StopAfter(usize, Mutex<usize>);
 
 impl Listener for StopAfter {
@@ -179,81 +181,105 @@ fn stages_that_stop_again_and_again_end_with_the_same_files() {
     }
 }
 
-/// Two epochs of three steps, the second of which is spoilt after some step, at most so many times: the
-/// parameters and momenta, or the error.
+/// Makes a weight NaN in the second step of the second epoch, at most so many times.
+struct Spoiling<'a> {
+    params: &'a Params,
+    rates: [f64; 2],
+    position: TrainingPosition,
+    times: usize,
+}
+
+impl FitHooks for Spoiling<'_> {
+    type Error = dash_train::Error;
+
+    fn learning_rates(&self, epoch: usize) -> LearningRates {
+        LearningRates::uniform(self.rates[epoch])
+    }
+
+    fn adjust_gradients(&mut self, _: &mut Gradients) -> Result<(), dash_train::Error> {
+        self.position.step += 1;
+        if self.position.epoch == 1 && self.position.step == 2 && self.times > 0 {
+            self.times -= 1;
+            self.position.step = 0;
+            let weight = self.params.iter().next().unwrap().var();
+            weight.set(&(weight.as_tensor() * f64::NAN)?)?;
+        }
+        Ok(())
+    }
+
+    fn epoch_end(&mut self, finished: &Epoch) -> Result<(), dash_train::Error> {
+        self.position = TrainingPosition::start_of(finished.epoch + 1);
+        Ok(())
+    }
+
+    fn state(&self) -> &dyn StageState {
+        &()
+    }
+}
+
+fn options(on_divergence: OnDivergence) -> TrainOptions {
+    TrainOptions {
+        stage: TrainingStage::Retrain,
+        epochs: 2,
+        sampling: Sampling { batch_size: 4, fraction: 1.0 },
+        on_divergence,
+    }
+}
+
+/// What a training of two epochs of three steps ends with.
+struct Trained {
+    rate_factor: f64,
+    /// Parameters and momentum buffers.
+    values: Vec<Vec<f32>>,
+}
+
+/// Two epochs of three steps, the second of which is spoilt, at most so many times.
 fn spoilt(
-    place: &Place,
     ctx: &StageContext<'_>,
-    (on_divergence, rates): (OnDivergence, [f64; 2]),
-    mut times: usize,
-) -> Result<(f64, Vec<Vec<f32>>), dash_train::Error> {
+    on_divergence: OnDivergence,
+    rates: [f64; 2],
+    times: usize,
+) -> Result<Trained, dash_train::Error> {
     let (network, params) = ctx.retrain_network(None, 0.1)?;
-    let (objective, sgd) = (ctx.objective()?, Sgd::new(&params, 0.9, 5e-4)?);
-    let mut trainer =
-        Trainer::new(ctx, TrainingStage::Retrain, network.as_ref(), &params, &objective, sgd, (4, 1.0))?
-            .on_divergence(on_divergence);
-    let data = place.data.split(Split::Train)?;
-    let samples: Vec<usize> = (0..data.samples()).collect();
-    let mut position = TrainingPosition::default();
-    // Its progress has no history, as that of a trial.
-    if let Some(saved) = ctx.saved(&Limits { epochs: 2, steps: 3, trials: Some(1) })? {
-        trainer.resume(&saved)?;
-        position = saved.progress.position;
-    }
-    for (epoch, rate) in rates.into_iter().enumerate().skip(position.epoch) {
-        let mut step = position.enter(epoch).step;
-        trainer.epoch(
-            position.enter(epoch),
-            data,
-            &samples,
-            LearningRates::uniform(rate),
-            |_| {
-                step += 1;
-                if epoch == 1 && step == 2 && times > 0 {
-                    times -= 1;
-                    step = 0;
-                    let weight = params.iter().next().unwrap().var();
-                    weight.set(&(weight.as_tensor() * f64::NAN)?)?;
-                }
-                Ok(())
-            },
-            |now| ctx.between_steps(&params, now, CheckpointState::default),
-        )?;
-    }
-    let tensors = [params.state()?, trainer.sgd.state()?].concat();
+    let (options, sgd) = (options(on_divergence), Box::new(Sgd::new(&params, 0.9, 5e-4)?));
+    let mut trainer = Trainer::new(ctx, options, network.as_ref(), &params, sgd)?;
+    let checkpoint = resume(ctx, &options, &mut ())?;
+    let position = checkpoint.as_ref().map(|found| found.position()).unwrap_or_default();
+    fit(&mut trainer, &mut Spoiling { params: &params, rates, position, times }, checkpoint)?;
+    let tensors = [params.state()?, trainer.optimizer().state()?].concat();
     let values = tensors.iter().map(|(_, t)| t.flatten_all().unwrap().to_vec1().unwrap());
-    Ok((trainer.factor(), values.collect()))
+    Ok(Trained { rate_factor: trainer.rate_factor(), values: values.collect() })
 }
 
 #[test]
-fn a_diverged_training_goes_back_once_to_the_beginning_of_the_epoch_if_it_may() {
+fn a_diverged_training_rolls_back_once_to_the_beginning_of_the_epoch_if_it_may() {
     let place = Place::new(pipeline("strict", &[0.05]));
     let silent = place.context(&Silent);
     let diverged = |result: Result<_, dash_train::Error>| {
         matches!(result, Err(dash_train::Error::Diverged { epoch: 1, step: 3, .. }))
     };
     let (stop, back) = (OnDivergence::Stop, OnDivergence::RollBack);
-    assert!(diverged(spoilt(&place, &silent, (stop, [0.02, 0.02]), 1)));
-    assert!(diverged(spoilt(&place, &silent, (back, [0.02, 0.02]), 2)));
+    assert!(diverged(spoilt(&silent, stop, [0.02, 0.02], 1)));
+    assert!(diverged(spoilt(&silent, back, [0.02, 0.02], 2)));
     // As if the second epoch had had half the rate from the start.
-    let expected = spoilt(&place, &silent, (stop, [0.02, 0.01]), 0).unwrap().1;
-    let (factor, found) = spoilt(&place, &silent, (back, [0.02, 0.02]), 1).unwrap();
-    assert!(factor == 0.5 && found == expected);
-    let (factor, undisturbed) = spoilt(&place, &silent, (back, [0.02, 0.02]), 0).unwrap();
-    assert!(factor == 1.0 && undisturbed != expected);
+    let expected = spoilt(&silent, stop, [0.02, 0.01], 0).unwrap().values;
+    let found = spoilt(&silent, back, [0.02, 0.02], 1).unwrap();
+    assert!(found.rate_factor == 0.5 && found.values == expected);
+    let undisturbed = spoilt(&silent, back, [0.02, 0.02], 0).unwrap();
+    assert!(undisturbed.rate_factor == 1.0 && undisturbed.values != expected);
 
-    // The same after a stop inside the second epoch, before and after it went back.
+    // The same after a stop inside the second epoch, before and after it rolled back.
     for steps in [4, 7] {
         let listener = StopAfter(steps, Mutex::default());
         let folder = place.folder.path().join(format!(".back{steps}.checkpoint"));
         let checkpoints = Checkpoints::new(folder, "back", None);
         let ctx = StageContext { checkpoints: Some(&checkpoints), ..place.context(&listener) };
-        let stopped = spoilt(&place, &ctx, (back, [0.02, 0.02]), 1);
+        let stopped = spoilt(&ctx, back, [0.02, 0.02], 1);
         assert!(matches!(stopped, Err(dash_train::Error::Stopped)), "{steps}");
         let ctx = StageContext { checkpoints: Some(&checkpoints), ..place.context(&Silent) };
         let left = usize::from(steps == 4);
-        let (factor, found) = spoilt(&place, &ctx, (back, [0.02, 0.02]), left).unwrap();
-        assert!(factor == 0.5 && found == expected, "{steps}");
+        let found = spoilt(&ctx, back, [0.02, 0.02], left).unwrap();
+        assert!(found.rate_factor == 0.5 && found.values == expected, "{steps}");
     }
 }
 
@@ -401,30 +427,50 @@ fn a_loss_that_is_undefined_from_the_start_is_not_blamed_on_a_rate_and_not_tried
     let (network, params) = ctx.retrain_network(None, 0.1).unwrap();
     let first = params.iter().next().unwrap().var();
     first.set(&(first.as_tensor() * f64::NAN).unwrap()).unwrap();
-    let (objective, sgd) = (ctx.objective().unwrap(), Sgd::new(&params, 0.9, 5e-4).unwrap());
+    let sgd = Box::new(Sgd::new(&params, 0.9, 5e-4).unwrap());
     let heard = Heard::default();
     let ctx = place.context(&heard);
-    let mut trainer =
-        Trainer::new(&ctx, TrainingStage::Retrain, network.as_ref(), &params, &objective, sgd, (4, 1.0))
-            .unwrap()
-            .on_divergence(OnDivergence::RollBack);
-    let data = place.data.split(Split::Train).unwrap();
-    let samples: Vec<usize> = (0..data.samples()).collect();
-    let rates = LearningRates::uniform(0.05);
-    let trained = trainer.epoch(TrainingPosition::default(), data, &samples, rates, |_| Ok(()), |_| Ok(()));
+    let options = options(OnDivergence::RollBack);
+    let mut trainer = Trainer::new(&ctx, options, network.as_ref(), &params, sgd).unwrap();
+    let position = TrainingPosition::default();
+    let mut hooks = Spoiling { params: &params, rates: [0.05; 2], position, times: 0 };
+    let trained = fit(&mut trainer, &mut hooks, None);
     let error = trained.unwrap_err();
     let never = matches!(error, dash_train::Error::Diverged { cause: Cause::BeforeAnyStep, .. });
     assert!(never && !error.hint().unwrap().contains("smaller"), "{error}");
     assert!(!heard.0.lock().unwrap().iter().any(|event| matches!(event, Event::Warning { .. })));
 }
 
-/// Remembers events.
+/// Records events.
 #[derive(Default)]
 struct Heard(Mutex<Vec<Event>>);
 
 impl Listener for Heard {
     fn on(&self, event: &Event) {
         self.0.lock().unwrap().push(event.clone());
+    }
+}
+
+#[test]
+fn tuning_reports_the_epochs_of_each_trial_and_the_metric_of_the_last_one() {
+    let mut pipeline = pipeline("strict", &[0.05, 0.01]);
+    pipeline.tune.epochs = 2;
+    let place = Place::new(pipeline);
+    let heard = Heard::default();
+    tune(&place.context(&heard), None, &mut place.staging("tune")).unwrap();
+    let heard = heard.0.lock().unwrap();
+    let reported: Vec<(usize, Option<f64>)> = heard
+        .iter()
+        .filter_map(|event| match event {
+            Event::Epoch { epoch, epochs: 2, score, .. } => Some((*epoch, *score)),
+            Event::Trial { trial, trials: 2, score } => Some((10 + trial, *score)),
+            _ => None,
+        })
+        .collect();
+    let numbers: Vec<usize> = reported.iter().map(|(number, _)| *number).collect();
+    assert_eq!(numbers, [0, 1, 10, 0, 1, 11]);
+    for trial in reported.chunks(3) {
+        assert!(trial[0].1.is_none() && trial[1].1.is_some() && trial[1].1 == trial[2].1, "{trial:?}");
     }
 }
 
@@ -478,7 +524,7 @@ fn kernels_that_the_network_has_no_convolution_for_are_refused() {
     let error = ctx.retrain_network(Some(&architecture(expected + 2)), 0.1).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Data);
     let message = format!(
-        "architecture.json has {} kernels, the network has {expected} convolutions that take one",
+        "architecture.json has {} kernels, but the network has {expected} searchable convolutions",
         expected + 2
     );
     assert_eq!(error.to_string(), message);

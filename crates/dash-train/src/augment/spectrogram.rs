@@ -1,6 +1,6 @@
-//! Changes of spectrograms: bands that are filled in (SpecAugment), and noise.
+//! Augmentation of spectrograms: masked bands (SpecAugment, Park et al. 2019), and noise that is mixed in.
 
-use crate::Error;
+use crate::error::Error;
 use dash_core::{pipeline::Mask, random::ChaCha8Rng};
 use dash_data::Noise;
 use rand::Rng;
@@ -11,11 +11,11 @@ use std::ops::Range;
 pub(super) struct Plane {
     pub(super) rows: usize,
     pub(super) columns: usize,
-    /// Columns that are changed: those before the zeros at the end.
+    /// Columns that augmentation changes: those before the zeros at the end.
     pub(super) filled: usize,
 }
 
-/// Rows and columns that are filled in.
+/// Rows and columns that are masked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Bands {
     rows: Vec<Range<usize>>,
@@ -23,7 +23,7 @@ struct Bands {
 }
 
 impl Bands {
-    /// Draws bands for an array of so many rows and columns; none with 1 - `mask.probability`.
+    /// Draws bands for an array of `rows` x `columns`. There are none with the probability 1 - `mask.probability`.
     fn draw(mask: &Mask, rows: usize, columns: usize, rng: &mut ChaCha8Rng) -> Bands {
         let mut bands = Bands::default();
         if rng.random::<f64>() >= mask.probability {
@@ -42,14 +42,14 @@ impl Bands {
         bands
     }
 
-    fn hold(&self, row: usize, column: usize) -> bool {
+    fn contain(&self, row: usize, column: usize) -> bool {
         let in_one = |ranges: &[Range<usize>], at: usize| ranges.iter().any(|range| range.contains(&at));
         in_one(&self.rows, row) || in_one(&self.columns, column)
     }
 }
 
 impl Plane {
-    /// The elements that are changed, each with its row (channels after each other) and column.
+    /// The elements that augmentation changes, each with its row (those of all channels in turn) and column.
     fn elements<'a>(&self, input: &'a mut [f32]) -> impl Iterator<Item = (usize, usize, &'a mut f32)> {
         let filled = self.filled;
         let lines = input.chunks_exact_mut(self.columns.max(1)).enumerate();
@@ -58,21 +58,21 @@ impl Plane {
         })
     }
 
-    /// Fills bands of an input with its least value, in all channels alike.
+    /// Fills bands of an input with its minimum, the same bands in all channels.
     pub(super) fn mask(&self, input: &mut [f32], mask: &Mask, rng: &mut ChaCha8Rng) {
         let bands = Bands::draw(mask, self.rows, self.filled, rng);
         if bands.rows.is_empty() {
             return;
         }
-        let least = self.elements(input).fold(f32::INFINITY, |least, (_, _, value)| least.min(*value));
+        let minimum = self.elements(input).fold(f32::INFINITY, |min, (_, _, value)| min.min(*value));
         for (row, column, value) in self.elements(input) {
-            if bands.hold(row % self.rows.max(1), column) {
-                *value = least;
+            if bands.contain(row % self.rows.max(1), column) {
+                *value = minimum;
             }
         }
     }
 
-    /// Mixes a random cut of a random recording in, whose bands are filled before it is cut.
+    /// Mixes in a random segment of a random recording. The bands are drawn for the whole recording.
     pub(super) fn mix(
         &self,
         input: &mut [f32],
@@ -89,13 +89,13 @@ impl Plane {
         let bands = mask.map(|mask| Bands::draw(mask, self.rows, frames, rng)).unwrap_or_default();
         let start = rng.random_range(0..=frames.saturating_sub(self.filled) as u64) as usize;
         let weight = (share * rng.random::<f64>()) as f32;
-        let cut = noise.cut(recording, start, self.filled)?;
-        let height = cut.len() / self.filled.max(1);
-        let least = noise.least(recording);
+        let segment = noise.cut(recording, start, self.filled)?;
+        let height = segment.len() / self.filled.max(1);
+        let minimum = noise.least(recording);
         for (row, column, value) in self.elements(input) {
-            let added = match bands.hold(row % self.rows.max(1), start + column) {
-                true => least,
-                false => cut.get(column * height + row).copied().unwrap_or(least),
+            let added = match bands.contain(row % self.rows.max(1), start + column) {
+                true => minimum,
+                false => segment.get(column * height + row).copied().unwrap_or(minimum),
             };
             *value = (1.0 - weight) * *value + weight * added;
         }

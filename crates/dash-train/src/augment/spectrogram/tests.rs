@@ -1,5 +1,8 @@
 use super::*;
-use crate::{TrainingStage, augment::Augmentation};
+use crate::{
+    augment::Augmentation,
+    stage::{DrawKey, TrainingStage},
+};
 use dash_core::{
     event::Silent,
     pipeline::{Augment, Dataset, Protocol},
@@ -13,6 +16,7 @@ fn rng(row: u64) -> ChaCha8Rng {
     stream(0, Purpose::Augmentation, [1, 0, row])
 }
 
+const KEY: DrawKey = DrawKey { seed: 0, stage: TrainingStage::Search, epoch: 0 };
 const MASK: Mask = Mask { probability: 0.5, rounds: 2, rows: 0.15, columns: 0.2 };
 /// One channel of 20 rows and 41 columns, the last of zeros.
 const PLANE: Plane = Plane { rows: 20, columns: 41, filled: 40 };
@@ -22,7 +26,7 @@ fn spectrogram() -> Vec<f32> {
     (0..20 * 41).map(|at| if at % 41 == 40 { 0.0 } else { 1.0 + at as f32 }).collect()
 }
 
-/// Rows and columns of the plane that hold nothing but 1, the least value.
+/// Rows and columns of the plane that hold nothing but 1, the minimum.
 fn filled(input: &[f32]) -> (Vec<usize>, Vec<usize>) {
     let at = |row: usize, column: usize| input[row * 41 + column];
     let rows = (0..20).filter(|&row| (0..40).all(|column| at(row, column) == 1.0)).collect();
@@ -31,7 +35,7 @@ fn filled(input: &[f32]) -> (Vec<usize>, Vec<usize>) {
 }
 
 #[test]
-fn bands_are_filled_with_the_least_value_within_their_bounds() {
+fn bands_are_filled_with_the_minimum_within_their_bounds() {
     let (mut changed, mut most) = (0, (0, 0));
     for row in 0..2000 {
         let mut input = spectrogram();
@@ -126,12 +130,12 @@ fn noise_is_a_random_cut_of_a_random_recording_below_the_share() {
         target: BatchTarget::Labels(vec![0; 400]),
         background: vec![],
     };
-    let error = augment.apply(&mut zeros(), &rows, 0, TrainingStage::Search, 0).unwrap_err();
+    let error = augment.apply(&mut zeros(), &rows, KEY).unwrap_err();
     assert_eq!(error.to_string(), "`task.augment`: the dataset has no recordings of noise");
 
     let augment = augment.with_noise(Some(noise)).unwrap();
     let mut batch = zeros();
-    augment.apply(&mut batch, &rows, 0, TrainingStage::Search, 0).unwrap();
+    augment.apply(&mut batch, &rows, KEY).unwrap();
     let (mut mixed, mut seen) = (0, std::collections::BTreeSet::new());
     for input in batch.input.chunks(4 * 12) {
         assert!(input.chunks(12).all(|row| row[11] == 0.0), "the zeros at the end stay");
@@ -155,12 +159,12 @@ fn noise_is_a_random_cut_of_a_random_recording_below_the_share() {
     // One cut of the first, 21 of the second.
     assert!(seen.len() > 15 && seen.iter().any(|&(recording, _)| recording == 0), "{seen:?}");
 
-    // Masked often enough, only the least value is left of the noise, but for the last row and frame of a
+    // Masked often enough, only the minimum is left of the noise, but for the last row and frame of a
     // recording: bands begin below the difference of lengths, as in the reference.
     let all = Mask { probability: 1.0, rounds: 50, rows: 1.0, columns: 1.0 };
     let augment = Augmentation::new(&kinds(Some(all)), data.card()).unwrap().with_noise(Some(noise)).unwrap();
     let mut batch = zeros();
-    augment.apply(&mut batch, &rows, 0, TrainingStage::Search, 0).unwrap();
+    augment.apply(&mut batch, &rows, KEY).unwrap();
     let constant = |input: &&[f32]| {
         input[0] < 0.0 && input.chunks(12).all(|row| row[..11].iter().all(|&value| value == input[0]))
     };

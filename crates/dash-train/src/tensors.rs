@@ -1,8 +1,8 @@
-//! Tensors as files: safetensors, with a manifest of hashes.
+//! Files of a stage's results: tensors as safetensors, JSON, and the folder `checkpoint/` with a manifest of hashes.
 
-use crate::Error;
+use crate::error::Error;
 use candle_core::{DType, Device, Tensor};
-use dash_nn::{Optimizer, Params, Sgd};
+use dash_nn::{NamedTensors, Optimizer, Params};
 use dash_store::Staging;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Serialize;
@@ -47,7 +47,7 @@ pub fn write_tensors(out: &mut Staging, name: &str, tensors: &[(String, Tensor)]
 ///
 /// # Errors
 /// If the file cannot be read or holds other tensors.
-pub(crate) fn read_tensors(path: &Path) -> Result<Vec<(String, Tensor)>, Error> {
+pub(crate) fn read_tensors(path: &Path) -> Result<NamedTensors, Error> {
     let wrong = |reason: String| Error::Format { path: path.to_owned(), reason };
     // One buffer of the file's size; safetensors checks that the tensors lie inside it.
     let mut bytes = Vec::new();
@@ -58,22 +58,27 @@ pub(crate) fn read_tensors(path: &Path) -> Result<Vec<(String, Tensor)>, Error> 
     if let Some((name, other)) = tensors.iter().find(|(_, t)| t.dtype() != DType::F32) {
         return Err(wrong(format!("tensor {name} is {:?} instead of F32", other.dtype())));
     }
-    let mut tensors: Vec<(String, Tensor)> = tensors.into_iter().collect();
+    let mut tensors: NamedTensors = tensors.into_iter().collect();
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(tensors)
 }
 
-/// Writes the folder `checkpoint/`: parameters and buffers, momenta, and a manifest with hashes.
+/// Writes the folder `checkpoint/`: parameters and buffers, momentum buffers, and a manifest with hashes.
 ///
 /// # Errors
 /// If a file cannot be written.
-pub fn write_checkpoint(out: &mut Staging, epochs: usize, params: &Params, sgd: &Sgd) -> Result<(), Error> {
+pub(crate) fn write_checkpoint(
+    out: &mut Staging,
+    epochs: usize,
+    params: &Params,
+    optimizer: &dyn Optimizer,
+) -> Result<(), Error> {
     let state = write_tensors(out, "checkpoint/state.safetensors", &params.state()?)?;
-    let momenta = write_tensors(out, "checkpoint/momenta.safetensors", &sgd.state()?)?;
+    let momentum = write_tensors(out, "checkpoint/momenta.safetensors", &optimizer.state()?)?;
     let manifest = json!({
         "format": FORMAT,
         "epochs": epochs,
-        "files": { "state.safetensors": state, "momenta.safetensors": momenta },
+        "files": { "state.safetensors": state, "momenta.safetensors": momentum },
     });
     out.write("checkpoint/manifest.json", format!("{manifest:#}\n").as_bytes())?;
     Ok(())
@@ -107,16 +112,17 @@ mod tests {
         let read = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
         assert_eq!(read["a.weight"].to_vec2::<f32>().unwrap(), [[1., 4.], [2., 5.], [3., 6.]]);
     }
-    /// A file with this header, whose length may be said to be another, and `data` bytes after it.
-    fn file(header: &str, said: Option<u64>, data: usize) -> Vec<u8> {
-        let mut bytes = said.unwrap_or(header.len() as u64).to_le_bytes().to_vec();
+
+    /// A file with this header, which may announce another length, and `data` bytes after it.
+    fn file(header: &str, announced: Option<u64>, data: usize) -> Vec<u8> {
+        let mut bytes = announced.unwrap_or(header.len() as u64).to_le_bytes().to_vec();
         bytes.extend_from_slice(header.as_bytes());
         bytes.resize(bytes.len() + data, 0);
         bytes
     }
 
     #[test]
-    fn files_that_were_made_to_deceive_are_refused() {
+    fn crafted_files_are_refused() {
         let tensor = |name: &str, dtype: &str, shape: &str, from: u64, to: u64| {
             format!(r#""{name}":{{"dtype":"{dtype}","shape":[{shape}],"data_offsets":[{from},{to}]}}"#)
         };

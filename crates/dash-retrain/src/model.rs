@@ -7,8 +7,7 @@ use dash_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Everything that is needed, besides `model.safetensors`, to build the model and to read its
-/// outputs.
+/// Everything that a program needs, besides `model.safetensors`, to build the model and to read its outputs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelManifest {
     /// Version of this format.
@@ -17,7 +16,7 @@ pub struct ModelManifest {
     pub task: Task,
     /// The backbone.
     pub backbone: Backbone,
-    /// Kernel size and dilation per exchangeable convolution; `None` for the backbone's own.
+    /// Kernel size and dilation per searchable convolution; `None` for the backbone's own.
     pub pattern: Option<Vec<Candidate>>,
     /// The input of a sample.
     pub input: TensorField,

@@ -1,16 +1,16 @@
-//! Why a loss or a score is not a finite number, and which settings could be at fault.
+//! Why a loss or a metric is not a finite number, and which settings can be at fault.
 
-use crate::{Error, TrainingStage};
+use crate::stage::TrainingStage;
 use candle_core::{Device, Tensor};
 use dash_data::{Batch, BatchTarget};
 use dash_nn::{ParamKind, Params};
 
-/// What was found when a loss or a score was not finite.
+/// Why a loss or a metric is not finite.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cause {
-    /// No step had been taken: neither learning rate is at fault.
+    /// It was not finite before the first step: no learning rate is at fault.
     BeforeAnyStep,
-    /// Each step takes more than the whole weight away.
+    /// Each step subtracts more than the whole weight.
     Decay {
         /// Weight decay.
         decay: f64,
@@ -29,19 +29,19 @@ pub enum Cause {
     },
     /// Weights and architecture parameters are not finite.
     All,
-    /// All parameters are finite: what the network computes from them is too large.
+    /// All parameters are finite, but the outputs that the network computes from them are too large.
     Outputs,
-    /// The device had taken the step before the loss was known, so that nothing can be told any more.
+    /// The device updated the parameters before the loss was known, so that they hold no evidence.
     Unknown,
 }
 
 impl Cause {
-    /// What the parameters of a network with an undefined loss or score say; running statistics say nothing, as the
-    /// forward pass that had the undefined loss is part of them.
+    /// Finds the cause in the parameters of a network whose loss or metric is not finite. Running statistics are no
+    /// evidence, because they include the forward pass with that loss.
     ///
     /// # Errors
-    /// If they cannot be read.
-    pub fn of(params: &Params) -> Result<Cause, Error> {
+    /// If the parameters cannot be read.
+    pub fn of(params: &Params) -> candle_core::Result<Cause> {
         let (mut weights, mut architecture) = (None, None);
         for param in params.iter() {
             let place = match param.kind() {
@@ -60,13 +60,13 @@ impl Cause {
         })
     }
 
-    /// That of a training which takes away `rate * decay` of each weight per step, if that is it, and not because of
-    /// the rate.
+    /// Weight decay as the cause, if a step subtracts `rate * decay` >= 1 of each weight and the decay is the larger
+    /// factor.
     pub(crate) fn of_decay(rate: f64, decay: f64) -> Option<Cause> {
         (rate * decay >= 1.0 && decay > rate).then_some(Cause::Decay { decay, rate })
     }
 
-    /// What to do about it, by the keys of the pipeline file that `stage` is set by.
+    /// What to change, by the keys of the pipeline file that `stage` reads.
     pub fn hint(&self, stage: TrainingStage) -> String {
         let (rate, decay) = match stage {
             TrainingStage::Search => ("`search.learning_rate`", "`search.weight_decay`"),
@@ -76,8 +76,8 @@ impl Cause {
              `search.grad_scale`";
         match self {
             Cause::BeforeAnyStep => {
-                "no learning rate is at fault, as no step was taken: look at the size of inputs and \
-                                     targets (`dash-nas data inspect`) and at `task.loss`"
+                "no learning rate is at fault, because no step was taken: check the scale of inputs and \
+                 targets (`dash-nas data inspect`) and `task.loss`"
                     .to_owned()
             }
             Cause::Decay { .. } => format!("use smaller values of {decay}, or of {rate}"),
@@ -98,7 +98,7 @@ impl std::fmt::Display for Cause {
             Cause::Decay { decay, rate } => {
                 write!(
                     f,
-                    "the weight decay {decay:?} with the learning rate {rate:?} takes more than all of each weight"
+                    "the weight decay {decay:?} at the learning rate {rate:?} subtracts more than the whole weight in each step"
                 )
             }
             Cause::Weights { name } => write!(f, "the weights `{name}` are not finite"),
@@ -107,17 +107,17 @@ impl std::fmt::Display for Cause {
             }
             Cause::All => f.write_str("weights and architecture parameters are not finite"),
             Cause::Outputs => f.write_str("all parameters are finite, outputs are too large"),
-            Cause::Unknown => f.write_str("parameters were changed before the loss was known"),
+            Cause::Unknown => f.write_str("the parameters were updated before the loss was known"),
         }
     }
 }
 
-fn is_finite(tensor: &Tensor) -> Result<bool, Error> {
+fn is_finite(tensor: &Tensor) -> candle_core::Result<bool> {
     let values = tensor.to_device(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>()?;
     Ok(values.iter().all(|value| value.is_finite()))
 }
 
-/// What of a batch is not finite: `inputs` or `targets`.
+/// The part of a batch that is not finite: `inputs` or `targets`.
 pub(crate) fn not_finite(batch: &Batch) -> Option<&'static str> {
     let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
     match &batch.target {

@@ -1,6 +1,6 @@
 //! The table of trials: `trials.parquet`.
 
-use crate::{Error, TrialOutcome};
+use crate::{error::Error, grid::TrialOutcome};
 use arrow::{
     array::{ArrayRef, BooleanArray, Float64Array, Int64Array},
     datatypes::{DataType, Field},
