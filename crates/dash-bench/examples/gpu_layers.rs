@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the example prints its results")]
 
 use dash_bench::{KernelPattern, TASKS, TaskShape, TimedStage, survey};
-use dash_conv::{Algorithm, Plan, seconds_on_gpu};
+use dash_conv::{Algorithm, GpuModel, Machine, Plan, measure};
 
 /// Algorithms that the model puts this far behind its choice are not timed.
 const HOPELESS: f64 = 50.0;
@@ -31,20 +31,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 if seen.contains(&problem) {
                     continue;
                 }
-                let plans = Algorithm::ON_GPU.map(|algorithm| Plan::on_gpu(algorithm, &problem));
-                let least = plans.iter().fold(f64::INFINITY, |least, plan| least.min(plan.seconds));
+                let machine = Machine::Gpu(GpuModel::H100);
+                let plan = |&algorithm| Plan::choose_among(&[algorithm], &problem, &machine).ok();
+                let plans: Vec<Plan> = Algorithm::ON_GPU.iter().filter_map(plan).collect();
+                let least = plans.iter().fold(f64::INFINITY, |least, plan| least.min(plan.cost().seconds));
                 let mut rows = Vec::new();
-                for plan in plans.iter().filter(|plan| plan.seconds <= HOPELESS * least) {
-                    if let Some(seconds) = seconds_on_gpu(&problem, plan.algorithm, &gpu)? {
+                for plan in plans.iter().filter(|plan| plan.cost().seconds <= HOPELESS * least) {
+                    if let Some(seconds) = measure(plan, &problem, Some(&gpu))? {
                         rows.push((plan, seconds));
                     }
                 }
                 let best = rows.iter().fold(f64::INFINITY, |best, row| best.min(row.1));
                 for (plan, seconds) in &rows {
                     let mark = |is: bool, mark: &'static str| if is { mark } else { "" };
-                    let chosen = mark(plan.seconds == least, "model");
+                    let chosen = mark(plan.cost().seconds == least, "model");
                     let fastest = mark(*seconds == best, " clock");
-                    let (name, model, measured) = (shape.name, 1e3 * plan.seconds, 1e3 * seconds);
+                    let (name, model, measured) = (shape.name, 1e3 * plan.cost().seconds, 1e3 * seconds);
                     println!(
                         "| {name} | {problem} | {plan} | {model:.3} | {measured:.3} | {chosen}{fastest} |"
                     );

@@ -9,7 +9,7 @@
 #![allow(clippy::print_stdout, reason = "the example prints its results")]
 
 use dash_bench::{KernelPattern, TASKS, TimedStage, survey};
-use dash_conv::Plan;
+use dash_conv::{Machine, Plan};
 
 /// Flop/s of f32, bytes per second, seconds from a launch to the next.
 const PEAK: [f64; 3] = [67e12, 3.35e12, 4e-6];
@@ -24,14 +24,15 @@ fn main() -> Result<(), dash_bench::Error> {
     for task in &TASKS {
         for stage in [TimedStage::Search, TimedStage::Retrain(KernelPattern::Spread)] {
             let (network, params) = survey(task, stage)?;
-            let plans = network.convolutions.iter().map(|problem| Plan::choose_on_gpu(problem, SHARED));
+            let machine = Machine::gpu(SHARED);
+            let plans = network.convolutions.iter().map(|problem| Plan::choose(problem, &machine));
             let (mut flops, mut convolutions, mut count) = (0.0, 0.0, 0.0);
             for (plan, problem) in plans.zip(&network.convolutions) {
                 if std::env::args().nth(1).is_some_and(|name| name == task.name) {
-                    println!("{problem}: {plan}, {:.3} ms", 1e3 * plan.seconds);
+                    println!("{problem}: {plan}, {:.3} ms", 1e3 * plan.cost().seconds);
                 }
-                flops += plan.flops;
-                convolutions += plan.seconds;
+                flops += plan.cost().flops;
+                convolutions += plan.cost().seconds;
                 count += 1.0;
             }
             // Activations: written once, read forward and backward. Parameters, gradients, momentum: read and written.

@@ -3,7 +3,7 @@
 //! `cargo bench -p dash-conv`
 
 use candle_core::{DType, Device, Tensor, Var};
-use dash_conv::{Algorithm, TapConv, TapSet};
+use dash_conv::{Algorithm, ConvOptions, TapConv, TapSet};
 use divan::Bencher;
 
 fn main() {
@@ -18,11 +18,12 @@ fn layer(bencher: Bencher, taps: TapSet, shape: &[usize], c_out: usize, groups: 
         let normal = |shape: &[usize]| Var::from_tensor(&Tensor::randn(0f32, 1.0, shape, &Device::Cpu)?);
         let (x, w) = (normal(shape)?, normal(&[c_out, shape[1] / groups, taps.len()])?);
         let b = Var::zeros(c_out, DType::F32, &Device::Cpu)?;
-        Ok((TapConv::new(taps.clone(), groups, 1)?.with_algorithm(algorithm), x, w, b))
+        let options = ConvOptions { groups, ..ConvOptions::default() };
+        Ok((TapConv::new(taps.clone(), options)?.with_algorithm(algorithm), x, w, b))
     };
     match run() {
         Ok((conv, x, w, b)) => bencher.bench_local(|| {
-            conv.forward(&x, &w, &b).and_then(|y| y.sum_all()).and_then(|loss| loss.backward())
+            conv.forward(&x, &w, Some(&b)).and_then(|y| y.sum_all()).and_then(|loss| loss.backward())
         }),
         Err(error) => bencher.bench_local(|| error.to_string()),
     }

@@ -5,7 +5,7 @@
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
 use candle_core::{D, DType, Device, Tensor, Var};
-use dash_conv::{Algorithm, Mixture, TapConv, TapSet};
+use dash_conv::{Algorithm, ConvOptions, Mixture, TapConv, TapSet};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let device = Device::Cpu;
@@ -31,9 +31,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let exp = alpha.exp()?;
     let coefficients = exp.broadcast_div(&exp.sum_keepdim(D::Minus1)?)?;
     let kernel = mixture.mix(&weights, &coefficients, c_out, c_in)?;
-    let conv = TapConv::new(mixture.taps().clone(), 1, 1)?;
+    let conv = TapConv::new(mixture.taps().clone(), ConvOptions::default())?;
     println!("plan: {}", conv.plan(x.dims(), kernel.dims())?);
-    let y = conv.forward(&x, &kernel, &bias)?;
+    let y = conv.forward(&x, &kernel, Some(&bias))?;
 
     let gradients = y.sqr()?.mean_all()?.backward()?;
     if let Some(gradient) = gradients.get(&alpha) {
@@ -41,8 +41,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     // Another algorithm, the same numbers.
-    let taps = TapConv::new(mixture.taps().clone(), 1, 1)?.with_algorithm(Algorithm::Gemm);
-    let difference = (taps.forward(&x, &kernel, &bias)? - &y)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    let taps = TapConv::new(mixture.taps().clone(), ConvOptions::default())?.with_algorithm(Algorithm::Gemm);
+    let difference = (taps.forward(&x, &kernel, Some(&bias))? - &y)?.abs()?.max_all()?.to_scalar::<f32>()?;
     println!("fft and gemm differ by at most {difference:e}");
     Ok(())
 }

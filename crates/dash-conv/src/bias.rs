@@ -7,11 +7,11 @@ use crate::{
 use pulp::{Arch, Simd};
 use rayon::prelude::*;
 
-/// Vectors of [`LANES`] numbers that are summed in f32 before they are added up in f64.
+/// The number of vectors of [`LANES`] elements that are summed in f32 before the sum is added in f64.
 const BLOCK: usize = 32;
 
-/// Sum of the output gradient per channel, in a fixed order: lanes in f32 over short blocks, and
-/// blocks in f64.
+/// The sum of the gradient of the output over each channel, in a fixed order: lanes in f32 over short blocks, and blocks in
+/// f64.
 pub(crate) fn bias_gradient(p: &ConvProblem, grad: &[f32]) -> Vec<f32> {
     bias_gradient_with(p, grad, simd::arch())
 }
@@ -25,7 +25,7 @@ fn bias_gradient_with(p: &ConvProblem, grad: &[f32], arch: Arch) -> Vec<f32> {
         .collect()
 }
 
-/// The sum of a channel: of `len` numbers every `pitch`.
+/// The sum of a channel: of the first `len` of every `pitch` elements.
 struct Channel<'a> {
     values: &'a [f32],
     pitch: usize,
@@ -65,13 +65,13 @@ impl WithLanes for Channel<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{InstructionSet, TapSet};
+    use crate::{ConvOptions, InstructionSet, TapSet};
 
     #[test]
     fn the_gradient_of_the_bias_is_the_same_on_every_instruction_set() {
         for (batch, width) in [(1, 1), (3, 15), (2, 16), (40, 33), (9, 700)] {
             let taps = TapSet::centred(1, 1, 1).unwrap();
-            let p = ConvProblem::new(&taps, batch, 2, 3, 1, [1, width], [1, 1]).unwrap();
+            let p = ConvProblem::new(&taps, [batch, 2, 1, width], 3, ConvOptions::default()).unwrap();
             let grad: Vec<f32> = (0..batch * 3 * width).map(|i| (i as f32 * 0.7).sin()).collect();
             let of = |set: InstructionSet| bias_gradient_with(&p, &grad, set.arch().unwrap());
             let exact = (0..3).map(|channel| {

@@ -1,5 +1,7 @@
-//! Buffers aligned to cache lines, so that no vector straddles two of them, and used again and again:
-//! fresh memory costs a page fault per page, which is more than transforming what is put there.
+//! Scratch buffers from a pool, aligned to cache lines.
+//!
+//! No vector straddles two cache lines. Buffers are reused because fresh memory costs a page fault per page, which takes
+//! longer than transforming the values that are written to it.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -11,16 +13,16 @@ use std::{
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-/// Numbers that begin at a cache line.
+/// A slice of f32 that begins at a cache line; its memory returns to the pool when it is dropped.
 pub(crate) struct Buffer {
     lines: Vec<Line>,
     len: usize,
 }
 
-/// What was given back. Never more is kept than was in use at one time.
+/// The memory of dropped buffers: never more than was in use at one time.
 struct Pool {
     free: Vec<Vec<Line>>,
-    /// Lines in `free`, in use, and the most that were in use.
+    /// The number of lines in `free`, in use, and in use at most so far.
     kept: usize,
     used: usize,
     most: usize,
@@ -29,8 +31,8 @@ struct Pool {
 static POOL: Mutex<Pool> = Mutex::new(Pool { free: Vec::new(), kept: 0, used: 0, most: 0 });
 
 impl Buffer {
-    /// `len` numbers of any value: for what is written before it is read.
-    pub(crate) fn stale(len: usize) -> Buffer {
+    /// `len` elements with unspecified values, for scratch space that is written before it is read.
+    pub(crate) fn scratch(len: usize) -> Buffer {
         let needed = len.div_ceil(16);
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
         // The smallest that is large enough, unless it is far too large.
@@ -47,7 +49,7 @@ impl Buffer {
 
     /// `len` zeros.
     pub(crate) fn zeroed(len: usize) -> Buffer {
-        let mut buffer = Buffer::stale(len);
+        let mut buffer = Buffer::scratch(len);
         buffer.fill(0.0);
         buffer
     }
@@ -72,7 +74,7 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: lines are arrays of 16 numbers without padding, and at least `len` numbers exist.
+        // SAFETY: lines are arrays of 16 elements without padding, and hold at least `len` elements.
         #[allow(unsafe_code)]
         unsafe {
             std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len)
@@ -90,8 +92,8 @@ impl DerefMut for Buffer {
     }
 }
 
-/// At least `count`, and odd: at distances that are multiples of a power of two, all parts of a
-/// transform would fall into the same few sets of a cache.
-pub(crate) fn odd(count: usize) -> usize {
+/// Pads a pitch to an odd number: at distances that are multiples of a power of two, all elements of a transform would
+/// fall into the same few sets of a cache.
+pub(crate) fn pad_for_cache(count: usize) -> usize {
     count | 1
 }

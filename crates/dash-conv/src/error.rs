@@ -1,15 +1,18 @@
-//! What can be wrong with a convolution before it is computed.
+//! Errors in the description of a convolution, found before anything is computed.
 
-/// A convolution that cannot be described.
+use crate::Algorithm;
+
+/// An invalid description of a convolution, or one that cannot be computed as asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
     /// Only one or two spatial axes are supported.
     #[error("a convolution has 1 or 2 spatial axes, not {0}")]
     Dimensions(usize),
-    /// Centred kernels need a middle tap.
+    /// A centred kernel without a middle tap.
     #[error("kernel size {0} is not odd and positive, so it has no centre")]
     KernelSize(usize),
-    /// Dilation, stride and groups count from one.
+    /// A count that must be at least one, as dilation, stride and groups.
     #[error("{what} must be at least 1")]
     Zero {
         /// The quantity that is zero.
@@ -18,52 +21,61 @@ pub enum Error {
     /// A kernel without taps.
     #[error("a kernel needs at least one tap")]
     NoTaps,
-    /// Offsets beyond this are a mistake, and would overflow index arithmetic.
+    /// An offset that is so large that it must be a mistake, and would overflow index arithmetic.
     #[error("a tap offset of {0} is beyond the limit of 2^24")]
     Offset(i64),
-    /// Channels that do not divide into the groups.
-    #[error("{channels} {which} channels do not divide into {groups} groups")]
+    /// Channels that are not a multiple of the groups.
+    #[error("{channels} {which} channels are not divisible by {groups} groups")]
     Groups {
         /// `input` or `output`.
         which: &'static str,
-        /// Number of channels.
+        /// The number of channels.
         channels: usize,
-        /// Number of groups.
+        /// The number of groups.
         groups: usize,
     },
-    /// A tensor whose shape does not fit.
+    /// A tensor of the wrong shape.
     #[error("{tensor} has shape {got:?}, expected {expected}")]
     Shape {
         /// Which tensor.
         tensor: &'static str,
         /// Its shape.
         got: Vec<usize>,
-        /// What would fit.
+        /// The expected shape.
         expected: String,
     },
-    /// A transform length that no algorithm here computes.
+    /// A transform length with a prime factor above 5.
     #[error("transforms of length {0} are not supported: only factors 2, 3 and 5 are")]
     TransformLength(usize),
-    /// An instruction set that was asked for and cannot be used.
-    #[error("{} is {asked:?}, which {why}; available here: {available}", crate::simd::VARIABLE)]
+    /// An instruction set that is not available.
+    #[error("{variable} is {asked:?}, which {why}; available here: {available}")]
     InstructionSet {
-        /// What was asked for.
+        /// The environment variable that asks for it.
+        variable: &'static str,
+        /// Its value.
         asked: String,
-        /// What is wrong with it, after "which".
+        /// The reason, after "which".
         why: &'static str,
-        /// The names of those that can be used.
+        /// The names of the available instruction sets.
         available: String,
     },
-    /// A convolution that the algorithm asked for cannot compute.
-    #[error("{algorithm} cannot compute {problem}: it needs {needs}")]
+    /// A convolution that none of the allowed algorithms can compute.
+    #[error("{} cannot compute {problem} on {machine}: {needs}", names(algorithms))]
     Unsuitable {
-        /// The algorithm.
-        algorithm: crate::Algorithm,
+        /// The algorithms.
+        algorithms: Vec<Algorithm>,
         /// The convolution, in a line.
         problem: String,
-        /// What the algorithm needs.
-        needs: &'static str,
+        /// Where it was to be computed.
+        machine: &'static str,
+        /// What each algorithm needs.
+        needs: String,
     },
+}
+
+fn names(algorithms: &[Algorithm]) -> String {
+    let names: Vec<String> = algorithms.iter().map(ToString::to_string).collect();
+    names.join(" or ")
 }
 
 impl From<Error> for candle_core::Error {

@@ -1,14 +1,14 @@
-//! Which inputs an output sees under each tap, forwards and backwards, worked out once per problem.
+//! The inputs that each output sees under each tap, and the same for gradients, computed once per problem.
 
 use crate::ConvProblem;
 use std::ops::Range;
 
-/// A tap: input position less `in_step` times the output's, and its place in the weights.
+/// A tap: the input position minus `in_step` times the output position, and the tap index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Tap {
-    /// Rows, columns.
+    /// Along rows and along columns.
     pub(crate) shift: [i64; 2],
-    pub(crate) place: usize,
+    pub(crate) tap_index: usize,
 }
 
 /// Outputs `out_start + out_step t`, for `t` below `count`, of a convolution that reads its input at
@@ -26,10 +26,10 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// From inputs to outputs.
+    /// The grid of the forward pass, from inputs to outputs.
     pub(crate) fn forward(problem: &ConvProblem) -> Grid {
         let taps = problem.offsets.iter().zip(&problem.tap_indices);
-        let taps = taps.map(|(offset, &place)| Tap { shift: offset.map(i64::from), place });
+        let taps = taps.map(|(offset, &tap_index)| Tap { shift: offset.map(i64::from), tap_index });
         let mut taps: Vec<Tap> = taps.collect();
         taps.sort_unstable();
         Grid {
@@ -42,19 +42,19 @@ impl Grid {
         }
     }
 
-    /// From gradients of outputs to those of inputs: input u receives from the outputs
-    /// (u - offset) / stride that are whole, so that each residue of u sees taps of its own.
+    /// The grids of the gradient of the input: input u receives from the outputs (u - offset) / stride that are integers,
+    /// so that each residue of u has a grid with taps of its own.
     pub(crate) fn backward(problem: &ConvProblem) -> Vec<Grid> {
         let stride = problem.stride;
         let residues = |axis: usize| 0..stride[axis].min(problem.size[axis]);
         let pairs = residues(0).flat_map(|r| residues(1).map(move |c| [r, c]));
         let of = |residue: [usize; 2]| {
-            let taps = problem.offsets.iter().zip(&problem.tap_indices).filter_map(|(offset, &place)| {
+            let taps = problem.offsets.iter().zip(&problem.tap_indices).filter_map(|(offset, &tap_index)| {
                 let [row, column] = [0, 1].map(|axis| {
                     let (from, step) = (residue[axis] as i64 - i64::from(offset[axis]), stride[axis] as i64);
                     (from.rem_euclid(step) == 0).then(|| from.div_euclid(step))
                 });
-                Some(Tap { shift: [row?, column?], place })
+                Some(Tap { shift: [row?, column?], tap_index })
             });
             let mut taps: Vec<Tap> = taps.collect();
             taps.sort_unstable();
@@ -70,7 +70,7 @@ impl Grid {
         pairs.map(of).collect()
     }
 
-    /// The outputs for which a shift along one axis meets data.
+    /// The outputs for which a shift along one axis meets data: the *live* ones.
     pub(crate) fn live(&self, axis: usize, shift: i64) -> Range<usize> {
         let (step, size) = (self.in_step[axis] as i64, self.size[axis] as i64);
         let first = (-shift).max(0);
@@ -83,9 +83,9 @@ impl Grid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TapSet;
+    use crate::{ConvOptions, TapSet};
 
-    /// All (output, input, place) that a grid connects inside the maps.
+    /// All (output, input, tap index) that a grid connects inside the feature maps.
     fn connections(grid: &Grid) -> Vec<(usize, usize, usize)> {
         let mut found = Vec::new();
         for tap in &grid.taps {
@@ -97,7 +97,7 @@ mod tests {
                         (grid.out_start[axis] + grid.out_step[axis] * t, input)
                     };
                     let ((or, ir), (oc, ic)) = (at(0, r), at(1, c));
-                    found.push((100 * or + oc, 100 * ir + ic, tap.place));
+                    found.push((100 * or + oc, 100 * ir + ic, tap.tap_index));
                 }
             }
         }
@@ -106,21 +106,27 @@ mod tests {
     }
 
     #[test]
-    fn gradients_take_the_ways_of_values_back() {
+    fn the_backward_grids_connect_the_same_pairs_as_the_forward_grid() {
         for (kernel, dilation, size, stride) in
             [(3, 1, [9, 21], 1), (5, 3, [8, 11], 2), (7, 2, [5, 30], 3), (3, 15, [4, 4], 1)]
         {
             let taps = TapSet::centred(2, kernel, dilation).unwrap();
-            let problem = ConvProblem::new(&taps, 1, 1, 1, 1, size, [stride, stride]).unwrap();
+            let problem = ConvProblem::new(
+                &taps,
+                [1, 1, size[0], size[1]],
+                1,
+                ConvOptions { stride: [stride; 2], ..ConvOptions::default() },
+            )
+            .unwrap();
             let mut expected = Vec::new();
             let [rows, columns] = problem.out_size();
             for r in 0..rows {
                 for c in 0..columns {
-                    for (offset, &place) in problem.offsets.iter().zip(&problem.tap_indices) {
+                    for (offset, &tap_index) in problem.offsets.iter().zip(&problem.tap_indices) {
                         let y = (r * stride) as i64 + i64::from(offset[0]);
                         let x = (c * stride) as i64 + i64::from(offset[1]);
                         if (0..size[0] as i64).contains(&y) && (0..size[1] as i64).contains(&x) {
-                            expected.push((100 * r + c, 100 * y as usize + x as usize, place));
+                            expected.push((100 * r + c, 100 * y as usize + x as usize, tap_index));
                         }
                     }
                 }

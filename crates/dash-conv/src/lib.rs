@@ -8,15 +8,14 @@
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
-//! use dash_conv::{TapConv, TapSet};
+//! use dash_conv::{ConvOptions, TapConv, TapSet};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // y[t] = x[t - 2] + 10 x[t] + 100 x[t + 2], zero outside.
-//! let conv = TapConv::new(TapSet::centred(1, 3, 2)?, 1, 1)?;
+//! let conv = TapConv::new(TapSet::centred(1, 3, 2)?, ConvOptions::default())?;
 //! let x = Tensor::new(&[[[1f32, 2., 3., 4.]]], &Device::Cpu)?;
 //! let weights = Tensor::new(&[[[1f32, 10., 100.]]], &Device::Cpu)?;
-//! let bias = Tensor::zeros(1, candle_core::DType::F32, &Device::Cpu)?;
-//! let y = conv.forward(&x, &weights, &bias)?;
+//! let y = conv.forward(&x, &weights, None)?;
 //! for (y, expected) in y.flatten_all()?.to_vec1::<f32>()?.iter().zip([310., 420., 31., 42.]) {
 //!     assert!((y - expected).abs() < 1e-3);
 //! }
@@ -24,39 +23,49 @@
 //! # }
 //! ```
 
+mod algorithm;
+mod autotune;
 mod bias;
 mod buffer;
+mod conv;
 mod dft;
 mod direct;
+mod engine;
 mod error;
 mod gemm;
 mod gpu;
 mod grid;
-mod maps;
+mod machine;
+mod mixed_results;
 mod mixture;
 mod op;
 pub mod oracle;
 mod parallel;
-mod plan;
+mod planes;
 mod planner;
 mod problem;
 mod product;
-mod results;
+mod recipe;
 pub mod simd;
 mod spectral;
 mod taps;
 #[cfg(test)]
 mod testing;
 mod transpose;
+mod values;
 mod winograd;
 
+pub use algorithm::{Algorithm, Cost};
+pub use autotune::measure;
+pub use conv::{GradientsOf, TapConv};
 pub use error::Error;
+pub use machine::{CpuModel, GpuModel, Machine};
+pub use mixed_results::MixedResults;
 pub use mixture::Mixture;
-pub use op::{TapConv, seconds_on_gpu};
+pub use op::ConvGradients;
 pub use parallel::zeros;
-pub use plan::{Algorithm, Plan};
 pub use planner::{Choice, Planner, Policy};
-pub use problem::ConvProblem;
-pub use results::ResultMixture;
+pub use problem::{ConvOptions, ConvProblem};
+pub use recipe::Plan;
 pub use simd::{InstructionSet, check_instruction_set, instruction_set};
 pub use taps::TapSet;

@@ -1,33 +1,33 @@
-//! The mixture of candidate kernels: many weight tensors become the weights of one tap set.
+//! The mixture of candidate kernels: the weights of all candidates become the weights of one tap set.
 
 use crate::{
     Error, TapSet,
-    op::{contiguous, with_values},
+    values::{contiguous, with_values},
 };
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use dash_cuda::{Gpu, MixtureTable};
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The aggregation `A = sum_i c_i place(w_i)` of DASH (section 4.1), from candidate kernels with
-/// their own taps to the union of all taps. The dense kernel of the largest extent never exists.
+/// The aggregation `A = sum_i c_i w_i` of DASH (section 4.1), from candidate kernels with their own taps to the union of all
+/// taps. The dense kernel of the largest extent never exists.
 #[derive(Clone)]
 pub struct Mixture {
     taps: TapSet,
-    /// For each candidate, where its taps are in the union.
+    /// For each candidate, the indices of its taps in the union.
     tap_indices: Arc<Vec<Vec<usize>>>,
-    /// What a GPU needs, for the number of channel pairs that it was last mixed for.
+    /// The tables on a GPU, for the number of channel pairs of the last call.
     table: Arc<Mutex<Option<Table>>>,
 }
 
-/// A table, and the number of channel pairs that it is for.
+/// A table, and its number of channel pairs.
 type Table = (usize, Arc<MixtureTable>);
 
 impl Mixture {
     /// The mixture of the given candidates.
     ///
     /// # Errors
-    /// If there is no candidate, or their numbers of axes differ.
+    /// If there is no candidate, or the candidates differ in their number of axes.
     pub fn new(candidates: &[TapSet]) -> std::result::Result<Mixture, Error> {
         let (taps, tap_indices) = TapSet::union(candidates)?;
         Ok(Mixture { taps, tap_indices: Arc::new(tap_indices), table: Arc::default() })
@@ -38,13 +38,12 @@ impl Mixture {
         &self.taps
     }
 
-    /// Number of candidates.
+    /// The number of candidates.
     pub fn candidates(&self) -> usize {
         self.tap_indices.len()
     }
 
-    /// Elements of the flat tensor that holds all candidates' weights for `pairs` pairs of output
-    /// and input channel.
+    /// The number of elements of the flat tensor with all candidates' weights for `pairs` pairs of output and input channel.
     pub fn weights_len(&self, pairs: usize) -> usize {
         pairs * self.tap_indices.iter().map(Vec::len).sum::<usize>()
     }
@@ -135,8 +134,7 @@ struct MixOp {
     shape: Shape,
 }
 
-/// Channel pairs that one task handles; fixed, so that sums are formed in the same order for any
-/// number of threads.
+/// The number of channel pairs of a task: fixed, so that sums are formed in the same order for any number of threads.
 const PAIRS: usize = 64;
 
 impl MixOp {
@@ -144,7 +142,7 @@ impl MixOp {
         self.shape.elem_count() / self.pairs
     }
 
-    /// Per candidate: its places, and the range of its weights for one channel pair.
+    /// For each candidate, its tap indices, and the range of its weights for a channel pair.
     fn candidates(
         &self,
     ) -> impl Iterator<Item = (&[usize], impl Fn(usize) -> std::ops::Range<usize> + use<>)> {
@@ -176,8 +174,8 @@ impl CustomOp2 for MixOp {
         out.par_chunks_mut(PAIRS * taps).enumerate().for_each(|(task, out)| {
             for ((tap_indices, range), &c) in self.candidates().zip(coefficients) {
                 for (pair, out) in out.chunks_exact_mut(taps).enumerate() {
-                    for (&place, w) in tap_indices.iter().zip(&weights[range(task * PAIRS + pair)]) {
-                        out[place] += c * w;
+                    for (&tap_index, w) in tap_indices.iter().zip(&weights[range(task * PAIRS + pair)]) {
+                        out[tap_index] += c * w;
                     }
                 }
             }
@@ -211,9 +209,9 @@ impl CustomOp2 for MixOp {
                             let pair = task * PAIRS + slot;
                             let grad = &grad[pair * taps..(pair + 1) * taps];
                             let own = dw.iter_mut().zip(&weights[range(pair)]);
-                            for ((dw, w), &place) in own.zip(tap_indices) {
-                                *dw = c * grad[place];
-                                inner += f64::from(*w) * f64::from(grad[place]);
+                            for ((dw, w), &tap_index) in own.zip(tap_indices) {
+                                *dw = c * grad[tap_index];
+                                inner += f64::from(*w) * f64::from(grad[tap_index]);
                             }
                         }
                         inner

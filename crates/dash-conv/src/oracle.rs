@@ -1,16 +1,16 @@
-//! The definition of the operation, written down naively in double precision. Every algorithm is
-//! tested against it, here and in the crates above.
+//! The definition of the convolution as a naive sum in double precision. Tests compare every algorithm with it, here and
+//! in the crates above.
 
 use crate::ConvProblem;
 
-/// Gradients of a scalar loss.
+/// The gradients of a scalar loss.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OracleGradients {
-    /// Gradient in x, `[batch, c_in, plane]`.
+    /// Gradient of the input, `[batch, c_in, positions]`.
     pub input: Vec<f64>,
-    /// Gradient in the weights, `[c_out, c_in / groups, taps]`.
+    /// Gradient of the weights, `[c_out, c_in / groups, taps]`.
     pub weights: Vec<f64>,
-    /// Gradient in the bias, `[c_out]`.
+    /// Gradient of the bias, `[c_out]`.
     pub bias: Vec<f64>,
 }
 
@@ -21,7 +21,7 @@ fn products(p: &ConvProblem, mut f: impl FnMut(usize, usize, usize)) {
         for o in 0..p.c_out {
             for i in 0..p.group_in() {
                 let channel = o / p.group_out() * p.group_in() + i;
-                for (offset, place) in p.offsets.iter().zip(&p.tap_indices) {
+                for (offset, tap_index) in p.offsets.iter().zip(&p.tap_indices) {
                     for r in 0..rows {
                         for c in 0..columns {
                             let y = (r * p.stride[0]) as i64 + i64::from(offset[0]);
@@ -31,7 +31,7 @@ fn products(p: &ConvProblem, mut f: impl FnMut(usize, usize, usize)) {
                             }
                             let source = ((b * p.c_in + channel) * h + y as usize) * w + x as usize;
                             let target = ((b * p.c_out + o) * rows + r) * columns + c;
-                            f(target, source, (o * p.group_in() + i) * p.taps + place);
+                            f(target, source, (o * p.group_in() + i) * p.taps + tap_index);
                         }
                     }
                 }
@@ -40,8 +40,8 @@ fn products(p: &ConvProblem, mut f: impl FnMut(usize, usize, usize)) {
     }
 }
 
-/// The convolution: `x [batch, c_in, plane]`, `weights [c_out, c_in / groups, taps]`,
-/// `bias [c_out]` to `[batch, c_out, out_plane]`.
+/// The convolution of `x [batch, c_in, positions]` with `weights [c_out, c_in / groups, taps]`, plus `bias [c_out]`:
+/// `[batch, c_out, output positions]`.
 pub fn forward(p: &ConvProblem, x: &[f64], weights: &[f64], bias: &[f64]) -> Vec<f64> {
     let mut y: Vec<f64> = (0..p.lens()[2]).map(|index| bias[index / p.out_plane() % p.c_out]).collect();
     products(p, |target, source, weight| y[target] += x[source] * weights[weight]);

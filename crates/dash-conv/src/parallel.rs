@@ -1,9 +1,9 @@
-//! Writing to disjoint parts of one buffer from several threads.
+//! Writes to disjoint parts of one buffer from several threads.
 
 use rayon::prelude::*;
 use std::marker::PhantomData;
 
-/// A buffer whose parts are written by different tasks.
+/// A buffer of which several tasks write disjoint parts.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a, T> {
     start: *mut T,
@@ -11,7 +11,7 @@ pub(crate) struct Shared<'a, T> {
     life: PhantomData<&'a mut [T]>,
 }
 
-// SAFETY: a `Shared` only hands out pointers; whoever dereferences them promises disjointness.
+// SAFETY: a `Shared` only hands out pointers; the callers of its unsafe methods guarantee that parts are disjoint.
 #[allow(unsafe_code)]
 unsafe impl<T: Send> Send for Shared<'_, T> {}
 // SAFETY: as above.
@@ -19,6 +19,7 @@ unsafe impl<T: Send> Send for Shared<'_, T> {}
 unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
 impl<'a, T> Shared<'a, T> {
+    /// Borrows `buffer` for several tasks.
     pub(crate) fn new(buffer: &'a mut [T]) -> Self {
         Shared { start: buffer.as_mut_ptr(), len: buffer.len(), life: PhantomData }
     }
@@ -31,7 +32,7 @@ impl<'a, T> Shared<'a, T> {
     #[allow(clippy::mut_from_ref)]
     pub(crate) unsafe fn slice(&self, from: usize, len: usize) -> &'a mut [T] {
         assert!(from <= self.len && len <= self.len - from, "slice outside the shared buffer");
-        // SAFETY: inside the buffer by the assertion, disjoint by the caller's promise.
+        // SAFETY: inside the buffer by the assertion, disjoint by the caller's guarantee.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(from), len) }
     }
 
@@ -43,8 +44,7 @@ impl<'a, T> Shared<'a, T> {
     }
 }
 
-/// Zeros, written by all threads: the first touch of a large output is a pass over memory like any
-/// other.
+/// A vector of zeros, written by all threads: the first write to fresh memory takes as long as a pass over it.
 pub fn zeros(len: usize) -> Vec<f32> {
     const GRAIN: usize = 1 << 15;
     let mut values = Vec::new();

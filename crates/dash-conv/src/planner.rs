@@ -1,25 +1,23 @@
-//! Who decides how convolutions are computed: a cost model, or the clock.
+//! Chooses plans, by a cost model or by measurements, and keeps a log of its choices.
 
-use crate::{
-    Algorithm, ConvProblem, Plan,
-    op::{Kernel, kernel},
-};
+use crate::{Algorithm, ConvProblem, Error, Machine, Plan, autotune::Autotuner, engine::Place};
+use candle_core::Device;
 use dash_cuda::Gpu;
 use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
 };
 
-/// What a plan is chosen by.
+/// What a planner chooses by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Policy {
-    /// The cost model: the same problem gets the same plan, and the same numbers, everywhere.
+    /// A cost model: the same problem gets the same plan, and therefore the same bits, on every machine.
     #[default]
     Model,
-    /// The clock: the algorithms are timed when a problem is met for the first time, and the fastest
-    /// is kept. Algorithms round differently, so that the last bits of results depend on the machine.
+    /// Measurements: the most promising plans are timed when a problem is met for the first time, and the fastest is
+    /// kept. Plans round differently, so that the last bits of results depend on the machine.
     Measure,
 }
 
@@ -32,78 +30,74 @@ impl fmt::Display for Policy {
     }
 }
 
-/// Decides how convolutions are computed, and remembers what it decided. Clones share measurements
-/// and memory, so that equal layers are measured once.
+/// Chooses how convolutions are computed, and keeps a log of what it chose. Clones share measurements and log, so that
+/// equal layers are measured once.
 ///
 /// ```
-/// use dash_conv::{Algorithm, Planner, Policy, ConvProblem, TapSet};
+/// use dash_conv::{Algorithm, ConvOptions, ConvProblem, Planner, Policy, TapSet};
 ///
 /// let taps = TapSet::centred(1, 3, 1)?;
-/// let problem = ConvProblem::new(&taps, 2, 4, 4, 1, [1, 30], [1, 1])?;
+/// let problem = ConvProblem::new(&taps, [2, 4, 1, 30], 4, ConvOptions::default())?;
 /// let planner = Planner::new(Policy::Model).among([Algorithm::Gemm, Algorithm::Direct]);
-/// assert_ne!(planner.plan(&problem).algorithm, Algorithm::Fft);
+/// assert_ne!(planner.plan(&problem)?.algorithm(), Algorithm::Fft);
 /// assert_eq!(planner.choices().len(), 1);
 /// # Ok::<(), dash_conv::Error>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Planner {
     policy: Policy,
-    /// What may be chosen; `None` for everything that the device offers.
+    /// The algorithms that may be chosen; `None` for all that the device has.
     among: Option<Arc<[Algorithm]>>,
     /// The GPU that computes the convolutions; `None` for the device that their tensors are on.
     gpu: Option<Gpu>,
     measured: Arc<Mutex<Measured>>,
-    choices: Arc<Mutex<Vec<Choice>>>,
+    log: Arc<Mutex<Vec<Choice>>>,
 }
 
-/// What was measured, by problem and by what could be chosen.
-type Measured = HashMap<(ConvProblem, Vec<Algorithm>), Choice>;
+/// Choices by measurement, by problem, allowed algorithms and machine.
+type Measured = HashMap<(ConvProblem, Vec<Algorithm>, &'static str), Choice>;
 
-/// What was decided about one problem.
+/// What a planner chose for one problem.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Choice {
     /// The problem.
     pub problem: ConvProblem,
     /// How it is computed.
     pub plan: Plan,
-    /// Seconds of one forward and backward pass of each algorithm that was timed to the end.
-    pub seconds: Vec<(Algorithm, f64)>,
+    /// The plans that were timed to the end, with the seconds of one forward and backward pass.
+    pub measured: Vec<(Plan, f64)>,
 }
 
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.problem, self.plan)?;
-        for (i, (algorithm, seconds)) in self.seconds.iter().enumerate() {
+        for (i, (plan, seconds)) in self.measured.iter().enumerate() {
             let before = if i == 0 { "; measured " } else { ", " };
-            write!(f, "{before}{algorithm} {:.3} ms", 1e3 * seconds)?;
+            write!(f, "{before}{} {:.3} ms", plan.recipe(), 1e3 * seconds)?;
         }
         Ok(())
     }
 }
 
-/// Timed passes per algorithm, the best of which counts.
-const RUNS: usize = 3;
+/// The most plans of one algorithm that are timed.
+const PER_ALGORITHM: usize = 3;
 
-/// An algorithm that the model expects to take this many times longer than the best is not tried.
+/// A plan that the model expects to take this many times longer than the best is not timed.
 const HOPELESS: f64 = 20.0;
 
-/// Problems that are remembered for the record; evaluation on odd batches cannot fill the memory.
-const REMEMBERED: usize = 1024;
+/// The most entries of the log: evaluation on batches of many sizes cannot fill the memory.
+const LOGGED: usize = 1024;
 
 impl Planner {
-    /// A planner with an empty memory.
+    /// A planner without measurements and with an empty log.
     pub fn new(policy: Policy) -> Planner {
         Planner { policy, ..Planner::default() }
     }
 
-    /// The same planner for convolutions that `gpu` computes, a GPU or its emulator; for the CPU if it is `None`.
+    /// The same planner for convolutions that `gpu` computes, a GPU or its emulator; with `None` for those on the CPU.
     pub fn on_gpu(&self, gpu: Option<&Gpu>) -> Planner {
         Planner { gpu: gpu.cloned(), ..self.clone() }
-    }
-
-    /// The GPU that convolutions are planned for.
-    pub(crate) fn gpu(&self) -> Option<&Gpu> {
-        self.gpu.as_ref()
     }
 
     /// What plans are chosen by.
@@ -111,278 +105,228 @@ impl Planner {
         self.policy
     }
 
-    /// A planner of the same policy that chooses among these algorithms only, on any device. Its
-    /// choices are remembered here as well.
+    /// A planner of the same policy that chooses among these algorithms only, on the CPU and on GPUs; no algorithm
+    /// means no restriction. It shares measurements and log with this one.
     pub fn among(&self, algorithms: impl IntoIterator<Item = Algorithm>) -> Planner {
         let among: Vec<Algorithm> = algorithms.into_iter().collect();
         let among = if among.is_empty() { None } else { Some(among.into()) };
         Planner { among, ..self.clone() }
     }
 
-    /// The same planner, its measurements kept, with an empty memory of choices of its own.
-    pub fn remembering_anew(&self) -> Planner {
-        Planner { choices: Arc::default(), ..self.clone() }
+    /// The same planner, its measurements shared, with an empty log of its own.
+    pub fn with_fresh_log(&self) -> Planner {
+        Planner { log: Arc::default(), ..self.clone() }
     }
 
-    /// What was decided so far, in order, each problem once.
+    /// The log: what was chosen so far, in order, each choice once.
     pub fn choices(&self) -> Vec<Choice> {
-        lock(&self.choices).clone()
+        lock(&self.log).clone()
     }
 
-    /// How `problem` is computed on the CPU.
-    pub fn plan(&self, problem: &ConvProblem) -> Plan {
-        self.choose(problem, self.among.as_deref().unwrap_or(&Algorithm::ON_CPU))
+    /// How `problem` is computed on the planner's GPU, or on the CPU.
+    ///
+    /// # Errors
+    /// [`Error::Unsuitable`] if no allowed algorithm can compute the problem there.
+    pub fn plan(&self, problem: &ConvProblem) -> Result<Plan, Error> {
+        let device = self.gpu.as_ref().map_or(Device::Cpu, Gpu::device);
+        self.plan_in(problem, self.place(&device))
     }
 
-    /// How `problem` is computed on a GPU whose blocks may have `shared` bytes of shared memory; a planner that
-    /// measures asks `time` for the seconds of a pass of a plan, if there is a kernel for it.
-    pub(crate) fn plan_on_gpu(
+    /// Where convolutions of tensors on `device` are computed.
+    pub(crate) fn place<'a>(&'a self, device: &'a Device) -> Place<'a> {
+        Place { gpu: self.gpu.as_ref(), device }
+    }
+
+    /// How `problem` is computed in `place`.
+    pub(crate) fn plan_in(&self, problem: &ConvProblem, place: Place<'_>) -> Result<Plan, Error> {
+        let mut autotuner = Autotuner::new(problem, place);
+        // A plan that fails to run is not a candidate.
+        let time = |plan: &Plan, limit| autotuner.measure(plan, limit).ok().flatten();
+        self.plan_for(problem, &place.machine(), time)
+    }
+
+    /// The same for a machine, whose plans `time` measures: it returns the seconds of one pass, if they are below a limit.
+    fn plan_for(
         &self,
         problem: &ConvProblem,
-        shared: usize,
-        time: impl FnMut(&Plan) -> Option<f64>,
-    ) -> Plan {
-        let among = self.among.as_deref().unwrap_or(&Algorithm::ON_GPU);
-        let plans = || among.iter().map(|&algorithm| Plan::on_gpu_of(algorithm, problem, shared)).collect();
-        let choice = match self.policy {
-            Policy::Measure if among.len() > 1 => {
-                self.measure(problem, among, || fastest(problem, plans(), time))
-            }
-            _ => model(problem, plans()),
+        machine: &Machine,
+        time: impl FnMut(&Plan, f64) -> Option<f64>,
+    ) -> Result<Plan, Error> {
+        let among = match machine {
+            Machine::Generic(_) => machine.algorithms(),
+            _ => self.among.as_deref().unwrap_or(machine.algorithms()),
         };
-        self.remember(choice)
-    }
-
-    /// How `problem` is computed on devices that are neither the CPU nor a GPU.
-    pub(crate) fn plan_elsewhere(&self, problem: &ConvProblem) -> Plan {
-        self.remember(model(problem, vec![Plan::with(Algorithm::Dft, problem)]))
-    }
-
-    fn choose(&self, problem: &ConvProblem, among: &[Algorithm]) -> Plan {
-        let plans = || among.iter().map(|&algorithm| Plan::with(algorithm, problem)).collect();
         let choice = match self.policy {
-            Policy::Measure if among.len() > 1 => self.measure(problem, among, || {
-                let (mut buffers, mut best) = (Buffers::new(problem), f64::INFINITY);
-                fastest(problem, plans(), |plan| {
-                    // What cannot be built or is no kernel of the CPU is no candidate.
-                    let seconds = buffers.time(kernel(plan.algorithm, problem)?.as_ref(), best)?;
-                    best = best.min(seconds);
-                    Some(seconds)
-                })
-            }),
-            _ => model(problem, plans()),
+            Policy::Model => by_model(problem, among, machine)?,
+            Policy::Measure => self.by_measurement(problem, among, machine, time)?,
         };
-        self.remember(choice)
-    }
-
-    fn remember(&self, choice: Choice) -> Plan {
         let plan = choice.plan.clone();
-        let mut choices = lock(&self.choices);
-        if choices.len() < REMEMBERED && !choices.contains(&choice) {
-            choices.push(choice);
+        let mut log = lock(&self.log);
+        if log.len() < LOGGED && !log.contains(&choice) {
+            log.push(choice);
         }
-        plan
+        Ok(plan)
     }
 
-    /// The fastest of `among`, timed unless this was done before. No lock is held meanwhile: the
-    /// algorithms divide their work among the threads of a pool, any of which may come here. If two
-    /// threads measure at once, the first result counts for both.
-    fn measure(
+    /// The fastest plan, timed unless this was done before. No lock is held meanwhile: the algorithms divide their work
+    /// among the threads of a pool, any of which may come here. If two threads measure at once, the first result counts
+    /// for both.
+    fn by_measurement(
         &self,
         problem: &ConvProblem,
         among: &[Algorithm],
-        fastest: impl FnOnce() -> Choice,
-    ) -> Choice {
-        let key = (problem.clone(), among.to_vec());
+        machine: &Machine,
+        time: impl FnMut(&Plan, f64) -> Option<f64>,
+    ) -> Result<Choice, Error> {
+        let key = (problem.clone(), among.to_vec(), machine.name());
         if let Some(known) = lock(&self.measured).get(&key) {
-            return known.clone();
+            return Ok(known.clone());
         }
-        let choice = fastest();
-        lock(&self.measured).entry(key).or_insert(choice).clone()
+        let choice = fastest(problem, among, machine, time)?;
+        Ok(lock(&self.measured).entry(key).or_insert(choice).clone())
     }
 }
 
-/// The plan with the least estimated time, the first among equals.
-fn model(problem: &ConvProblem, plans: Vec<Plan>) -> Choice {
-    let plan = plans.into_iter().reduce(|best, plan| if plan.seconds < best.seconds { plan } else { best });
-    let plan = plan.unwrap_or_else(|| Plan::choose(problem));
-    Choice { problem: problem.clone(), plan, seconds: Vec::new() }
+/// The choice of the cost model.
+fn by_model(problem: &ConvProblem, among: &[Algorithm], machine: &Machine) -> Result<Choice, Error> {
+    let plan = Plan::choose_among(among, problem, machine)?;
+    Ok(Choice { problem: problem.clone(), plan, measured: Vec::new() })
 }
 
-/// Times the plans on random values, the most promising first: one forward and one backward pass as in training, all
-/// gradients wanted. If nothing is left, the choice of the model will say what is wrong when it is built.
+/// Times the most promising plans of each algorithm, in the order of the model. If no plan can be timed, the model chooses.
 fn fastest(
     problem: &ConvProblem,
-    mut plans: Vec<Plan>,
-    mut time: impl FnMut(&Plan) -> Option<f64>,
-) -> Choice {
-    plans.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    let expected = plans.first().map_or(0.0, |plan| plan.seconds);
-    let mut best: Option<(Plan, f64)> = None;
-    let mut timed = Vec::new();
-    for plan in plans.iter().filter(|plan| plan.seconds <= HOPELESS * expected) {
-        let Some(seconds) = time(plan) else { continue };
-        timed.push((plan.algorithm, seconds));
-        if best.as_ref().is_none_or(|(_, least)| seconds < *least) {
-            best = Some((plan.clone(), seconds));
+    among: &[Algorithm],
+    machine: &Machine,
+    mut time: impl FnMut(&Plan, f64) -> Option<f64>,
+) -> Result<Choice, Error> {
+    let by_cost = |a: &Plan, b: &Plan| a.cost().seconds.total_cmp(&b.cost().seconds);
+    let mut plans = Vec::new();
+    for &algorithm in among {
+        let mut candidates = Plan::candidates(algorithm, problem, machine);
+        candidates.sort_by(by_cost);
+        plans.extend(candidates.into_iter().take(PER_ALGORITHM));
+    }
+    plans.sort_by(by_cost);
+    let expected = plans.first().map_or(0.0, |plan| plan.cost().seconds);
+    plans.retain(|plan| plan.cost().seconds <= HOPELESS * expected);
+    let mut measured: Vec<(Plan, f64)> = Vec::new();
+    let mut best = f64::INFINITY;
+    for plan in plans {
+        if let Some(seconds) = time(&plan, best) {
+            best = best.min(seconds);
+            measured.push((plan, seconds));
         }
     }
-    match best {
-        Some((plan, _)) => Choice { problem: problem.clone(), plan, seconds: timed },
-        None => Choice { seconds: timed, ..model(problem, plans) },
+    match measured.iter().find(|(_, seconds)| *seconds == best) {
+        Some((plan, _)) => Ok(Choice { problem: problem.clone(), plan: plan.clone(), measured }),
+        None => by_model(problem, among, machine),
     }
-}
-
-/// Values to time an algorithm on.
-struct Buffers {
-    x: Vec<f32>,
-    weights: Vec<f32>,
-    bias: Vec<f32>,
-    y: Vec<f32>,
-    dx: Vec<f32>,
-    dw: Vec<f32>,
-}
-
-impl Buffers {
-    fn new(problem: &ConvProblem) -> Buffers {
-        let [x, weights, y] = problem.lens();
-        Buffers {
-            x: noise(x),
-            weights: noise(weights),
-            bias: noise(problem.c_out),
-            y: vec![0.0; y],
-            dx: vec![0.0; x],
-            dw: vec![0.0; weights],
-        }
-    }
-
-    /// Seconds of the best of a few passes; `None` as soon as it is clear that they will not come
-    /// below `limit`.
-    fn time(&mut self, kernel: &dyn Kernel, limit: f64) -> Option<f64> {
-        let mut best: Option<f64> = None;
-        for _ in 0..RUNS {
-            let start = Instant::now();
-            kernel.forward(&self.x, &self.weights, &self.bias, &mut self.y);
-            // This is about a third of the work, so that the allowance covers cold caches.
-            if best.is_none() && start.elapsed().as_secs_f64() > 1.5 * limit {
-                return None;
-            }
-            // The output serves as its own gradient: any values do.
-            kernel.backward(&self.x, &self.weights, &self.y, Some(&mut self.dx), &mut self.dw);
-            let seconds = start.elapsed().as_secs_f64();
-            best = Some(best.map_or(seconds, |best| best.min(seconds)));
-            if seconds > 2.0 * limit {
-                break;
-            }
-        }
-        best
-    }
-}
-
-/// Ordinary numbers between -1 and 1, no two alike nearby; no random stream of a run is touched.
-pub(crate) fn noise(len: usize) -> Vec<f32> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is behind these locks is whole at any moment.
+    // The values behind these locks are valid at any moment, also after a panic.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TapSet;
+    use crate::{ConvOptions, TapSet, machine::GpuModel};
 
     fn problem(kernel_size: usize, dilation: usize, n: usize) -> ConvProblem {
         let taps = TapSet::centred(1, kernel_size, dilation).unwrap();
-        ConvProblem::new(&taps, 2, 3, 3, 3, [1, n], [1, 1]).unwrap()
+        ConvProblem::new(&taps, [2, 3, 1, n], 3, ConvOptions { groups: 3, ..ConvOptions::default() }).unwrap()
+    }
+
+    fn plan(planner: &Planner, problem: &ConvProblem) -> Plan {
+        planner.plan(problem).unwrap()
     }
 
     #[test]
     fn the_model_is_the_default_and_measures_nothing() {
         let planner = Planner::default();
-        let plan = planner.plan(&problem(3, 1, 50));
-        assert_eq!(plan, Plan::choose(&problem(3, 1, 50)));
+        let problem = problem(3, 1, 50);
+        assert_eq!(plan(&planner, &problem), Plan::choose(&problem, &Machine::CPU));
         let choices = planner.choices();
-        assert_eq!((choices.len(), choices[0].seconds.len()), (1, 0));
+        assert_eq!((choices.len(), choices[0].measured.len()), (1, 0));
     }
 
     #[test]
-    fn the_clock_is_asked_once_per_problem_and_its_answer_is_the_fastest_that_was_timed() {
+    fn plans_are_measured_once_per_problem_and_the_fastest_is_chosen() {
         let planner = Planner::new(Policy::Measure);
-        let first = planner.clone().plan(&problem(5, 7, 300));
-        assert_eq!(planner.plan(&problem(5, 7, 300)), first);
+        let first = plan(&planner.clone(), &problem(5, 7, 300));
+        assert_eq!(plan(&planner, &problem(5, 7, 300)), first);
         let choices = planner.choices();
         assert_eq!(choices.len(), 1, "equal problems are one");
-        let fastest = choices[0].seconds.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-        assert_eq!(fastest.0, first.algorithm);
+        let fastest = choices[0].measured.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+        assert_eq!(fastest.0, first);
         assert!(choices[0].to_string().contains("; measured "), "{}", choices[0]);
-        // A new memory does not forget the measurement.
-        let later = planner.remembering_anew();
+        // A fresh log does not forget the measurement.
+        let later = planner.with_fresh_log();
         assert!(later.choices().is_empty());
-        later.plan(&problem(5, 7, 300));
+        plan(&later, &problem(5, 7, 300));
         assert_eq!(later.choices(), choices);
     }
 
     #[test]
+    fn tilings_of_one_algorithm_are_measured_against_each_other() {
+        let planner = Planner::new(Policy::Measure).among([Algorithm::Fft]);
+        let mut timed = Vec::new();
+        let chosen = planner.plan_for(&problem(3, 7, 3000), &Machine::CPU, |plan, _| {
+            timed.push(plan.clone());
+            Some(if timed.len() == 2 { 1.0 } else { 2.0 })
+        });
+        assert_eq!(timed.len(), PER_ALGORITHM);
+        assert!(timed.windows(2).all(|pair| pair[0] != pair[1]));
+        assert_eq!(chosen.unwrap(), timed[1]);
+    }
+
+    #[test]
     fn a_choice_may_be_restricted() {
+        let short = problem(3, 1, 20);
         for policy in [Policy::Model, Policy::Measure] {
             let planner = Planner::new(policy);
             for algorithm in Algorithm::ALL {
-                assert_eq!(planner.among([algorithm]).plan(&problem(3, 1, 20)).algorithm, algorithm);
+                assert_eq!(plan(&planner.among([algorithm]), &short).algorithm(), algorithm);
             }
             let two = [Algorithm::Gemm, Algorithm::Direct];
-            assert!(two.contains(&planner.among(two).plan(&problem(9, 9, 400)).algorithm));
-            assert!(Algorithm::ON_CPU.contains(&planner.among([]).plan(&problem(3, 1, 20)).algorithm));
+            assert!(two.contains(&plan(&planner.among(two), &problem(9, 9, 400)).algorithm()));
+            assert!(Algorithm::ON_CPU.contains(&plan(&planner.among([]), &short).algorithm()));
+            let generic = planner.plan_for(&short, &Machine::GENERIC, |_, _| None).unwrap();
+            assert_eq!(generic.algorithm(), Algorithm::Dft);
         }
-        assert_eq!(Planner::default().plan_elsewhere(&problem(3, 1, 20)).algorithm, Algorithm::Dft);
     }
 
     #[test]
-    fn a_gpu_is_timed_by_those_who_can() {
+    fn a_problem_that_no_allowed_algorithm_can_compute_is_an_error() {
+        let error = Planner::default().among([Algorithm::Winograd]).plan(&problem(5, 1, 20));
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("winograd cannot compute 2 x 3 channels of 20"), "{text}");
+        assert!(text.contains("stride 1 and 2 or 3 evenly spaced taps"), "{text}");
+    }
+
+    #[test]
+    fn plans_for_a_gpu_are_measured_by_the_given_function() {
         let p = problem(9, 7, 400);
-        let timed = |planner: &Planner, seconds: fn(Algorithm) -> Option<f64>| {
-            let mut asked = Vec::new();
-            let plan = planner.plan_on_gpu(&p, 227 << 10, |plan| {
-                asked.push(plan.algorithm);
-                seconds(plan.algorithm)
+        let machine = Machine::Gpu(GpuModel::H100);
+        let timed = |planner: &Planner, seconds: &dyn Fn(Algorithm) -> Option<f64>| {
+            let mut count = 0;
+            let plan = planner.plan_for(&p, &machine, |plan, _| {
+                count += 1;
+                seconds(plan.algorithm())
             });
-            (plan.algorithm, asked.len())
+            (plan.unwrap().algorithm(), count)
         };
-        let chosen = Plan::choose_on_gpu(&p, 227 << 10).algorithm;
-        assert_eq!(timed(&Planner::default(), |_| Some(1.0)), (chosen, 0), "the model asks nobody");
+        let chosen = Plan::choose(&p, &machine).algorithm();
+        assert_eq!(timed(&Planner::default(), &|_| Some(1.0)), (chosen, 0), "the model measures nothing");
         for slow in [Algorithm::Direct, Algorithm::Fft] {
             let planner = Planner::new(Policy::Measure);
-            let seconds: fn(Algorithm) -> Option<f64> = match slow {
-                Algorithm::Direct => {
-                    |a| (a != Algorithm::Dft).then_some(if a == Algorithm::Direct { 2.0 } else { 1.0 })
-                }
-                _ => |a| (a != Algorithm::Dft).then_some(if a == Algorithm::Fft { 2.0 } else { 1.0 }),
-            };
-            let (fast, asked) = timed(&planner, seconds);
-            assert!(fast != slow && fast != Algorithm::Dft && asked >= 2);
-            assert_eq!(timed(&planner, |_| None), (fast, 0), "measured once");
+            let seconds = |a| (a != Algorithm::Dft).then_some(if a == slow { 2.0 } else { 1.0 });
+            let (fast, count) = timed(&planner, &seconds);
+            assert!(fast != slow && fast != Algorithm::Dft && count >= 2);
+            assert_eq!(timed(&planner, &|_| None), (fast, 0), "measured once");
         }
-        assert_eq!(timed(&Planner::new(Policy::Measure), |_| None).0, chosen, "what cannot be timed");
-    }
-
-    #[test]
-    fn a_hopeless_algorithm_is_stopped_before_its_backward_pass() {
-        struct Slow;
-        impl Kernel for Slow {
-            fn forward(&self, _: &[f32], _: &[f32], _: &[f32], _: &mut [f32]) {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
-            fn backward(&self, _: &[f32], _: &[f32], _: &[f32], _: Option<&mut [f32]>, _: &mut [f32]) {
-                panic!("nobody waits for this");
-            }
-        }
-        assert_eq!(Buffers::new(&problem(3, 1, 20)).time(&Slow, 1e-3), None);
+        assert_eq!(timed(&Planner::new(Policy::Measure), &|_| None).0, chosen, "nothing can be timed");
     }
 }

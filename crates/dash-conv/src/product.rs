@@ -1,28 +1,28 @@
 //! Real matrix products: the inner loop of the algorithms for layers that mix channels.
 //!
-//! Every element is one sum from zero, of one fused multiply-add per term in the order of the terms. How rows and vectors
-//! are divided into tiles depends on the registers of the instruction set; it changes no sum.
+//! Every element is one sum that starts from zero, with one fused multiply-add per term in the order of the terms. How rows
+//! and vectors are divided into register tiles depends on the instruction set; it does not change any sum.
 
 use crate::simd::Vector;
 use pulp::{Simd, WithSimd};
 
-/// Vectors of a full panel of the right factor.
+/// The number of vectors of a full panel of the right factor.
 const PANEL: usize = 4;
 
-/// Rows that are summed at the same time.
+/// The number of rows that are summed at the same time.
 const ROWS: usize = 6;
 
 /// How the right factor is stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Right {
-    /// Panel by panel, as [`panels`] says; rows within a panel are contiguous.
+    /// Panel by panel, divided by [`panels`]; rows within a panel are contiguous.
     Panels,
     /// Row by row, at this distance.
     Rows(usize),
 }
 
-/// The panels of a row of `vectors` vectors: first vector and width. Every width occurs that the
-/// products are compiled for, the widest first.
+/// The panels of a row of `vectors` vectors: first vector and width, the widest first. Products are compiled for each of
+/// these widths.
 pub(crate) fn panels(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
     let full = vectors / PANEL;
     let rest = vectors % PANEL;
@@ -31,17 +31,17 @@ pub(crate) fn panels(vectors: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..full).map(|i| (i * PANEL, PANEL)).chain(pair).chain(single)
 }
 
-/// `out[m] = sum over k of left[m][k] right[k]`, or added to what is there; rows of `right` and `out` are
-/// vectors, numbers of `left` are read one by one.
+/// `out[m] = sum over k of left[m][k] right[k]`, or added to the values that are there. Rows of `right` and `out` are
+/// vectors, elements of `left` are read one by one.
 pub(crate) struct Product<'a> {
     pub(crate) left: &'a [f32],
-    /// Distances of neighbouring m and k.
+    /// The distances of neighbouring m and k.
     pub(crate) left_strides: [usize; 2],
     pub(crate) right: &'a [f32],
     pub(crate) right_as: Right,
     pub(crate) out: &'a mut [f32],
     pub(crate) out_row: usize,
-    /// Rows, vectors per row, and terms of each sum.
+    /// The number of rows, of vectors per row, and of terms of each sum.
     pub(crate) size: [usize; 3],
     pub(crate) add: bool,
 }
@@ -155,7 +155,7 @@ mod tests {
     use pulp::Arch;
 
     fn filled(len: usize, salt: usize) -> Buffer {
-        let mut buffer = Buffer::stale(len);
+        let mut buffer = Buffer::scratch(len);
         buffer.iter_mut().enumerate().for_each(|(i, v)| *v = ((i * 7 + salt) % 13) as f32 - 6.0);
         buffer
     }
@@ -177,7 +177,7 @@ mod tests {
             for strides in [[k + 1, 1], [1, m + 2]] {
                 let left = filled((m - 1) * strides[0] + (k - 1) * strides[1] + 1, 1);
                 let right = filled(k * row, 2);
-                let mut packed = Buffer::stale(k * n * lanes);
+                let mut packed = Buffer::scratch(k * n * lanes);
                 for (vector, width) in panels(n) {
                     for i in 0..k {
                         let to = (vector * k + i * width) * lanes;
@@ -186,7 +186,7 @@ mod tests {
                     }
                 }
                 for (right_as, right_of) in [(Right::Rows(row), &right), (Right::Panels, &packed)] {
-                    let mut out = Buffer::stale(m * out_row);
+                    let mut out = Buffer::scratch(m * out_row);
                     for (add, times) in [(false, 1.0), (true, 2.0)] {
                         arch.dispatch(Product {
                             left: &left,

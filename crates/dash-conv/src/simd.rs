@@ -1,14 +1,14 @@
-//! The instruction set in use, and what kernels in explicit vectors need so that it changes no bit.
+//! The instruction set in use, and the tools with which loops in explicit vectors give the same bits on all of them.
 //!
-//! Every result is the same number on every instruction set with a fused multiply-add. Two rules make it so: products are
+//! Every result has the same bits on every instruction set with a fused multiply-add. Two rules ensure it: products are
 //! added by fused operations in all paths, remainders included; and sums over vector lanes are sums over [`LANES`] lanes,
-//! whatever a register holds: one register of AVX-512, two of AVX2, sixteen numbers without vectors.
+//! whatever a register holds: one register of AVX-512, two of AVX2, sixteen scalars without vectors.
 
 use crate::Error;
 use pulp::{Arch, Simd, WithSimd};
 use std::{fmt, ops::Range, sync::OnceLock};
 
-/// Lanes over which sums are divided, and planes that are computed side by side.
+/// The number of lanes over which sums are divided, and of planes that are computed side by side.
 pub const LANES: usize = 16;
 
 /// The environment variable that selects an instruction set, for tests and support.
@@ -17,16 +17,17 @@ pub const VARIABLE: &str = "DASH_NAS_ISA";
 /// The vectors of an instruction set.
 pub(crate) type Vector<S> = <S as Simd>::f32s;
 
-/// A set of vector instructions that kernels are compiled for.
+/// A set of vector instructions that inner loops are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InstructionSet {
-    /// AVX-512 (F, BW, CD, DQ, VL), in registers of sixteen numbers.
+    /// AVX-512 (F, BW, CD, DQ, VL), with registers of sixteen f32.
     Avx512,
-    /// AVX2 with FMA, in registers of eight numbers.
+    /// AVX2 with FMA, with registers of eight f32.
     Avx2,
-    /// NEON, in registers of four numbers.
+    /// NEON, with registers of four f32.
     Neon,
-    /// No vectors: for tests, and for CPUs that have none of the others. Slow.
+    /// No vectors: for tests, and for CPUs without the others. Slow.
     Scalar,
 }
 
@@ -44,12 +45,12 @@ impl InstructionSet {
         }
     }
 
-    /// Those that this machine has, the fastest first.
+    /// The instruction sets of this machine, the fastest first.
     pub fn available() -> impl Iterator<Item = InstructionSet> {
         InstructionSet::ALL.into_iter().filter(|set| set.arch().is_some())
     }
 
-    /// What runs kernels compiled for this instruction set; `None` if the machine does not have it.
+    /// The dispatcher to loops compiled for this instruction set; `None` if the machine does not have it.
     pub fn arch(self) -> Option<Arch> {
         match self {
             InstructionSet::Scalar => Some(Arch::Scalar),
@@ -74,7 +75,7 @@ impl fmt::Display for InstructionSet {
     }
 }
 
-/// What runs kernels, with its name.
+/// An instruction set and its dispatcher.
 type Choice = (InstructionSet, Arch);
 
 /// The fastest instruction set of this machine.
@@ -89,7 +90,12 @@ fn choose(asked: Option<&str>) -> Result<Choice, Error> {
     let Some(asked) = asked.filter(|asked| !asked.is_empty()) else { return Ok(fastest()) };
     let refused = |why| {
         let available: Vec<&str> = InstructionSet::available().map(InstructionSet::name).collect();
-        Error::InstructionSet { asked: asked.to_owned(), why, available: available.join(", ") }
+        Error::InstructionSet {
+            variable: VARIABLE,
+            asked: asked.to_owned(),
+            why,
+            available: available.join(", "),
+        }
     };
     let set = InstructionSet::ALL.into_iter().find(|set| set.name() == asked);
     let set = set.ok_or_else(|| refused("is not the name of an instruction set"))?;
@@ -97,7 +103,7 @@ fn choose(asked: Option<&str>) -> Result<Choice, Error> {
     Ok((set, arch))
 }
 
-/// What was chosen, once for the whole process.
+/// The choice, made once for the whole process.
 fn chosen() -> &'static Result<Choice, Error> {
     static CHOSEN: OnceLock<Result<Choice, Error>> = OnceLock::new();
     CHOSEN.get_or_init(|| {
@@ -105,8 +111,8 @@ fn chosen() -> &'static Result<Choice, Error> {
     })
 }
 
-/// What runs the kernels of this process: the fastest instruction set, unless `DASH_NAS_ISA` selects another. A value that
-/// selects none counts for nothing here; [`check_instruction_set`] refuses it.
+/// The dispatcher of this process: for the fastest instruction set, unless `DASH_NAS_ISA` selects another. An invalid value
+/// is ignored here; [`check_instruction_set`] reports it.
 pub fn arch() -> Arch {
     chosen().as_ref().map_or_else(|_| fastest().1, |choice| choice.1)
 }
@@ -116,7 +122,7 @@ pub fn instruction_set() -> InstructionSet {
     chosen().as_ref().map_or_else(|_| fastest().0, |choice| choice.0)
 }
 
-/// The instruction set in use, or what is wrong with the value of `DASH_NAS_ISA`.
+/// Checks the value of `DASH_NAS_ISA` and returns the instruction set in use.
 ///
 /// # Errors
 /// [`Error::InstructionSet`] if the value names no instruction set, or one that this machine does not have.
@@ -124,13 +130,13 @@ pub fn check_instruction_set() -> Result<InstructionSet, Error> {
     chosen().clone().map(|choice| choice.0)
 }
 
-/// Whether the instruction set in use has AVX: what moves numbers and computes none goes by this.
+/// Whether the instruction set in use has AVX: for loops that move elements and compute nothing.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn has_avx() -> bool {
     !matches!(arch(), Arch::Scalar)
 }
 
-/// Registers that hold [`LANES`] numbers.
+/// The number of registers that hold [`LANES`] elements.
 #[inline(always)]
 pub(crate) const fn parts<S: Simd>() -> usize {
     LANES / S::F32_LANES
@@ -147,21 +153,21 @@ impl WithSimd for Registers {
     }
 }
 
-/// Numbers per register.
+/// The number of elements per register.
 pub(crate) fn register(arch: Arch) -> usize {
     arch.dispatch(Registers)
 }
 
-/// A kernel that sums over lanes: `P` registers hold [`LANES`] numbers.
+/// A loop that sums over lanes: `P` registers hold [`LANES`] elements.
 pub trait WithLanes {
-    /// What it computes.
+    /// The type of its result.
     type Output;
 
-    /// Computes it. Implementations are to be inlined by force, or they do not get the instruction set of their caller.
+    /// Runs the loop. Implementations must be `#[inline(always)]`, or they do not get the instruction set of their caller.
     fn run<S: Simd, const P: usize>(self, simd: S) -> Self::Output;
 }
 
-/// Runs a kernel that sums over lanes with the vectors of `arch`.
+/// Runs a loop that sums over lanes with the vectors of `arch`.
 pub fn run_lanes<K: WithLanes>(arch: Arch, kernel: K) -> K::Output {
     struct Adapter<K>(K);
 
@@ -182,18 +188,18 @@ pub fn run_lanes<K: WithLanes>(arch: Arch, kernel: K) -> K::Output {
     arch.dispatch(Adapter(kernel))
 }
 
-/// [`LANES`] numbers in `P` registers.
+/// [`LANES`] elements in `P` registers.
 #[derive(Clone, Copy)]
 pub struct Lanes<S: Simd, const P: usize>(pub [S::f32s; P]);
 
 impl<S: Simd, const P: usize> Lanes<S, P> {
-    /// The same number in all lanes.
+    /// The same value in all lanes.
     #[inline(always)]
     pub fn splat(simd: S, value: f32) -> Self {
         Lanes([simd.splat_f32s(value); P])
     }
 
-    /// The first numbers of a slice; there must be [`LANES`].
+    /// Loads the first [`LANES`] elements of a slice, which must have as many.
     #[allow(clippy::manual_memcpy, reason = "registers stay registers in a loop, and not in a call")]
     #[inline(always)]
     pub fn load(values: &[f32]) -> Self {
@@ -205,7 +211,7 @@ impl<S: Simd, const P: usize> Lanes<S, P> {
         lanes
     }
 
-    /// Writes the first numbers of a slice; there must be [`LANES`].
+    /// Writes the first [`LANES`] elements of a slice, which must have as many.
     #[inline(always)]
     pub fn store(self, values: &mut [f32]) {
         for (to, register) in S::as_mut_simd_f32s(values).0.iter_mut().zip(self.0) {
@@ -213,7 +219,7 @@ impl<S: Simd, const P: usize> Lanes<S, P> {
         }
     }
 
-    /// A slice of at most [`LANES`] numbers, and zeros behind them.
+    /// Loads a slice of at most [`LANES`] elements, and zeros in the other lanes.
     #[inline(always)]
     pub fn load_part(simd: S, values: &[f32]) -> Self {
         let mut lanes = Lanes::splat(simd, 0.0);
@@ -223,7 +229,7 @@ impl<S: Simd, const P: usize> Lanes<S, P> {
         lanes
     }
 
-    /// Lane by lane.
+    /// The sum, lane by lane.
     #[inline(always)]
     pub fn add(mut self, simd: S, other: Self) -> Self {
         for part in 0..P {
@@ -241,7 +247,7 @@ impl<S: Simd, const P: usize> Lanes<S, P> {
         self
     }
 
-    /// What is in some of the lanes, and zeros in the others.
+    /// The values in some of the lanes, and zeros in the others.
     #[inline(always)]
     pub fn only(mut self, simd: S, lanes: Range<usize>) -> Self {
         let zero = simd.splat_f32s(0.0);
@@ -253,7 +259,7 @@ impl<S: Simd, const P: usize> Lanes<S, P> {
         self
     }
 
-    /// The sum over the lanes: those of the upper half are added to those of the lower half until one is left.
+    /// The sum over the lanes: the upper half is added to the lower half until one lane is left.
     #[inline(always)]
     pub fn sum(mut self, simd: S) -> f32 {
         let mut half = P / 2;
@@ -263,7 +269,7 @@ impl<S: Simd, const P: usize> Lanes<S, P> {
             }
             half /= 2;
         }
-        // Within a register the library goes by halves as well; a test holds it to that.
+        // Within a register, the library adds halves as well; a test checks it.
         simd.reduce_sum_f32s(self.0[0])
     }
 }

@@ -1,4 +1,4 @@
-//! Tap sets: the offsets of a kernel.
+//! Tap sets: the offsets at which a kernel has weights.
 
 use crate::Error;
 
@@ -12,13 +12,14 @@ pub struct TapSet {
     offsets: Vec<[i32; 2]>,
 }
 
+/// The largest kernel extent: offsets beyond it are a mistake and would overflow index arithmetic.
 const LIMIT: i64 = 1 << 24;
 
 /// The offsets of one axis, checked against the limit.
 fn axis(kernel_size: usize, dilation: usize, first: i64) -> Result<Vec<i32>, Error> {
-    let reach = (kernel_size as u64).saturating_mul(dilation as u64);
-    if reach > LIMIT as u64 {
-        return Err(Error::Offset(i64::try_from(reach).unwrap_or(i64::MAX)));
+    let extent = (kernel_size as u64).saturating_mul(dilation as u64);
+    if extent > LIMIT as u64 {
+        return Err(Error::Offset(i64::try_from(extent).unwrap_or(i64::MAX)));
     }
     Ok((0..kernel_size as i64).map(|j| (first + j * dilation as i64) as i32).collect())
 }
@@ -35,8 +36,8 @@ impl TapSet {
         if dilation == 0 {
             return Err(Error::Zero { what: "dilation" });
         }
-        let reach = (kernel_size as u64 / 2).saturating_mul(dilation as u64).min(LIMIT as u64 + 1);
-        let axis = axis(kernel_size, dilation, -(reach as i64))?;
+        let extent = (kernel_size as u64 / 2).saturating_mul(dilation as u64).min(LIMIT as u64 + 1);
+        let axis = axis(kernel_size, dilation, -(extent as i64))?;
         let offsets = match dims {
             1 => axis.iter().map(|&c| [0, c]).collect(),
             2 => axis.iter().flat_map(|&r| axis.iter().map(move |&c| [r, c])).collect(),
@@ -45,7 +46,7 @@ impl TapSet {
         Ok(TapSet { dims, offsets })
     }
 
-    /// The taps of a causal 1-D kernel: the last tap sees the present, the others the past.
+    /// The taps of a causal 1-D kernel: the last tap is at the current position, the others at earlier ones.
     ///
     /// # Errors
     /// If `kernel_size` or `dilation` is zero.
@@ -56,12 +57,12 @@ impl TapSet {
         if dilation == 0 {
             return Err(Error::Zero { what: "dilation" });
         }
-        let reach = (kernel_size as u64 - 1).saturating_mul(dilation as u64).min(LIMIT as u64 + 1);
-        let offsets = axis(kernel_size, dilation, -(reach as i64))?.into_iter().map(|c| [0, c]).collect();
+        let extent = (kernel_size as u64 - 1).saturating_mul(dilation as u64).min(LIMIT as u64 + 1);
+        let offsets = axis(kernel_size, dilation, -(extent as i64))?.into_iter().map(|c| [0, c]).collect();
         Ok(TapSet { dims: 1, offsets })
     }
 
-    /// The union of several tap sets, and for each the positions of its taps in the union.
+    /// The union of several tap sets, and for each of them the indices of its taps in the union.
     ///
     /// # Errors
     /// If there is no set, or their numbers of axes differ.
@@ -82,17 +83,17 @@ impl TapSet {
         Ok((TapSet { dims: first.dims, offsets }, tap_indices))
     }
 
-    /// Number of spatial axes.
+    /// The number of spatial axes.
     pub fn dims(&self) -> usize {
         self.dims
     }
 
-    /// Number of taps.
+    /// The number of taps.
     pub fn len(&self) -> usize {
         self.offsets.len()
     }
 
-    /// Never true: a tap set has at least one tap.
+    /// Always false: a tap set has at least one tap.
     pub fn is_empty(&self) -> bool {
         self.offsets.is_empty()
     }
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_union_places_every_tap_of_every_set() {
+    fn a_union_contains_every_tap_of_every_set() {
         let sets = default_space(2, &[3, 5], &[1, 2, 5]);
         let (union, tap_indices) = TapSet::union(&sets).unwrap();
         for (set, tap_indices) in sets.iter().zip(tap_indices) {
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_causal_kernel_ends_in_the_present() {
+    fn a_causal_kernel_ends_at_the_current_position() {
         assert_eq!(TapSet::causal(3, 4).unwrap().offsets(), [[0, -8], [0, -4], [0, 0]]);
     }
 

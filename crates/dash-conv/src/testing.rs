@@ -1,11 +1,11 @@
-//! What the tests of several algorithms share.
+//! Helpers for the tests of several algorithms.
 
-use crate::{ConvProblem, InstructionSet, op::Kernel, oracle};
+use crate::{ConvProblem, InstructionSet, algorithm::CpuConvolution, oracle};
 use pulp::Arch;
 
-/// Compares what `build` makes with the oracle, forward and all gradients, on all instruction sets that
-/// this machine has; `tolerance` is relative to the largest value. Instruction sets must agree to the bit.
-pub(crate) fn against_oracle<K: Kernel>(
+/// Compares the convolution that `build` returns with the oracle, forward and all gradients, on all instruction sets of this
+/// machine; `tolerance` is relative to the largest value. Instruction sets must agree to the bit.
+pub(crate) fn against_oracle<K: CpuConvolution>(
     problem: &ConvProblem,
     how: &str,
     tolerance: f64,
@@ -28,13 +28,13 @@ pub(crate) fn against_oracle<K: Kernel>(
     let mut first: Option<(InstructionSet, [Vec<f32>; 3])> = None;
     for set in InstructionSet::available() {
         let Some(arch) = set.arch() else { continue };
-        let kernel = build(arch);
+        let convolution = build(arch);
         let mut y = vec![f32::NAN; y_len];
-        kernel.forward(&x, &w, &bias, &mut y);
+        convolution.forward(&x, &w, &bias, &mut y);
         let (mut dx, mut dw) = (vec![f32::NAN; x_len], vec![0.0; w_len]);
-        kernel.backward(&x, &w, &g, Some(&mut dx), &mut dw);
+        convolution.backward(&x, &w, &g, Some(&mut dx), &mut dw);
         let mut alone = vec![0.0; w_len];
-        kernel.backward(&x, &w, &g, None, &mut alone);
+        convolution.backward(&x, &w, &g, None, &mut alone);
         assert_eq!(alone, dw, "{problem}, {how}");
         let results = [y, dx, dw];
         let expected = [("y", &sums), ("dx", &expected.input), ("dw", &expected.weights)];

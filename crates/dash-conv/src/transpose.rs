@@ -1,12 +1,12 @@
-//! Rows of eight planes into eight neighbouring lanes, and back.
+//! Transposes rows of eight planes into eight neighbouring lanes, and back.
 
 use crate::simd;
 
-/// Lanes and positions that are exchanged together.
+/// The number of lanes and positions that are transposed at a time.
 pub(crate) const BLOCK: usize = 8;
 
 /// Copies the first positions of eight rows of length `len` into lanes: `out[position * lanes + row]`.
-/// Returns how many positions were copied; the rest is the caller's.
+/// Returns the number of positions that were copied; the caller copies the rest.
 pub(crate) fn into_lanes(rows: &[&[f32]; BLOCK], out: &mut [f32], lanes: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
     if simd::has_avx() {
@@ -26,8 +26,7 @@ pub(crate) fn into_lanes(rows: &[&[f32]; BLOCK], out: &mut [f32], lanes: usize) 
     0
 }
 
-/// The reverse of [`into_lanes`]: what is in lanes, plus `bias` if rows are replaced, or plus what is
-/// there already if `add`.
+/// The inverse of [`into_lanes`]: writes the values in lanes plus `bias`, or with `add` adds them to the rows.
 pub(crate) fn from_lanes(
     lanes_of: &[f32],
     lanes: usize,
@@ -67,11 +66,11 @@ mod x86 {
     use std::arch::x86_64::*;
 
     /// # Safety
-    /// AVX must exist; `from` points to eight numbers each.
+    /// AVX must be available, and each pointer valid for reads of eight elements.
     #[inline]
     #[target_feature(enable = "avx")]
     unsafe fn columns(from: [*const f32; BLOCK]) -> [__m256; BLOCK] {
-        // SAFETY: by the caller's promise.
+        // SAFETY: guaranteed by the caller.
         let r = from.map(|p| unsafe { _mm256_loadu_ps(p) });
         let mut pairs = r;
         for i in 0..4 {
@@ -94,8 +93,7 @@ mod x86 {
         columns
     }
 
-    /// Where blocks of positions begin; the last may overlap the one before it: what is written twice
-    /// is the same.
+    /// The first positions of the blocks. The last block may overlap the one before it, which writes the same values.
     fn blocks(len: usize) -> impl Iterator<Item = usize> {
         (0..len).step_by(BLOCK).map(move |at| at.min(len - BLOCK))
     }
@@ -103,11 +101,11 @@ mod x86 {
     /// `to[i * lanes + j] = from[j][i]` for all `i` below `len`.
     ///
     /// # Safety
-    /// AVX must exist, `len` be at least the block, and all of that be memory.
+    /// AVX must be available, `len` at least [`BLOCK`], and all of these elements valid for reads and writes.
     #[target_feature(enable = "avx")]
     pub(super) unsafe fn into_lanes(from: [*const f32; BLOCK], to: *mut f32, lanes: usize, len: usize) {
         for at in blocks(len) {
-            // SAFETY: by the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 let columns = columns(from.map(|p| p.add(at)));
                 for (i, column) in columns.into_iter().enumerate() {
@@ -117,11 +115,11 @@ mod x86 {
         }
     }
 
-    /// `to[j][i] = from[i * lanes + j] + bias[j]` for all `i` below `len`; or adds to what is there, without
-    /// bias.
+    /// `to[j][i] = from[i * lanes + j] + bias[j]` for all `i` below `len`, or with `ADD` adds to `to`, without bias.
     ///
     /// # Safety
-    /// AVX must exist, `len` be at least the block and a multiple of it if `ADD`, and all of that be memory.
+    /// AVX must be available, `len` at least [`BLOCK`] and with `ADD` a multiple of it, and all of these elements valid for
+    /// reads and writes.
     #[target_feature(enable = "avx")]
     pub(super) unsafe fn from_lanes<const ADD: bool>(
         from: *const f32,
@@ -131,7 +129,7 @@ mod x86 {
         len: usize,
     ) {
         for at in blocks(len) {
-            // SAFETY: by the caller's promise.
+            // SAFETY: guaranteed by the caller.
             unsafe {
                 let mut rows = [from; BLOCK];
                 for (i, row) in rows.iter_mut().enumerate() {
@@ -152,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lanes_hold_rows_and_give_them_back() {
+    fn rows_survive_the_way_to_lanes_and_back() {
         let (len, lanes) = (21, 16);
         let rows: Vec<Vec<f32>> =
             (0..BLOCK).map(|r| (0..len).map(|i| (100 * r + i) as f32).collect()).collect();

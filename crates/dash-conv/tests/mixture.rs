@@ -5,7 +5,7 @@
 mod support;
 
 use candle_core::{DType, Device, Tensor, Var};
-use dash_conv::{ConvProblem, Mixture, Planner, ResultMixture, TapConv, TapSet, oracle};
+use dash_conv::{ConvOptions, ConvProblem, MixedResults, Mixture, Planner, TapConv, TapSet, oracle};
 use proptest::prelude::*;
 use support::values;
 
@@ -32,13 +32,16 @@ fn the_worked_example() {
         assert!((got - expected).abs() < 1e-6);
     }
     let x = Tensor::new(&[[[1f32, 0., 2., -1., 3., 0.5, -2., 4., 1., 0., -1., 2.]]], &device).unwrap();
-    let b = Tensor::zeros(1, DType::F32, &device).unwrap();
     for (stride, expected) in [
         (1, vec![8.0, -1.7, 6.3, 2.85, 5.45, 5.6, 1.1, 7.85, -0.7, 7.9, -2.5, 6.2]),
         (2, vec![8.0, 6.3, 5.45, 1.1, -0.7, -2.5]),
     ] {
-        let conv = TapConv::new(mixture.taps().clone(), 1, stride).unwrap();
-        let y = conv.forward(&x, &a, &b).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let conv = TapConv::new(
+            mixture.taps().clone(),
+            ConvOptions { stride: [stride; 2], ..ConvOptions::default() },
+        )
+        .unwrap();
+        let y = conv.forward(&x, &a, None).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(y.len(), expected.len());
         for (got, expected) in y.iter().zip(expected) {
             assert!((got - expected).abs() < 1e-5, "{got} against {expected}");
@@ -111,7 +114,7 @@ proptest! {
         let stride = [if case.dims == 1 { 1 } else { case.stride }, case.stride];
         let problems: Vec<ConvProblem> = sets
             .iter()
-            .map(|set| ConvProblem::new(set, case.batch, c_in, c_out, groups, case.size, stride).unwrap())
+            .map(|set| ConvProblem::new(set, [case.batch, c_in, case.size[0], case.size[1]], c_out, ConvOptions { groups, stride }).unwrap())
             .collect();
         let [x_len, _, y_len] = problems[0].lens();
         let x = values(x_len, case.seed);
@@ -149,9 +152,9 @@ proptest! {
         };
         let (x, w) = (var(&x, &shape), var(&w, &[w.len()]));
         let (c, b) = (var(&c, &[c.len()]), var(&b, &[b.len()]));
-        let conv = TapConv::new(mixture.taps().clone(), groups, case.stride).unwrap();
-        let union = conv.forward(&x, &mixture.mix(&w, &c, c_out, group_in).unwrap(), &b).unwrap();
-        let results = ResultMixture::new(&sets, groups, case.stride, &Planner::default()).unwrap();
+        let conv = TapConv::new(mixture.taps().clone(), ConvOptions { groups, stride }).unwrap();
+        let union = conv.forward(&x, &mixture.mix(&w, &c, c_out, group_in).unwrap(), Some(&b)).unwrap();
+        let results = MixedResults::new(&sets, ConvOptions { groups, stride }, &Planner::default()).unwrap();
         let results = results.forward(&x, &w, &c, &b).unwrap();
         // A sum of so many products of numbers in [-1, 1) is about this large.
         let size = |terms: usize| ((terms as f64).sqrt() / 3.0).max(1.0);
@@ -177,11 +180,13 @@ fn tensors_of_wrong_length_are_named() {
     let message = |w, c| mixture.mix(&zeros(w), &zeros(c), 2, 1).unwrap_err().to_string();
     assert!(message(15, 2).contains("the candidates' weights has shape [15], expected [16]"));
     assert!(message(16, 3).contains("the coefficients has shape [3], expected [2]"));
-    let results = ResultMixture::new(&candidates(1, &[3, 5], &[1]), 1, 1, &Planner::default()).unwrap();
+    let results =
+        MixedResults::new(&candidates(1, &[3, 5], &[1]), ConvOptions::default(), &Planner::default())
+            .unwrap();
     let x = |channels: usize| Tensor::zeros((1, channels, 9), DType::F32, &device).unwrap();
     let message = |x, w, c| results.forward(&x, &zeros(w), &zeros(c), &zeros(2)).unwrap_err().to_string();
     assert!(message(x(1), 15, 2).contains("the candidates' weights has shape [15], expected [16]"));
     assert!(message(x(1), 16, 3).contains("the coefficients has shape [3], expected [2]"));
     assert!(message(x(2), 16, 2).contains("the candidates' weights has shape [16], expected [32]"));
-    assert!(ResultMixture::new(&[], 1, 1, &Planner::default()).is_err());
+    assert!(MixedResults::new(&[], ConvOptions::default(), &Planner::default()).is_err());
 }

@@ -6,14 +6,14 @@
 mod support;
 
 use candle_core::{Device, Tensor, Var};
-use dash_conv::{Algorithm, ConvProblem, TapConv, TapSet};
+use dash_conv::{Algorithm, ConvOptions, ConvProblem, GradientsOf, Machine, TapConv, TapSet};
 use proptest::prelude::*;
-use support::{cases, compare, layers_of_networks, run, values};
+use support::{cases, compare, layers_of_networks, run, suits, values};
 
 /// The algorithms that can compute a problem.
 fn suitable(problem: &ConvProblem) -> impl Iterator<Item = Algorithm> + use<> {
     let problem = problem.clone();
-    Algorithm::ALL.into_iter().filter(move |algorithm| algorithm.suits(&problem))
+    Algorithm::ALL.into_iter().filter(move |&algorithm| suits(algorithm, &problem, &Machine::CPU))
 }
 
 proptest! {
@@ -52,15 +52,14 @@ fn sizes_of_the_networks_equal_the_oracle() {
 #[test]
 fn a_non_contiguous_input_or_gradient_is_read_right() {
     let device = Device::Cpu;
-    let conv = TapConv::new(TapSet::centred(1, 3, 1).unwrap(), 1, 1).unwrap();
+    let conv = TapConv::new(TapSet::centred(1, 3, 1).unwrap(), ConvOptions::default()).unwrap();
     let x = Var::from_vec(values(24, 1), (2, 4, 3), &device).unwrap();
     let w = Var::from_vec(values(18, 2), (2, 3, 3), &device).unwrap();
-    let b = Tensor::zeros(2, candle_core::DType::F32, &device).unwrap();
     // The transposed view and its copy must give the same values and gradients.
     let view = x.transpose(1, 2).unwrap();
     let copy = Var::from_tensor(&view.contiguous().unwrap()).unwrap();
-    let y = conv.forward(&view, &w, &b).unwrap();
-    let z = conv.forward(&copy, &w, &b).unwrap();
+    let y = conv.forward(&view, &w, None).unwrap();
+    let z = conv.forward(&copy, &w, None).unwrap();
     assert_eq!(y.to_vec3::<f32>().unwrap(), z.to_vec3::<f32>().unwrap());
     let factor = Tensor::from_vec(values(16, 3), (2, 4, 2), &device).unwrap();
     let loss =
@@ -79,24 +78,25 @@ fn values_and_gradients_without_a_graph_are_those_of_the_graph() {
     let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     for algorithm in [Algorithm::Fft, Algorithm::Gemm, Algorithm::Direct, Algorithm::Dft] {
         let taps = TapSet::centred(2, 3, 2).unwrap();
-        let conv = TapConv::new(taps, 2, 2).unwrap().with_algorithm(algorithm);
+        let conv =
+            TapConv::new(taps, ConvOptions { groups: 2, stride: [2, 2] }).unwrap().with_algorithm(algorithm);
         let [x, w, b] = [tensor(1, &[2, 4, 7, 6]), tensor(2, &[6, 2, 9]), tensor(3, &[6])]
             .map(|t| Var::from_tensor(&t).unwrap());
-        let y = conv.forward(&x, &w, &b).unwrap();
-        let z = conv.convolve(&x, &w, &b).unwrap();
+        let y = conv.forward(&x, &w, Some(&b)).unwrap();
+        let z = conv.forward_detached(&x, &w, Some(&b)).unwrap();
         assert!(!z.track_op());
         assert_eq!(flat(&y), flat(&z));
         let grad = tensor(4, y.dims());
         let grads = (&y * &grad).unwrap().sum_all().unwrap().backward().unwrap();
-        let (dx, dw, db) = conv.gradients(&x, &w, &grad, true).unwrap();
-        for (var, found) in [(&x, &dx.unwrap()), (&w, &dw), (&b, &db)] {
-            assert_eq!(found.dims(), var.dims());
-            assert_eq!(flat(found), flat(grads.get(var).unwrap()));
+        let found = conv.backward(&x, &w, &grad, GradientsOf::All).unwrap();
+        for (var, gradient) in [(&x, &found.input.unwrap()), (&w, &found.weights), (&b, &found.bias)] {
+            assert_eq!(gradient.dims(), var.dims());
+            assert_eq!(flat(gradient), flat(grads.get(var).unwrap()));
         }
-        let (dx, again, _) = conv.gradients(&x, &w, &grad, false).unwrap();
-        assert!(dx.is_none());
-        assert_eq!(flat(&again), flat(&dw));
-        let error = conv.gradients(&x, &w, &x, true).unwrap_err().to_string();
+        let again = conv.backward(&x, &w, &grad, GradientsOf::Parameters).unwrap();
+        assert!(again.input.is_none());
+        assert_eq!(flat(&again.weights), flat(&found.weights));
+        let error = conv.backward(&x, &w, &x, GradientsOf::All).unwrap_err().to_string();
         assert!(error.contains("the gradient has shape [2, 4, 7, 6]"), "{error}");
     }
 }
@@ -104,10 +104,10 @@ fn values_and_gradients_without_a_graph_are_those_of_the_graph() {
 #[test]
 fn shapes_that_do_not_fit_are_named() {
     let device = Device::Cpu;
-    let conv = TapConv::new(TapSet::centred(2, 3, 1).unwrap(), 1, 1).unwrap();
+    let conv = TapConv::new(TapSet::centred(2, 3, 1).unwrap(), ConvOptions::default()).unwrap();
     let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &device).unwrap();
     let message = |x: &[usize], w: &[usize], b: &[usize]| {
-        conv.forward(&zeros(x), &zeros(w), &zeros(b)).unwrap_err().to_string()
+        conv.forward(&zeros(x), &zeros(w), Some(&zeros(b))).unwrap_err().to_string()
     };
     assert!(message(&[1, 2, 5], &[3, 2, 9], &[3]).contains("the input has shape [1, 2, 5]"));
     assert!(message(&[1, 2, 5, 5], &[3, 2, 8], &[3]).contains("expected [c_out, 2 / 1, 9]"));

@@ -4,7 +4,7 @@ use crate::{
     Activation, Buffer, ConvInit, ConvSpec, Error, ForwardContext, Init, Param, ParamBuilder, Survey, ops,
 };
 use candle_core::{Result, Tensor};
-use dash_conv::{TapConv, TapSet};
+use dash_conv::{ConvOptions, TapConv, TapSet};
 use dash_cuda::Gpu;
 use std::sync::Arc;
 
@@ -28,7 +28,8 @@ impl Conv {
         let shape = (c_out, c_in, count);
         let weight = params.weight(&format!("{name}.weight"), shape, init.weight(c_in, c_out, count))?;
         let bias = params.weight(&format!("{name}.bias"), c_out, init.bias(c_in, count))?;
-        let conv = TapConv::new(taps, 1, stride)?.with_planner(params.planner());
+        let conv = TapConv::new(taps, ConvOptions { stride: [stride; 2], ..ConvOptions::default() })?
+            .with_planner(params.planner());
         Ok(Conv { conv: Arc::new(conv), weight, bias })
     }
 

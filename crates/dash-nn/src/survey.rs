@@ -1,7 +1,7 @@
 //! What a network computes and keeps, found by walking through it with shapes instead of values.
 
 use crate::Error;
-use dash_conv::{ConvProblem, Plan, TapConv};
+use dash_conv::{ConvProblem, Machine, Plan, TapConv};
 
 /// Bytes of a number.
 const NUMBER: u64 = 4;
@@ -30,7 +30,7 @@ impl Survey {
     /// convolutions is another.
     pub fn on_gpu(mut self, shared: usize) -> Survey {
         let needs = self.convolutions.iter().zip(&self.around).map(|(problem, around)| {
-            around.saturating_add(Plan::choose_on_gpu(problem, shared).bytes as u64)
+            around.saturating_add(Plan::choose(problem, &Machine::gpu(shared)).cost().bytes as u64)
         });
         self.passing = needs.fold(self.others, u64::max);
         self
@@ -83,9 +83,9 @@ impl Survey {
         let problem = conv.problem(x, weights)?;
         let y = conv.out_shape(&problem).into_dims();
         // By the cost model: nothing is timed for an estimate.
-        let plan = Plan::choose(&problem);
+        let plan = Plan::choose(&problem, &Machine::CPU);
         let around = passing(&[x, &y]) + 2 * bytes(weights);
-        self.passing = self.passing.max(around + plan.bytes as u64);
+        self.passing = self.passing.max(around + plan.cost().bytes as u64);
         self.around.push(around);
         self.convolutions.push(problem);
         Ok(y)
@@ -163,7 +163,8 @@ mod tests {
             let (here, there) = (survey(&backbone, &input, false), survey(&backbone, &input, false));
             let there = there.on_gpu(227 << 10);
             assert_eq!(there.kept(), here.kept());
-            let work = there.convolutions.iter().map(|p| dash_conv::Plan::choose_on_gpu(p, 227 << 10).bytes);
+            let work = there.convolutions.iter();
+            let work = work.map(|p| Plan::choose(p, &Machine::gpu(227 << 10)).cost().bytes);
             let most = work.fold(0.0, f64::max) as u64;
             assert!(
                 there.evaluation() > most && there.evaluation() <= most.max(here.evaluation()) + here.kept()

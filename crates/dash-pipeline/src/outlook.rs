@@ -145,12 +145,9 @@ impl<'a> MemoryForecaster<'a> {
         };
         let outlook = outlook(&ctx, stage, &kernels, batch_size(self.pipeline, stage).0).ok()??;
         let known = stage == Stage::Search || !matches!(kernels, Kernels::Largest);
-        let plan = (known && self.policy == Policy::Model).then(|| {
-            for problem in &outlook.step.convolutions {
-                planner.plan(problem);
-            }
-            convolution_plan(&planner)
-        });
+        let mut planned = outlook.step.convolutions.iter().map(|problem| planner.plan(problem));
+        let plan = known && self.policy == Policy::Model && planned.all(|plan| plan.is_ok());
+        let plan = plan.then(|| convolution_plan(&planner));
         Some(MemoryForecast { bytes: Some(outlook.bytes), plan })
     }
 }

@@ -342,7 +342,7 @@ impl AtWork<'_> {
             attempts: &attempts,
             lock,
             program: &self.batch.program,
-            planner: &self.batch.planner.remembering_anew(),
+            planner: &self.batch.planner.with_fresh_log(),
             folders: self.folders,
             listener: &told,
         };

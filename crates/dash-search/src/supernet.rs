@@ -1,7 +1,7 @@
 //! Mixed operations in place of convolutions (DASH, sections 3 to 5).
 
 use candle_core::Result;
-use dash_conv::{Algorithm, Mixture, ResultMixture, TapConv, TapSet};
+use dash_conv::{Algorithm, ConvOptions, MixedResults, Mixture, TapConv, TapSet};
 use dash_core::{
     pipeline::{Candidate, Search},
     random::{Purpose, standard_exponential, stream},
@@ -146,12 +146,11 @@ impl ConvBuilder for MixtureBuilder {
                 params.planner().among([Algorithm::Gemm, Algorithm::Direct])
             }
         };
+        let options = ConvOptions { groups, stride: [spec.stride; 2] };
         let computed = match self.strategy {
-            MixtureStrategy::Results => {
-                Computed::Results(ResultMixture::new(&sets, groups, spec.stride, &planner)?)
-            }
+            MixtureStrategy::Results => Computed::Results(MixedResults::new(&sets, options, &planner)?),
             _ => {
-                let conv = TapConv::new(mixture.taps().clone(), groups, spec.stride)?;
+                let conv = TapConv::new(mixture.taps().clone(), options)?;
                 Computed::Union(mixture, Arc::new(conv.with_planner(&planner)))
             }
         };
@@ -170,7 +169,7 @@ impl ConvBuilder for MixtureBuilder {
 /// The convolutions of a mixed operation.
 enum Computed {
     Union(Mixture, Arc<TapConv>),
-    Results(ResultMixture),
+    Results(MixedResults),
 }
 
 /// A mixed operation as a layer of a network.

@@ -1,52 +1,52 @@
 //! Layers that mix channels, row by row.
 //!
-//! Every pass reduces to one inner loop: a block of neighbouring results, held in registers, receives
-//! weight times a contiguous piece of a source row for each of a list of terms. For that, source rows
-//! get zero borders once per map, and with stride s their elements are sorted by phase (index modulo
-//! s), so that pieces are contiguous. Rows outside of the map are skipped as a whole.
+//! Every pass reduces to one inner loop: a block of neighbouring results, held in registers, receives weight times a
+//! contiguous part of a source row for each of a list of terms. For that, source rows are padded with zeros once per
+//! feature map, and with stride s their elements are sorted by phase (index modulo s), so that the parts are contiguous.
+//! Rows outside of the feature map are skipped.
 
 use crate::{
     ConvProblem,
-    op::Kernel,
+    algorithm::CpuConvolution,
     parallel::Shared,
     simd::{self, LANES, Lanes, WithLanes, run_lanes},
 };
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Results that the inner loop holds in registers.
+/// The number of results that the inner loop holds in registers.
 const BLOCK: usize = 32;
 
-/// Tasks into which the batch of the weight gradient is divided at least; fixed, so that sums are
-/// formed in the same order for any number of threads.
+/// The number of tasks into which the batch of the weight gradient is divided at least: fixed, so that sums are formed in
+/// the same order for any number of threads.
 const TASKS: usize = 16;
 
-/// The convolution of one problem by shifting and adding.
-pub(super) struct Rows {
+/// The convolution of one problem, row by row.
+pub(crate) struct Rows {
     problem: ConvProblem,
     arch: Arch,
-    /// Taps by row offset: `(row offset, [(column offset, place)])`.
+    /// The taps by row offset: `(row offset, [(column offset, tap index)])`.
     rows: Vec<(i32, Vec<(i32, usize)>)>,
 }
 
-/// The rows of one map with zero borders, by phase of their columns.
+/// The rows of one feature map, padded with zeros, by phase of their columns.
 struct Padded {
     values: Vec<f32>,
-    /// Zeros on the left, in elements of the map; a multiple of the stride.
+    /// The zeros on the left, in elements of the feature map; a multiple of the stride.
     border: usize,
-    /// Elements of a phase of a row.
+    /// The number of elements of a phase of a row.
     phase: usize,
     stride: usize,
 }
 
 impl Padded {
-    fn new(rows: usize, columns: usize, reach: usize, stride: usize) -> Padded {
-        let border = reach.next_multiple_of(stride);
-        let phase = (border + columns + reach).div_ceil(stride) + BLOCK;
+    fn new(rows: usize, columns: usize, radius: usize, stride: usize) -> Padded {
+        let border = radius.next_multiple_of(stride);
+        let phase = (border + columns + radius).div_ceil(stride) + BLOCK;
         Padded { values: vec![0.0; rows * stride * phase], border, phase, stride }
     }
 
-    /// Takes over a map; borders stay zero.
+    /// Copies a feature map; the padding stays zero.
     fn fill(&mut self, map: &[f32], columns: usize) {
         let rows = self.values.chunks_exact_mut(self.phase * self.stride);
         for (row, from) in rows.zip(map.chunks_exact(columns)) {
@@ -61,14 +61,14 @@ impl Padded {
         }
     }
 
-    /// Where the elements `column`, `column + stride`, ... of a row begin.
+    /// The index at which the elements `column`, `column + stride`, ... of a row begin.
     fn at(&self, row: usize, column: i64) -> usize {
         let column = (column + self.border as i64) as usize;
         (row * self.stride + column % self.stride) * self.phase + column / self.stride
     }
 }
 
-/// A term of the inner loop: `weight` times the piece that begins at `from`.
+/// A term of the inner loop: `weight` times the elements that begin at `from`.
 #[derive(Clone, Copy)]
 struct Term {
     from: usize,
@@ -88,7 +88,7 @@ impl WithSimd for Accumulate<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         for (block, out) in self.out.chunks_mut(BLOCK).enumerate() {
-            // Only the first BLOCK / S::F32_BLOCK are used; they stay in registers.
+            // Only the first BLOCK / S::F32_LANES are used; they stay in registers.
             let mut sums = [simd.splat_f32s(0.0); BLOCK];
             for term in self.terms {
                 let from = term.from + block * BLOCK;
@@ -107,7 +107,7 @@ impl WithSimd for Accumulate<'_> {
     }
 }
 
-/// `sums[place] += <row, source[from..]>` for each of `taps = [(from, place)]`.
+/// `sums[tap index] += <row, source[from..]>` for each of `taps = [(from, tap index)]`.
 struct Inner<'a> {
     row: &'a [f32],
     source: &'a [f32],
@@ -121,7 +121,7 @@ impl WithLanes for Inner<'_> {
     #[inline(always)]
     fn run<S: Simd, const P: usize>(self, simd: S) {
         let (row, row_rest) = self.row.as_chunks::<LANES>();
-        // Four taps share each loaded piece of the row.
+        // Four taps share each load of the row.
         for taps in self.taps.chunks(4) {
             let piece = |slot: usize| {
                 let (from, _) = taps[slot.min(taps.len() - 1)];
@@ -141,25 +141,25 @@ impl WithLanes for Inner<'_> {
                     *sum = sum.add_product(simd, row, Lanes::load_part(simd, piece.1));
                 }
             }
-            for (&(_, place), sum) in taps.iter().zip(sums) {
-                self.sums[place] += sum.sum(simd);
+            for (&(_, tap_index), sum) in taps.iter().zip(sums) {
+                self.sums[tap_index] += sum.sum(simd);
             }
         }
     }
 }
 
 impl Rows {
-    pub(super) fn new(problem: &ConvProblem) -> Self {
+    pub(crate) fn new(problem: &ConvProblem) -> Self {
         Rows::with_arch(problem, simd::arch())
     }
 
     /// The same with the vectors of a given instruction set.
     fn with_arch(problem: &ConvProblem, arch: Arch) -> Self {
         let mut rows: Vec<(i32, Vec<(i32, usize)>)> = Vec::new();
-        for (offset, &place) in problem.offsets.iter().zip(&problem.tap_indices) {
+        for (offset, &tap_index) in problem.offsets.iter().zip(&problem.tap_indices) {
             match rows.last_mut() {
-                Some((row, taps)) if *row == offset[0] => taps.push((offset[1], place)),
-                _ => rows.push((offset[0], vec![(offset[1], place)])),
+                Some((row, taps)) if *row == offset[0] => taps.push((offset[1], tap_index)),
+                _ => rows.push((offset[0], vec![(offset[1], tap_index)])),
             }
         }
         Rows { problem: problem.clone(), arch, rows }
@@ -171,26 +171,26 @@ impl Rows {
         for (offset, taps) in &self.rows {
             let source = (r * self.problem.stride[0]) as i64 + i64::from(*offset);
             if (0..self.problem.size[0] as i64).contains(&source) {
-                terms.extend(taps.iter().map(|&(column, place)| Term {
+                terms.extend(taps.iter().map(|&(column, tap_index)| Term {
                     from: map.at(source as usize, i64::from(column)),
-                    weight: weights[place],
+                    weight: weights[tap_index],
                 }));
             }
         }
     }
 
-    /// An input position u receives from the outputs (u - offset) / stride that are whole: per phase of
-    /// u a convolution of the gradient with some of the taps.
+    /// The gradient of the input. Position u receives from the outputs (u - offset) / stride that are integers: for each
+    /// phase of u, this is a convolution of the gradient with some of the taps.
     fn backward_input(&self, weights: &[f32], grad: &[f32], dx: &mut [f32]) {
         let (p, [out_rows, out_columns]) = (&self.problem, self.problem.out_size());
         let (gi, go) = (p.group_in(), p.group_out());
         let [stride_rows, stride] = p.stride.map(|s| s as i64);
         let width = p.size[1];
-        let reach = p.reach()[1].div_ceil(p.stride[1]) + 1;
+        let radius = p.receptive_radius()[1].div_ceil(p.stride[1]) + 1;
         dx.par_chunks_mut(gi * p.plane()).enumerate().for_each_init(
             || {
                 let maps: Vec<Padded> =
-                    (0..go).map(|_| Padded::new(out_rows, out_columns, reach, 1)).collect();
+                    (0..go).map(|_| Padded::new(out_rows, out_columns, radius, 1)).collect();
                 (maps, Vec::new(), vec![0.0f32; width.div_ceil(p.stride[1])])
             },
             |(maps, terms, line), (task, dx)| {
@@ -217,11 +217,11 @@ impl Rows {
                                     if !(0..out_rows as i64).contains(&row) {
                                         continue;
                                     }
-                                    for &(offset, place) in taps {
+                                    for &(offset, tap_index) in taps {
                                         let column = phase as i64 - i64::from(offset);
                                         if column.rem_euclid(stride) == 0 {
                                             let from = map.at(row as usize, column.div_euclid(stride));
-                                            terms.push(Term { from, weight: weights[place] });
+                                            terms.push(Term { from, weight: weights[tap_index] });
                                         }
                                     }
                                 }
@@ -242,14 +242,14 @@ impl Rows {
     fn backward_weights(&self, x: &[f32], grad: &[f32], dw: &mut [f32]) {
         let (p, [out_rows, out_columns]) = (&self.problem, self.problem.out_size());
         let (gi, go) = (p.group_in(), p.group_out());
-        let ([height, width], reach) = (p.size, p.reach()[1]);
+        let ([height, width], radius) = (p.size, p.receptive_radius()[1]);
         // One task owns the kernels that see one input map, for one block of the batch.
         let blocks = TASKS.div_ceil(p.c_in).min(p.batch);
         let per_block = p.batch.div_ceil(blocks);
         let size = go * p.taps;
         let mut parts = vec![0f32; p.c_in * blocks * size];
         parts.par_chunks_mut(size).enumerate().for_each_init(
-            || (Padded::new(height, width, reach, p.stride[1]), Vec::new()),
+            || (Padded::new(height, width, radius, p.stride[1]), Vec::new()),
             |(map, pieces), (task, sums)| {
                 let (channel, block) = (task / blocks, task % blocks);
                 let group = channel / gi;
@@ -266,8 +266,8 @@ impl Rows {
                                     continue;
                                 }
                                 pieces.clear();
-                                pieces.extend(taps.iter().map(|&(column, place)| {
-                                    (map.at(source as usize, i64::from(column)), place)
+                                pieces.extend(taps.iter().map(|&(column, tap_index)| {
+                                    (map.at(source as usize, i64::from(column)), tap_index)
                                 }));
                                 let (source, taps) = (map.values.as_slice(), pieces.as_slice());
                                 run_lanes(self.arch, Inner { row: grad, source, taps, sums: &mut *sums });
@@ -296,15 +296,15 @@ impl Rows {
     }
 }
 
-impl Kernel for Rows {
+impl CpuConvolution for Rows {
     fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
         let (p, [out_rows, out_columns]) = (&self.problem, self.problem.out_size());
         let (gi, go) = (p.group_in(), p.group_out());
-        let ([height, width], reach) = (p.size, p.reach()[1]);
+        let ([height, width], radius) = (p.size, p.receptive_radius()[1]);
         y.par_chunks_mut(go * p.out_plane()).enumerate().for_each_init(
             || {
                 let maps: Vec<Padded> =
-                    (0..gi).map(|_| Padded::new(height, width, reach, p.stride[1])).collect();
+                    (0..gi).map(|_| Padded::new(height, width, radius, p.stride[1])).collect();
                 (maps, Vec::new(), vec![0.0; out_columns])
             },
             |(maps, terms, row), (task, y)| {
@@ -342,7 +342,7 @@ impl Kernel for Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{TapSet, testing::against_oracle};
+    use crate::{ConvOptions, TapSet, testing::against_oracle};
 
     #[test]
     fn rows_equal_the_oracle() {
@@ -355,7 +355,13 @@ mod tests {
             (two(5, 1), [2, 3, 2, 1], [7, 50], 3),
             (TapSet::causal(4, 3).unwrap(), [2, 2, 2, 1], [1, 33], 1),
         ] {
-            let problem = ConvProblem::new(&taps, batch, c_in, c_out, groups, size, [stride; 2]).unwrap();
+            let problem = ConvProblem::new(
+                &taps,
+                [batch, c_in, size[0], size[1]],
+                c_out,
+                ConvOptions { groups, stride: [stride; 2] },
+            )
+            .unwrap();
             against_oracle(&problem, "row by row", 3e-6, |arch| Rows::with_arch(&problem, arch));
         }
     }

@@ -1,20 +1,21 @@
-//! Sums over positions for a few outputs, in lanes of positions: where channels would leave most lanes empty.
+//! Dot products over positions, with positions in lanes: for so few outputs that channels would leave most lanes empty.
 
 use crate::simd::{LANES, Lanes, WithLanes};
 use pulp::Simd;
 
-/// Adds to the sums of pairs of lines their products position by position, each to the lane of its position.
+/// For each pair of a left and a right line, adds the products of their positions to the sum of the position's lane.
 pub(super) struct Dots<'a> {
-    /// Lines of positions, at a distance.
+    /// The left lines, `left_row` elements apart.
     pub(super) left: &'a [f32],
     pub(super) left_row: usize,
+    /// The right lines, `right_row` elements apart.
     pub(super) right: &'a [f32],
     pub(super) right_row: usize,
-    /// Lines on the left and on the right, and their length.
+    /// The number of left lines and of right lines, and their length.
     pub(super) size: [usize; 3],
     /// `[left][right][lane]`.
     pub(super) sums: &'a mut [f32],
-    /// Whether sums begin with what is there, or with zero.
+    /// Whether to add to the sums that are there, or to start from zero.
     pub(super) add: bool,
 }
 
@@ -39,7 +40,7 @@ impl WithLanes for Dots<'_> {
 }
 
 impl Dots<'_> {
-    /// `M` lines on the left with all on the right.
+    /// `M` left lines with all right lines.
     #[inline(always)]
     fn lines<S: Simd, const P: usize, const M: usize>(&mut self, simd: S, left: usize, rights: usize) {
         let mut right = 0;

@@ -1,9 +1,9 @@
-//! Rows on their way to a product and from it, in explicit vectors.
+//! Copies rows into the factor of a product, and its results to the outputs, in explicit vectors.
 
 use crate::product::panels;
 use pulp::{Simd, WithSimd};
 
-/// Brings a row of numbers, padded to whole vectors, to row `index` of a matrix of `rows` rows in panels.
+/// Copies a line, padded to whole vectors, to row `index` of a matrix of `rows` rows in panels.
 pub(super) struct ToPanels<'a> {
     pub(super) line: &'a [f32],
     pub(super) index: usize,
@@ -27,7 +27,7 @@ impl WithSimd for ToPanels<'_> {
     }
 }
 
-/// `to = from + bias` for as many numbers as there are in `from`.
+/// `to = from + bias` for the elements of `from`.
 pub(super) struct Plus<'a> {
     pub(super) from: &'a [f32],
     pub(super) bias: f32,

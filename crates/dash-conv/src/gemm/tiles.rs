@@ -1,41 +1,40 @@
-//! Maps cut into rectangles of outputs that see the same taps, and those into tiles.
+//! Divides outputs into segments, rectangles that see the same taps, and these into tiles.
 //!
-//! Where the taps of a dilated kernel reach far beyond the middle of a map, most outputs see few of
-//! them: the matrices of a rectangle hold the taps that meet its data and no others.
+//! Where the taps of a dilated kernel reach far beyond the middle of a feature map, most outputs see few of them: the
+//! matrices of a segment hold only the taps that meet data in it.
 
 use crate::{
-    ConvProblem,
     buffer::Buffer,
     grid::{Grid, Tap},
 };
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Elements of a tile's matrix that still fit a second-level cache.
+/// The number of elements of a tile's matrix: it fits the second-level cache.
 const TILE: usize = 48 * 1024;
 
-/// Positions of a tile: fewer are not worth a matrix product.
+/// The number of positions of a tile: fewer are not worth a matrix product.
 const POSITIONS: Range<usize> = 128..4096;
 
-/// Tiles that keep many threads busy, if there are samples enough.
+/// The number of tiles that keep many threads busy, if there are enough samples.
 const TILES: usize = 16;
 
-/// An axis is cut where taps begin or cease to meet data if no more than this share of its products meet
-/// data, and if the pieces are not shorter than this on average.
-const WORTH_CUTTING: f64 = 0.75;
+/// An axis is divided where taps begin or cease to meet data if at most this share of its products meets data, and if the
+/// parts have at least this length on average.
+const DIVIDED_BELOW: f64 = 0.75;
 const SHORTEST: usize = 3;
 
-/// A rectangle of outputs, with the taps that meet data in it.
-#[derive(Debug)]
-pub(super) struct Segment {
+/// A rectangle of outputs with the taps that meet data in it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Segment {
     pub(super) rows: Range<usize>,
     pub(super) columns: Range<usize>,
     pub(super) taps: Vec<Tap>,
-    /// Places of the taps among those of the grid.
+    /// The positions of the taps among those of the grid.
     pub(super) indices: Vec<usize>,
 }
 
-/// A part of a segment, of some samples.
+/// A part of a segment, for some samples.
 #[derive(Debug)]
 pub(super) struct Tile {
     pub(super) segment: usize,
@@ -45,48 +44,47 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    /// Outputs.
+    /// The number of outputs.
     pub(super) fn len(&self) -> usize {
         self.samples.len() * self.rows.len() * self.columns.len()
     }
 }
 
-/// A grid cut into tiles. Tiles depend on the problem alone, so that results do not depend on the number
-/// of threads.
+/// A grid divided into tiles. Tiles follow from the problem alone, so that results do not depend on the number of threads.
 #[derive(Debug)]
 pub(super) struct Tiling {
     pub(super) grid: Grid,
     pub(super) segments: Vec<Segment>,
     pub(super) tiles: Vec<Tile>,
-    /// The most outputs of a tile, and the most rows that a tile's matrix has per channel.
+    /// The largest number of outputs of a tile, and of rows per channel of a tile's matrix.
     pub(super) widest: usize,
     pub(super) deepest: usize,
 }
 
-/// The pieces of one axis.
-fn pieces(grid: &Grid, axis: usize) -> Vec<Range<usize>> {
+/// The parts of one axis.
+fn parts(grid: &Grid, axis: usize) -> Vec<Range<usize>> {
     let count = grid.count[axis];
     let mut shifts: Vec<i64> = grid.taps.iter().map(|tap| tap.shift[axis]).collect();
     shifts.sort_unstable();
     shifts.dedup();
     let live: Vec<Range<usize>> = shifts.iter().map(|&shift| grid.live(axis, shift)).collect();
-    let mut cuts: Vec<usize> = live.iter().flat_map(|range| [range.start, range.end]).collect();
-    cuts.extend([0, count]);
-    cuts.sort_unstable();
-    cuts.dedup();
+    let mut bounds: Vec<usize> = live.iter().flat_map(|range| [range.start, range.end]).collect();
+    bounds.extend([0, count]);
+    bounds.sort_unstable();
+    bounds.dedup();
     let covered: usize = live.iter().map(Range::len).sum();
     let share = covered as f64 / (count * shifts.len().max(1)) as f64;
-    if share > WORTH_CUTTING || count < SHORTEST * (cuts.len() - 1) {
-        cuts = vec![0, count];
+    if share > DIVIDED_BELOW || count < SHORTEST * (bounds.len() - 1) {
+        bounds = vec![0, count];
     }
-    cuts.windows(2).map(|pair| pair[0]..pair[1]).collect()
+    bounds.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
 /// The segments of a grid.
 pub(super) fn segments(grid: &Grid) -> Vec<Segment> {
     let meet = |a: &Range<usize>, b: &Range<usize>| a.start.max(b.start) < a.end.min(b.end);
     let mut found = Vec::new();
-    let (all_rows, all_columns) = (pieces(grid, 0), pieces(grid, 1));
+    let (all_rows, all_columns) = (parts(grid, 0), parts(grid, 1));
     for rows in &all_rows {
         for columns in &all_columns {
             let (indices, taps) = grid
@@ -103,23 +101,15 @@ pub(super) fn segments(grid: &Grid) -> Vec<Segment> {
     found
 }
 
-/// Outputs times taps that are multiplied, per sample and pair of channels, and the number of segments.
-pub(crate) fn products(problem: &ConvProblem) -> (f64, usize) {
-    let of = |s: &Segment| (s.rows.len() * s.columns.len() * s.taps.len()) as f64;
-    let segments = segments(&Grid::forward(problem));
-    (segments.iter().map(of).sum(), segments.len())
-}
-
 impl Tiling {
-    /// Cuts `grid` for maps of `channels` channels of `batch` samples.
-    pub(super) fn new(grid: Grid, batch: usize, channels: usize) -> Tiling {
-        let segments = segments(&grid);
+    /// Divides the segments of `grid` into tiles, for maps of `channels` channels of `batch` samples.
+    pub(super) fn new(grid: Grid, segments: Vec<Segment>, batch: usize, channels: usize) -> Tiling {
         let mut tiles = Vec::new();
         for (index, segment) in segments.iter().enumerate() {
             let depth = channels * segment.taps.len().max(1);
             let positions = (TILE / depth).clamp(POSITIONS.start, POSITIONS.end);
             let (height, width) = (segment.rows.len(), segment.columns.len());
-            // As many whole rows as fit, of several samples if a sample has fewer, or a piece of a row.
+            // As many whole rows as fit, of several samples if a sample has fewer, or a part of a row.
             let columns = width.min(positions);
             let rows = if columns < width { 1 } else { (positions / width).clamp(1, height) };
             let enough = batch * segments.len() / TILES;
@@ -142,19 +132,20 @@ impl Tiling {
         Tiling { grid, segments, tiles, widest, deepest }
     }
 
+    /// The segment of a tile.
     pub(super) fn segment(&self, tile: &Tile) -> &Segment {
         &self.segments[tile.segment]
     }
 
-    /// Where the outputs of a tile begin in a map of `width` columns, if they are contiguous there.
+    /// The position of the first output of a tile in a feature map of `width` columns, if its outputs are contiguous there.
     pub(super) fn contiguous(&self, tile: &Tile, width: usize) -> Option<usize> {
         let whole_rows = tile.columns.len() == width || tile.rows.len() == 1;
         (tile.samples.len() == 1 && self.grid.out_step == [1, 1] && whole_rows)
             .then(|| tile.rows.start * width + tile.columns.start)
     }
 
-    /// Where the inputs of a tile begin in their map, if they are the matrix as they are: those of a single
-    /// tap that is inside the map and skips none.
+    /// The position of the first input of a tile in its feature map, if the inputs are the matrix as they are: those of a
+    /// single tap that is inside the map and skips none.
     pub(super) fn direct(&self, tile: &Tile) -> Option<usize> {
         let [tap] = *self.segment(tile).taps else { return None };
         let grid = &self.grid;
@@ -167,17 +158,17 @@ impl Tiling {
         Some((start as i64 + tap.shift[0] * grid.size[1] as i64 + tap.shift[1]) as usize)
     }
 
-    /// Where a column of a map is in the maps that [`Self::gather`] reads: those of the same residue
-    /// modulo the distance of inputs lie side by side.
-    fn place(&self, column: usize) -> usize {
+    /// The position of a column in the order that [`Self::gather`] reads: columns of the same residue modulo the distance of
+    /// inputs are side by side.
+    fn sorted_column(&self, column: usize) -> usize {
         let (width, step) = (self.grid.size[1], self.grid.in_step[1]);
         let (residue, index) = (column % step, column / step);
         // One column more in each of the first residues, if they do not come out even.
         residue * (width / step) + residue.min(width % step) + index
     }
 
-    /// Brings maps into the order of [`Self::place`]; `None` if they are in it. Many taps read them, and
-    /// fast. What no tap sees is left out.
+    /// Sorts the columns of feature maps by residue, so that taps read contiguous elements; `None` with a distance of 1,
+    /// where they are sorted. Columns that no tap sees are left out.
     pub(super) fn by_residue(&self, maps: &[f32]) -> Option<Buffer> {
         let (grid, [height, width], [row_step, step]) = (&self.grid, self.grid.size, self.grid.in_step);
         if step == 1 {
@@ -189,21 +180,24 @@ impl Tiling {
         };
         let seen_rows: Vec<bool> = (0..row_step).map(|residue| seen(0, residue)).collect();
         let residues: Vec<usize> = (0..step.min(width)).filter(|&residue| seen(1, residue)).collect();
-        let mut out = Buffer::stale(maps.len());
+        let mut out = Buffer::scratch(maps.len());
         out.par_chunks_mut(height * width).zip(maps.par_chunks(height * width)).for_each(|(out, map)| {
             let rows = out.chunks_exact_mut(width).zip(map.chunks_exact(width)).enumerate();
             for (_, (out, row)) in rows.filter(|(r, _)| seen_rows[r % row_step]) {
                 for &residue in &residues {
                     let from = row[residue..].iter().step_by(step);
-                    out[self.place(residue)..].iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                    out[self.sorted_column(residue)..]
+                        .iter_mut()
+                        .zip(from)
+                        .for_each(|(to, from)| *to = *from);
                 }
             }
         });
         Some(out)
     }
 
-    /// Writes one line of a tile's matrix: what `tap` sees in one channel's map of each sample, maps of
-    /// consecutive samples being `distance` apart in `values`, which are [`Self::by_residue`].
+    /// Writes one line of a tile's matrix: the inputs under `tap` in one channel of each sample. Feature maps of consecutive
+    /// samples are `distance` apart in `values`, whose columns are sorted by [`Self::by_residue`].
     pub(super) fn gather(&self, tile: &Tile, tap: &Tap, values: &[f32], distance: usize, line: &mut [f32]) {
         let grid = &self.grid;
         let live = [grid.live(0, tap.shift[0]), grid.live(1, tap.shift[1])];
@@ -223,7 +217,7 @@ impl Tiling {
                 }
                 let row = ((grid.in_step[0] * r) as i64 + tap.shift[0]) as usize * grid.size[1];
                 let column = ((grid.in_step[1] * columns.start) as i64 + tap.shift[1]) as usize;
-                let start = row + self.place(column);
+                let start = row + self.sorted_column(column);
                 line[..first].fill(0.0);
                 line[end..].fill(0.0);
                 line[first..end].copy_from_slice(&map[start..start + end - first]);
@@ -235,19 +229,7 @@ impl Tiling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TapSet;
-
-    #[test]
-    fn far_taps_are_multiplied_where_they_meet_data_only() {
-        let products = |k, d, n| {
-            let taps = TapSet::centred(2, k, d).unwrap();
-            super::products(&ConvProblem::new(&taps, 1, 1, 1, 1, [n, n], [1, 1]).unwrap())
-        };
-        // Nothing to gain: all nine taps everywhere.
-        assert_eq!(products(3, 1, 32), ((9 * 32 * 32) as f64, 1));
-        // Offsets -15, 0 and 15 meet 1 + 16 + 1 of 16 positions per axis.
-        assert_eq!(products(3, 15, 16), ((18 * 18) as f64, 9));
-    }
+    use crate::{ConvOptions, ConvProblem, TapSet};
 
     #[test]
     fn every_output_of_every_sample_belongs_to_one_tile() {
@@ -255,10 +237,17 @@ mod tests {
             [(3, 1, [9, 300], 1, 40), (3, 15, [16, 32], 1, 50), (5, 6, [14, 13], 2, 3)]
         {
             let taps = TapSet::centred(2, k, d).unwrap();
-            let problem = ConvProblem::new(&taps, batch, 8, 8, 1, size, [stride, stride]).unwrap();
+            let problem = ConvProblem::new(
+                &taps,
+                [batch, 8, size[0], size[1]],
+                8,
+                ConvOptions { stride: [stride; 2], ..ConvOptions::default() },
+            )
+            .unwrap();
             for grid in Grid::backward(&problem).into_iter().chain([Grid::forward(&problem)]) {
                 let [rows, columns] = grid.count;
-                let tiling = Tiling::new(grid, batch, 8);
+                let segments = segments(&grid);
+                let tiling = Tiling::new(grid, segments, batch, 8);
                 let mut seen = vec![0; batch * rows * columns];
                 for tile in &tiling.tiles {
                     assert!(tile.len() <= tiling.widest);

@@ -1,8 +1,9 @@
-//! The gradients of weights: products of what taps see with the gradients of outputs, summed over positions.
+//! The gradients of the weights: products of the inputs under each tap with the gradients of the outputs, summed over
+//! positions.
 
 use super::{
-    Gemm, Local, PARTIALS, Side,
     dots::{Dots, over_lanes},
+    layer::{Gemm, Local, Side},
     tiles::{Tile, Tiling},
 };
 use crate::{
@@ -13,12 +14,15 @@ use crate::{
 };
 use rayon::prelude::*;
 
-/// Outputs that are so few that lanes hold positions, and not outputs.
+/// The most bytes of partial sums.
+const PARTIALS: usize = 64 << 20;
+
+/// Up to this number of output channels, lanes hold positions and not channels.
 const FEW: usize = LANES / 2;
 
 impl Gemm {
-    /// The gradients of a tile's outputs as lines in `lines`, if they are not contiguous in the maps or if `always`; where
-    /// the line of the first channel begins otherwise.
+    /// Copies the gradients of a tile's outputs to `lines`, if they are not contiguous in memory or if `always`; returns the
+    /// index of the line of the first channel otherwise.
     fn gradient_lines(
         tiling: &Tiling,
         tile: &Tile,
@@ -38,7 +42,7 @@ impl Gemm {
                 line[..len].copy_from_slice(&grad[start + channel * side.plane()..][..len]);
                 continue;
             }
-            // Outputs of the forward direction lie side by side.
+            // Outputs of the forward direction are contiguous within a row.
             Self::rows_of(tiling, tile, side, channel, |at, count, _, row| {
                 line[row * count..][..count].copy_from_slice(&grad[at..at + count]);
             });
@@ -46,8 +50,8 @@ impl Gemm {
         None
     }
 
-    /// The gradients of a tile's outputs, channels in lanes: `[panel of channels][position]` in `out`. Some are gathered in
-    /// `lines` first. Lanes without a channel keep what they hold: none of their sums is looked at.
+    /// Copies the gradients of a tile's outputs to `out`, channels in lanes: `[panel of channels][position]`. Some are
+    /// gathered in `lines` first. Lanes without a channel keep their values: nothing reads the sums of these lanes.
     fn gradient_panels(
         &self,
         tiling: &Tiling,
@@ -89,19 +93,19 @@ impl Gemm {
         let taps = tiling.grid.taps.len();
         let few = to.count <= FEW;
         let vectors = to.count.div_ceil(self.register);
-        // Sums, `[input][tap][output]`, of few outputs for each lane.
+        // Sums are `[input][tap][output]`, with few outputs `[input][tap][output][lane]`.
         let row = if few { to.count * LANES } else { vectors * self.register };
         let size = from.count * taps * row;
         // The tiles are divided into parts, each summed in order; then the parts. Their number follows from the problem, not
         // from registers.
         let tiles = tiling.tiles.len();
-        let numbers = from.count * taps * if few { to.count * LANES } else { to.count };
-        let per_part = tiles.div_ceil((PARTIALS / 4 / numbers.max(1)).clamp(2, 16));
+        let elements = from.count * taps * if few { to.count * LANES } else { to.count };
+        let per_part = tiles.div_ceil((PARTIALS / 4 / elements.max(1)).clamp(2, 16));
         let parts = tiles.div_ceil(per_part);
         let mut partial = Buffer::zeroed(parts * size);
         let local = || {
             let panels = if few { 0 } else { row * tiling.widest };
-            (self.local(tiling, from, to.count), Buffer::zeroed(panels), Buffer::stale(size))
+            (self.local(tiling, from, to.count), Buffer::zeroed(panels), Buffer::scratch(size))
         };
         partial.par_chunks_mut(size.max(1)).zip(tiling.tiles.par_chunks(per_part)).for_each_init(
             local,
@@ -168,7 +172,7 @@ impl Gemm {
                 let pair = &mut dw[((group * to.count + output) * from.count + input) * p.taps..][..p.taps];
                 for (index, tap) in tiling.grid.taps.iter().enumerate() {
                     let sums = &total[(input * taps + index) * row..][..row];
-                    pair[tap.place] =
+                    pair[tap.tap_index] =
                         if few { over_lanes(&sums[output * LANES..][..LANES]) } else { sums[output] };
                 }
             }

@@ -1,16 +1,17 @@
-//! How maps are cut into pieces for transforms in shared memory.
+//! How feature maps are divided into tiles for transforms in shared memory.
 
 use crate::{
     ConvProblem,
-    spectral::{CutAxis, Way, gcd},
+    spectral::{AxisTiling, TiledAxis, gcd},
 };
 use dash_cuda::{Segment, Segments, Tiling};
+use std::sync::Arc;
 
-/// One axis: pieces for the result and the gradient of the weights, and for the gradient of the input.
+/// One axis: tiles for the output and the gradient of the weights, and for the gradient of the input.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Axis {
-    pub(super) forward: CutAxis,
-    pub(super) back: CutAxis,
+    pub(super) forward: TiledAxis,
+    pub(super) back: TiledAxis,
     stride: usize,
 }
 
@@ -18,10 +19,10 @@ impl Axis {
     /// All that are worth a comparison.
     pub(super) fn candidates(problem: &ConvProblem, axis: usize) -> Vec<Axis> {
         let mut found: Vec<Axis> = Vec::new();
-        // Short tiles waste most of their transform, but large ones may have no room.
-        for way in Way::all(problem, axis, |extent| extent / 4) {
+        // Short tiles waste most of their transform, but large ones may not fit in shared memory.
+        for tiling in AxisTiling::candidates(problem, axis, |extent| extent / 4) {
             let stride = problem.stride[axis];
-            let new = Axis { forward: way.forward(fast), back: way.back(fast), stride };
+            let new = Axis { forward: tiling.forward(fast), back: tiling.backward(fast), stride };
             if !found.contains(&new) {
                 found.push(new);
             }
@@ -30,20 +31,20 @@ impl Axis {
     }
 
     /// Length of a transform.
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.forward.len
     }
 
-    /// Runs of x, of y, of the gradient of y, and of that of x.
+    /// Segments of x, of y, of the gradient of y, and of that of x.
     fn segments(&self) -> [Segments; 4] {
         let (forward, back) = (&self.forward, &self.back);
-        let x = forward.pieces.iter().map(|p| Segment { start: p.in_start, len: p.in_len, at: p.in_at });
-        let y = forward.pieces.iter().map(|p| Segment { start: p.out_start, len: p.out_len, at: p.out_at });
-        let dx = back.pieces.iter().map(|p| Segment { start: p.out_start, len: p.out_len, at: p.out_at });
-        // The gradient is at multiples of the stride: those in a run of positions form a run themselves.
+        let x = forward.tiles.iter().map(|p| Segment { start: p.in_start, len: p.in_len, at: p.in_at });
+        let y = forward.tiles.iter().map(|p| Segment { start: p.out_start, len: p.out_len, at: p.out_at });
+        let dx = back.tiles.iter().map(|p| Segment { start: p.out_start, len: p.out_len, at: p.out_at });
+        // The gradient is at multiples of the stride: those in a segment of positions form a segment themselves.
         let common = gcd(self.stride, back.dilation);
         let period = self.stride / common;
-        let grad = back.pieces.iter().map(|p| {
+        let grad = back.tiles.iter().map(|p| {
             let position = |j: usize| p.in_start + back.dilation * j;
             match (0..period.min(p.in_len)).find(|&j| position(j).is_multiple_of(self.stride)) {
                 Some(first) => Segment {
@@ -63,16 +64,36 @@ impl Axis {
     }
 }
 
-/// Both axes.
-pub(super) fn tiling(rows: &Axis, columns: &Axis) -> Tiling {
-    let [[x, y, grad, dx], [x_, y_, grad_, dx_]] = [rows, columns].map(Axis::segments);
-    Tiling {
-        size: [rows.len(), columns.len()],
-        dilation: [rows.forward.dilation, columns.forward.dilation],
-        x: [x, x_],
-        y: [y, y_],
-        grad: [grad, grad_],
-        dx: [dx, dx_],
+/// Both axes of a convolution, divided into tiles.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct GpuTiling {
+    pub(super) rows: Arc<Axis>,
+    pub(super) columns: Arc<Axis>,
+}
+
+impl GpuTiling {
+    /// Rows and columns of a transform.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        [self.rows.len(), self.columns.len()]
+    }
+
+    /// The number of tiles of an output map.
+    pub(crate) fn count(&self) -> usize {
+        self.rows.forward.tiles.len() * self.columns.forward.tiles.len()
+    }
+
+    /// The tiling as kernels take it.
+    pub(crate) fn segments(&self) -> Tiling {
+        let [[x, y, grad, dx], [x_, y_, grad_, dx_]] =
+            [&self.rows, &self.columns].map(|axis| axis.segments());
+        Tiling {
+            size: self.size(),
+            dilation: [self.rows.forward.dilation, self.columns.forward.dilation],
+            x: [x, x_],
+            y: [y, y_],
+            grad: [grad, grad_],
+            dx: [dx, dx_],
+        }
     }
 }
 
@@ -89,7 +110,7 @@ fn passes(len: usize) -> Option<f64> {
     (rest == 1).then_some(passes)
 }
 
-/// The length of the fastest transform of at least `least` numbers.
+/// The length of the fastest transform of at least `least` elements.
 fn fast(least: usize) -> usize {
     let least = least.max(1);
     // Between n and 2 n there is always a power of two. Loading and storing are worth two passes.
@@ -101,7 +122,7 @@ fn fast(least: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TapSet;
+    use crate::{ConvOptions, TapSet};
 
     #[test]
     fn lengths_have_small_factors_and_are_not_much_longer_than_needed() {
@@ -115,9 +136,9 @@ mod tests {
         }
     }
 
-    /// The gradient of the input by pieces, with naive circular sums, is that of the whole.
+    /// The gradient of the input, tile by tile with naive circular sums, is that of the whole.
     #[test]
-    fn gradients_are_found_piece_by_piece() {
+    fn gradients_of_tiles_together_are_the_whole_gradient() {
         for (size, stride, kernel, dilation) in [
             (13, 1, 3, 1),
             (13, 2, 3, 1),
@@ -128,7 +149,13 @@ mod tests {
             (40, 2, 9, 2),
         ] {
             let taps = TapSet::centred(1, kernel, dilation).unwrap();
-            let problem = ConvProblem::new(&taps, 1, 1, 1, 1, [1, size], [1, stride]).unwrap();
+            let problem = ConvProblem::new(
+                &taps,
+                [1, 1, 1, size],
+                1,
+                ConvOptions { stride: [1, stride], ..ConvOptions::default() },
+            )
+            .unwrap();
             let out = size.div_ceil(stride);
             let grad: Vec<f64> = (0..out).map(|i| ((5 * i) % 7) as f64 - 3.0).collect();
             let weights: Vec<(i64, f64)> =
@@ -146,18 +173,18 @@ mod tests {
             for axis in Axis::candidates(&problem, 1) {
                 let ([_, _, from, to], len) = (axis.segments(), axis.len());
                 let mut dx = vec![f64::NAN; size];
-                for (from_run, to_run) in from.segments.iter().zip(&to.segments) {
-                    let mut piece = vec![0.0; len];
-                    for i in 0..from_run.len {
-                        piece[from_run.at + from.stride * i] = grad[from_run.start + from.step * i];
+                for (source, target) in from.segments.iter().zip(&to.segments) {
+                    let mut tile = vec![0.0; len];
+                    for i in 0..source.len {
+                        tile[source.at + from.stride * i] = grad[source.start + from.step * i];
                     }
-                    for i in 0..to_run.len {
-                        let at = to_run.at + to.stride * i;
+                    for i in 0..target.len {
+                        let at = target.at + to.stride * i;
                         let term = |&(o, w): &(i64, f64)| {
-                            let place = at as i64 - o / axis.back.dilation as i64;
-                            w * piece[place.rem_euclid(len as i64) as usize]
+                            let index = at as i64 - o / axis.back.dilation as i64;
+                            w * tile[index.rem_euclid(len as i64) as usize]
                         };
-                        dx[to_run.start + to.step * i] = weights.iter().map(term).sum();
+                        dx[target.start + to.step * i] = weights.iter().map(term).sum();
                     }
                 }
                 assert_eq!(dx, expected, "{size} {stride} {kernel} {dilation}: {axis:?}");

@@ -1,47 +1,55 @@
-//! Layers that mix channels: one complex matrix product per frequency.
+//! Layers that mix channels: one complex matrix product per frequency bin.
 //!
-//! Transforms of one axis (planar) leave the rows of the maps as spectra; then all that remains are the
-//! products. Transforms of two axes are finished for a few column bins of the maps at a time; a task
-//! then takes one column bin and one group of lanes from the rows of the kernels through the products
-//! to the rows of the results, all in its cache: spectra of kernels and of results never exist as a
-//! whole.
+//! With one spatial axis, the transform of the rows gives the spectra, and only the products remain. With two, the
+//! transforms of the feature maps are completed for a few column bins at a time. A task then takes one column bin and one
+//! group of lanes from the rows of the kernels through the products to the rows of the outputs, all in its cache: spectra
+//! of kernels and of outputs never exist as a whole.
+//!
+//! ```text
+//! product of one bin, forward:    out [sample and tile][c_out]  =  x [sample and tile][c_in]  .  conj w [c_in][c_out]
+//!                                                                  left, read by element         right, c_out in lanes
+//! gradient of the input:          dx [sample and tile][c_in]    =  g [sample and tile][c_out] .  w [c_out][c_in]
+//! gradient of the weights:        sum over samples and tiles of x conj g, or of conj g x, whichever fills lanes better
+//! ```
 
 use super::{
-    Spectral,
-    kernels::Kernels,
+    kernel_planes::KernelPlanes,
+    layer::{LaneSide, Spectral},
     product::{Conjugate, Product},
-    transform::Work,
+    transform::{COMPLEX_STRIDE, Work},
 };
 use crate::{
     buffer::Buffer,
-    maps::{Maps, Planes, Source},
     parallel::Shared,
+    planes::{FeatureMaps, PlaneSource, Planes},
     simd::LANES,
 };
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Bytes of spectra of maps that exist at a time where two axes are transformed.
+/// The bytes of spectra of feature maps that exist at a time where two axes are transformed.
 const SPECTRA: usize = 8 << 20;
 
-/// Multiply-adds that are worth a task.
+/// The number of multiply-adds that are worth a task.
 const GRAIN: usize = 1 << 17;
 
-/// The side whose channels fill the lanes of kernel spectra.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lanes {
-    Inputs,
-    Outputs,
-}
-
-/// A product of one kind: which rows and columns of its left factor are multiplied, and how.
-struct Recipe {
+/// The layout of the left factor of a product, and which factor is conjugated.
+struct ProductLayout {
+    /// The positions of its rows, and of its columns relative to a row.
     rows: Vec<usize>,
     columns: Vec<usize>,
     conjugate: Conjugate,
 }
 
-/// Buffers of one task: spectra of kernels or their sums, and of maps.
+/// The right factors of the products of one column bin.
+struct RightFactor<'a> {
+    values: &'a [f32],
+    /// The distances of neighbouring row bins, and of the rows of a matrix.
+    bin_pitch: usize,
+    row_pitch: usize,
+}
+
+/// Buffers of one thread: spectra of kernels or of their gradients, and of feature maps.
 struct Local {
     work: Work,
     kernels: Buffer,
@@ -49,30 +57,31 @@ struct Local {
 }
 
 impl Spectral {
-    /// Column bins that are worked on at a time, given what the spectra of one take.
-    fn batches(&self, numbers: usize) -> impl Iterator<Item = Range<usize>> + use<> {
-        let half = self.transform.half();
-        let bins = (SPECTRA / 4 / numbers.max(1)).clamp(1, half);
+    /// Divides the column bins into ranges that are computed one after the other; `elements` is the size of the spectra of
+    /// one bin.
+    fn bin_ranges(&self, elements: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let all = self.transform.bins();
+        let bins = (SPECTRA / 4 / elements.max(1)).clamp(1, all);
         // As even as possible.
-        let bins = half.div_ceil(half.div_ceil(bins));
-        (0..half).step_by(bins).map(move |first| first..(first + bins).min(half))
+        let bins = all.div_ceil(all.div_ceil(bins));
+        (0..all).step_by(bins).map(move |first| first..(first + bins).min(all))
     }
 
-    /// Numbers of the spectra of one column bin.
+    /// The number of elements of the spectra of one column bin.
     fn column(&self, planes: &Planes) -> usize {
         self.transform.size[0] * planes.pitch()
     }
 
-    /// The products of all frequencies of transforms of one axis.
-    fn planar_products(
+    /// The products of all bins of transforms of one axis.
+    fn row_products(
         &self,
-        recipe: &Recipe,
+        layout: &ProductLayout,
         [left, right]: [(&Planes, &[f32]); 2],
         out: &Planes,
     ) -> Buffer {
-        let (t, step) = (&self.transform, self.transform.step());
-        let mut results = Buffer::stale(t.half() * out.pitch());
-        let work = recipe.rows.len() * recipe.columns.len() * out.groups * LANES * 4;
+        let t = &self.transform;
+        let mut results = Buffer::scratch(t.bins() * out.pitch());
+        let work = layout.rows.len() * layout.columns.len() * out.groups * LANES * 4;
         results.par_chunks_mut(out.pitch()).enumerate().with_min_len((GRAIN / work.max(1)).max(1)).for_each(
             |(bin, results)| {
                 let left = &left.1[bin * left.0.pitch()..(bin + 1) * left.0.pitch()];
@@ -80,13 +89,13 @@ impl Spectral {
                 for group in 0..out.groups {
                     t.arch.dispatch(Product {
                         left,
-                        left_rows: &recipe.rows,
-                        left_columns: &recipe.columns,
-                        right: &right_of[group * step..],
-                        right_row: right.0.groups * step,
-                        out: &mut results[group * step..],
-                        out_row: out.groups * step,
-                        conjugate: recipe.conjugate,
+                        left_rows: &layout.rows,
+                        left_columns: &layout.columns,
+                        right: &right_of[group * COMPLEX_STRIDE..],
+                        right_row: right.0.groups * COMPLEX_STRIDE,
+                        out: &mut results[group * COMPLEX_STRIDE..],
+                        out_row: out.groups * COMPLEX_STRIDE,
+                        conjugate: layout.conjugate,
                     });
                 }
             },
@@ -97,22 +106,21 @@ impl Spectral {
     /// The products of one column bin: `left` and `right` begin at its first row bin.
     fn column_products(
         &self,
-        recipe: &Recipe,
+        layout: &ProductLayout,
         left: (&Planes, &[f32]),
-        right: (usize, usize, &[f32]),
+        right: &RightFactor<'_>,
         out: (&Planes, &mut [f32]),
     ) {
-        let (pitch, right_row, values) = right;
         for (f, out_of) in out.1.chunks_exact_mut(out.0.pitch()).take(self.transform.size[0]).enumerate() {
             self.transform.arch.dispatch(Product {
                 left: &left.1[f * left.0.pitch()..(f + 1) * left.0.pitch()],
-                left_rows: &recipe.rows,
-                left_columns: &recipe.columns,
-                right: &values[f * pitch..],
-                right_row,
+                left_rows: &layout.rows,
+                left_columns: &layout.columns,
+                right: &right.values[f * right.bin_pitch..],
+                right_row: right.row_pitch,
                 out: out_of,
-                out_row: self.transform.step(),
-                conjugate: recipe.conjugate,
+                out_row: COMPLEX_STRIDE,
+                conjugate: layout.conjugate,
             });
         }
     }
@@ -120,19 +128,19 @@ impl Spectral {
     fn local(&self, kernels: &Planes, maps: &Planes) -> Local {
         Local {
             work: self.transform.work(),
-            kernels: Buffer::stale(self.column(&kernels.group(0))),
-            maps: Buffer::stale(self.column(&maps.group(0))),
+            kernels: Buffer::scratch(self.column(&kernels.group(0))),
+            maps: Buffer::scratch(self.column(&maps.group(0))),
         }
     }
 
-    /// Multiplies maps with kernels for some column bins: `spectra` of the maps, rows of the kernels, rows
-    /// of the results.
+    /// Multiplies the `spectra` of feature maps with kernels for some column bins. Kernels and results have the intermediate
+    /// layout.
     fn filter(
         &self,
-        recipe: &Recipe,
-        (maps, spectra): (&Maps<'_>, &[f32]),
-        (kernels, kernel_rows): (&Kernels<'_>, &[f32]),
-        (results, result_rows): (&Maps<'_>, &Shared<'_, f32>),
+        layout: &ProductLayout,
+        (maps, spectra): (&FeatureMaps<'_>, &[f32]),
+        (kernels, kernel_rows): (&KernelPlanes<'_>, &[f32]),
+        (results, result_rows): (&FeatureMaps<'_>, &Shared<'_, f32>),
         bins: &Range<usize>,
     ) {
         let t = &self.transform;
@@ -144,24 +152,24 @@ impl Spectral {
                 let (bin, group) = (task / groups, task % groups);
                 t.group_columns(kernels, group, kernel_rows, bins.start + bin, work, w);
                 let planes = results.planes().group(group);
-                let pitch = kernels.planes.group(group).pitch();
+                let bin_pitch = kernels.planes.group(group).pitch();
                 self.column_products(
-                    recipe,
+                    layout,
                     (maps.planes(), &spectra[bin * column..(bin + 1) * column]),
-                    (pitch, t.step(), w),
+                    &RightFactor { values: w, bin_pitch, row_pitch: COMPLEX_STRIDE },
                     (&planes, y),
                 );
-                t.group_columns_back(results, group, y, bins.start + bin, work, result_rows);
+                t.inverse_group_columns(results, group, y, bins.start + bin, work, result_rows);
             },
         );
     }
 
-    /// Sums products of two sets of maps over samples for some column bins; rows of the sums.
+    /// Sums the products of two sets of feature maps over samples for some column bins; the sums get the intermediate layout.
     fn correlate(
         &self,
-        recipe: &Recipe,
-        [left, right]: [(&Maps<'_>, &[f32]); 2],
-        (sums, sum_rows): (&Kernels<'_>, &Shared<'_, f32>),
+        layout: &ProductLayout,
+        [left, right]: [(&FeatureMaps<'_>, &[f32]); 2],
+        (sums, sum_rows): (&KernelPlanes<'_>, &Shared<'_, f32>),
         bins: &Range<usize>,
     ) {
         let t = &self.transform;
@@ -173,47 +181,47 @@ impl Spectral {
                 let (bin, group) = (task / groups, task % groups);
                 let right_planes = right.0.planes();
                 self.column_products(
-                    recipe,
+                    layout,
                     (left.0.planes(), &left.1[bin * columns[0]..(bin + 1) * columns[0]]),
-                    (
-                        right_planes.pitch(),
-                        right_planes.groups * t.step(),
-                        &right.1[bin * columns[1] + group * t.step()..(bin + 1) * columns[1]],
-                    ),
+                    &RightFactor {
+                        values: &right.1[bin * columns[1] + group * COMPLEX_STRIDE..(bin + 1) * columns[1]],
+                        bin_pitch: right_planes.pitch(),
+                        row_pitch: right_planes.groups * COMPLEX_STRIDE,
+                    },
                     (&sums.planes.group(group), sum),
                 );
-                t.group_columns_back(sums, group, sum, bins.start + bin, work, sum_rows);
+                t.inverse_group_columns(sums, group, sum, bins.start + bin, work, sum_rows);
             },
         );
     }
 
     pub(super) fn forward_dense(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
-        let (p, t, planar) = (&self.problem, &self.transform, self.planar());
+        let (p, t, one_axis) = (&self.problem, &self.transform, self.one_axis());
         for group in 0..p.groups {
             let inputs = self.inputs(0..p.batch, group).side_by_side();
             let outputs = self.outputs(0..p.batch, group).with_bias(bias);
-            let kernels = self.kernels(group, Lanes::Outputs);
-            let recipe = Recipe {
+            let kernels = self.kernels(group, LaneSide::Outputs);
+            let layout = ProductLayout {
                 rows: inputs.planes().outer_slots(),
                 columns: inputs.planes().channel_slots(),
                 conjugate: Conjugate::Right,
             };
-            let x_rows = t.forward_rows(&inputs, x, planar);
-            let w_rows = t.forward_rows(&kernels, weights, planar);
-            if planar {
+            let x_rows = t.forward_rows(&inputs, x, one_axis);
+            let w_rows = t.forward_rows(&kernels, weights, one_axis);
+            if one_axis {
                 let sides = [(inputs.planes(), &*x_rows), (&kernels.planes, &*w_rows)];
-                let results = self.planar_products(&recipe, sides, outputs.planes());
+                let results = self.row_products(&layout, sides, outputs.planes());
                 t.inverse_rows(&outputs, &results, true, false, y);
                 continue;
             }
-            let batches: Vec<_> = self.batches(self.column(inputs.planes())).collect();
-            let most = batches.iter().map(Range::len).max().unwrap_or(0);
-            let mut xs = Buffer::stale(most * self.column(inputs.planes()));
-            let mut y_rows = Buffer::stale(t.between(&outputs));
+            let ranges: Vec<_> = self.bin_ranges(self.column(inputs.planes())).collect();
+            let most = ranges.iter().map(Range::len).max().unwrap_or(0);
+            let mut xs = Buffer::scratch(most * self.column(inputs.planes()));
+            let mut y_rows = Buffer::scratch(t.intermediate_len(&outputs));
             let to = Shared::new(&mut y_rows);
-            for bins in batches {
+            for bins in ranges {
                 t.forward_columns(&inputs, &x_rows, bins.clone(), &mut xs);
-                self.filter(&recipe, (&inputs, &xs), (&kernels, &w_rows), (&outputs, &to), &bins);
+                self.filter(&layout, (&inputs, &xs), (&kernels, &w_rows), (&outputs, &to), &bins);
             }
             t.inverse_rows(&outputs, &y_rows, false, false, y);
         }
@@ -227,67 +235,68 @@ impl Spectral {
         mut dx: Option<&mut [f32]>,
         dw: &mut [f32],
     ) {
-        let (p, t, planar) = (&self.problem, &self.transform, self.planar());
-        let in_order = !self.geometry.disjoint();
+        let (p, t, one_axis) = (&self.problem, &self.transform, self.one_axis());
+        let in_order = !self.tiling.disjoint();
         if let (true, Some(dx)) = (in_order, dx.as_deref_mut()) {
             dx.fill(0.0);
         }
         for group in 0..p.groups {
-            // Lanes of the sums go to the side that fills them better; the other side is a left factor only.
+            // The lanes of the sums go to the side that fills them better; the other side is only a left factor.
             let fill = |channels: usize| channels as f64 / channels.next_multiple_of(LANES) as f64;
-            let lanes = if fill(p.group_out()) > fill(p.group_in()) { Lanes::Outputs } else { Lanes::Inputs };
+            let lanes =
+                if fill(p.group_out()) > fill(p.group_in()) { LaneSide::Outputs } else { LaneSide::Inputs };
             let sums = self.kernels(group, lanes);
             let results = self.inputs(0..p.batch, group).adding(in_order);
             let (inputs, outputs) = (self.inputs(0..p.batch, group), self.outputs(0..p.batch, group));
             let (inputs, outputs) = match lanes {
-                Lanes::Outputs => (inputs.side_by_side(), outputs),
-                Lanes::Inputs => (inputs, outputs.side_by_side()),
+                LaneSide::Outputs => (inputs.side_by_side(), outputs),
+                LaneSide::Inputs => (inputs, outputs.side_by_side()),
             };
             let (x_planes, g_planes) = (inputs.planes(), outputs.planes());
-            let g_rows = t.forward_rows(&outputs, grad, planar);
-            let x_rows = t.forward_rows(&inputs, x, planar);
+            let g_rows = t.forward_rows(&outputs, grad, one_axis);
+            let x_rows = t.forward_rows(&inputs, x, one_axis);
             let (left_planes, conjugate) = match lanes {
-                Lanes::Outputs => (x_planes, Conjugate::Right),
-                Lanes::Inputs => (g_planes, Conjugate::Left),
+                LaneSide::Outputs => (x_planes, Conjugate::Right),
+                LaneSide::Inputs => (g_planes, Conjugate::Left),
             };
             let (rows, columns) = (left_planes.channel_slots(), left_planes.outer_slots());
-            let weight_recipe = Recipe { rows, columns, conjugate };
-            let input_recipe = Recipe {
+            let weight_layout = ProductLayout { rows, columns, conjugate };
+            let input_layout = ProductLayout {
                 rows: g_planes.outer_slots(),
                 columns: g_planes.channel_slots(),
                 conjugate: Conjugate::Neither,
             };
-            let kernels = self.kernels(group, Lanes::Inputs);
-            let w_rows = dx.is_some().then(|| t.forward_rows(&kernels, weights, planar));
-            if planar {
+            let kernels = self.kernels(group, LaneSide::Inputs);
+            let w_rows = dx.is_some().then(|| t.forward_rows(&kernels, weights, one_axis));
+            if one_axis {
                 let (xs, gs) = ((x_planes, &*x_rows), (g_planes, &*g_rows));
                 if let (Some(dx), Some(w_rows)) = (dx.as_deref_mut(), &w_rows) {
                     let sides = [gs, (&kernels.planes, &**w_rows)];
-                    let spectra = self.planar_products(&input_recipe, sides, results.planes());
+                    let spectra = self.row_products(&input_layout, sides, results.planes());
                     t.inverse_rows(&results, &spectra, true, in_order, dx);
                 }
-                let sides = if lanes == Lanes::Outputs { [xs, gs] } else { [gs, xs] };
-                let spectra = self.planar_products(&weight_recipe, sides, &sums.planes);
+                let sides = if lanes == LaneSide::Outputs { [xs, gs] } else { [gs, xs] };
+                let spectra = self.row_products(&weight_layout, sides, &sums.planes);
                 t.inverse_rows(&sums, &spectra, true, false, dw);
                 continue;
             }
-            let numbers = [self.column(x_planes), self.column(g_planes)];
-            let batches: Vec<_> = self.batches(numbers.iter().sum()).collect();
-            let most = batches.iter().map(Range::len).max().unwrap_or(0);
-            let [mut xs, mut gs] = numbers.map(|n| Buffer::stale(most * n));
-            let mut d_rows = Buffer::stale(if dx.is_some() { t.between(&results) } else { 0 });
-            let mut sum_rows = Buffer::stale(t.between(&sums));
+            let elements = [self.column(x_planes), self.column(g_planes)];
+            let ranges: Vec<_> = self.bin_ranges(elements.iter().sum()).collect();
+            let most = ranges.iter().map(Range::len).max().unwrap_or(0);
+            let [mut xs, mut gs] = elements.map(|n| Buffer::scratch(most * n));
+            let mut d_rows = Buffer::scratch(if dx.is_some() { t.intermediate_len(&results) } else { 0 });
+            let mut sum_rows = Buffer::scratch(t.intermediate_len(&sums));
             let (to_d, to_sum) = (Shared::new(&mut d_rows), Shared::new(&mut sum_rows));
-            for bins in batches {
+            for bins in ranges {
                 t.forward_columns(&inputs, &x_rows, bins.clone(), &mut xs);
                 t.forward_columns(&outputs, &g_rows, bins.clone(), &mut gs);
                 if let Some(w_rows) = &w_rows {
                     let kernels = (&kernels, &**w_rows);
-                    self.filter(&input_recipe, (&outputs, &gs), kernels, (&results, &to_d), &bins);
+                    self.filter(&input_layout, (&outputs, &gs), kernels, (&results, &to_d), &bins);
                 }
                 let (xs, gs) = ((&inputs, &*xs), (&outputs, &*gs));
-                let sides = if lanes == Lanes::Outputs { [xs, gs] } else { [gs, xs] };
-                self.correlate(&weight_recipe, sides, (&sums, &to_sum), &bins);
+                let sides = if lanes == LaneSide::Outputs { [xs, gs] } else { [gs, xs] };
+                self.correlate(&weight_layout, sides, (&sums, &to_sum), &bins);
             }
             drop((g_rows, x_rows, w_rows));
             if let Some(dx) = dx.as_deref_mut() {

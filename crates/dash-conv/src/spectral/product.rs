@@ -1,4 +1,4 @@
-//! Complex matrix products of spectra, one per frequency: the inner loop of layers that mix channels.
+//! Complex matrix products of spectra, one per frequency bin: the inner loop of layers that mix channels.
 
 use crate::simd::{LANES, Vector, parts};
 use pulp::{Simd, WithSimd};
@@ -11,12 +11,11 @@ pub(super) enum Conjugate {
     Right,
 }
 
-/// `out[m] = sum over k of left[m][k] right[k]`, where [`LANES`] lanes are the columns of `right` and
-/// `out`.
+/// `out[m] = sum over k of left[m][k] right[k]`, where the [`LANES`] lanes are the columns of `right` and `out`.
 ///
-/// Numbers of `left` are read one by one: the real part of (m, k) is at `left_rows[m] +
-/// left_columns[k]`, its imaginary part [`LANES`] further. Rows of `right` and of `out` are complex
-/// numbers of all lanes at distances `right_row` and `out_row`.
+/// Elements of `left` are read one by one: the real part of (m, k) is at `left_rows[m] + left_columns[k]`, its imaginary
+/// part [`LANES`] further. Rows of `right` and of `out` are complex numbers of all lanes at distances `right_row` and
+/// `out_row`.
 pub(super) struct Product<'a> {
     pub(super) left: &'a [f32],
     pub(super) left_rows: &'a [usize],

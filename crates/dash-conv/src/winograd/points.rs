@@ -16,16 +16,17 @@ use crate::simd::Vector;
 use pulp::Simd;
 use std::f32::consts::{FRAC_1_SQRT_2, SQRT_2};
 
-/// The most points.
+/// The largest number of points.
 pub(super) const MOST: usize = 6;
 
-/// Values or coefficients; what is beyond the length is not looked at.
+/// Values or coefficients; elements beyond the length are ignored.
 pub(super) type Line<S> = [Vector<S>; MOST];
 
 /// One factor of the bilinear algorithm along one axis, applied to many sequences at once.
 pub(super) trait Linear {
-    /// Values that are read, and values that come out.
+    /// The number of values that are read.
     const FROM: usize;
+    /// The number of values that are written.
     const TO: usize;
 
     fn apply<S: Simd>(simd: S, x: Line<S>) -> Line<S>;
@@ -128,7 +129,7 @@ impl<const K: usize> Linear for Evaluate<6, K> {
     }
 }
 
-/// The transpose of `E_K` for `N` points, for the same numbers.
+/// The transpose of `E_K` for `N` points; for the same `N` and `K`.
 pub(super) struct Interpolate<const N: usize, const K: usize>;
 
 impl<const K: usize> Linear for Interpolate<4, K> {
@@ -177,7 +178,7 @@ pub(super) fn scales(points: usize) -> &'static [f32] {
     }
 }
 
-/// Which factor is wanted.
+/// A factor of the bilinear algorithm, known at run time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Factor {
     Input,
@@ -185,12 +186,12 @@ pub(super) enum Factor {
     Interpolate,
 }
 
-/// Something to be done with a [`Linear`] that is known at run time.
+/// A computation that is generic in a [`Linear`] which is known at run time.
 pub(super) trait Visitor {
     fn visit<L: Linear>(self);
 }
 
-/// Hands the factor for `points` points and `coefficients` coefficients (outputs or taps) to `visitor`.
+/// Calls `visitor` with the factor for `points` points and `coefficients` coefficients (outputs or taps).
 #[inline(always)]
 pub(super) fn with(factor: Factor, points: usize, coefficients: usize, visitor: impl Visitor) {
     match (factor, points, coefficients) {

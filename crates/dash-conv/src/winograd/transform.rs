@@ -1,18 +1,18 @@
-//! From maps in lanes to points and back: a factor of the bilinear algorithm per axis.
+//! The transforms from feature maps in lanes to points and back: one factor of the bilinear algorithm per axis.
 
 use super::points::{self, Factor, Linear, MOST, Visitor};
 use crate::{parallel::Shared, simd::Vector};
 use pulp::{Simd, WithSimd};
 
-/// Some rows of maps, `[row][column][vector]`; channels are in the lanes. The last column is not part
-/// of the maps: outside of them everything is zero.
+/// Some rows of feature maps, `[row][column][vector]`, with channels in the lanes. The last column is not part of the feature
+/// maps: it is read and written in the place of columns outside of them.
 pub(super) struct Rows<'a> {
     pub(super) values: &'a mut [f32],
-    /// Distance of neighbouring rows, in vectors.
+    /// The distance of neighbouring rows, in vectors.
     pub(super) pitch: usize,
-    /// Columns of the maps.
+    /// The number of columns of the feature maps.
     pub(super) width: usize,
-    /// Vectors that the channels take.
+    /// The number of vectors that hold the channels.
     pub(super) vectors: usize,
 }
 
@@ -26,21 +26,20 @@ impl Rows<'_> {
     }
 }
 
-/// Where the values at the points of some tiles are: `[point][tile][vector]`.
+/// The values of some tiles at the points: `[point][tile][vector]`.
 #[derive(Clone, Copy)]
 pub(super) struct Points<'a> {
     pub(super) values: Shared<'a, f32>,
-    /// Distance of neighbouring points, in vectors.
+    /// The distance of neighbouring points, in vectors.
     pub(super) pitch: usize,
     /// The first tile.
     pub(super) first: usize,
 }
 
-/// What happens along an axis: points, and outputs or taps.
+/// The number of points along an axis, and of outputs or taps.
 pub(super) type Along = (usize, usize);
 
-/// Brings the columns of a strip of tiles from maps to points, or back if the factor is
-/// [`Factor::Interpolate`].
+/// Transforms a strip of tiles from feature maps to points, or back if the factor is [`Factor::Interpolate`].
 pub(super) struct Strip<'a> {
     pub(super) factor: Factor,
     pub(super) rows: Along,
@@ -52,7 +51,7 @@ pub(super) struct Strip<'a> {
 }
 
 impl Strip<'_> {
-    /// Columns of a tile that are read or written.
+    /// The number of columns of a tile that are read or written.
     fn per_tile(&self) -> usize {
         if self.factor == Factor::Input { self.columns.0 } else { self.columns.1 }
     }
@@ -77,7 +76,7 @@ impl WithSimd for Strip<'_> {
     }
 }
 
-/// The factor along rows, in place.
+/// Applies the factor along rows, in place.
 struct AlongRows<'a, 'b, S>(S, &'a mut Strip<'b>);
 
 impl<S: Simd> Visitor for AlongRows<'_, '_, S> {
@@ -104,7 +103,7 @@ impl<S: Simd> Visitor for AlongRows<'_, '_, S> {
     }
 }
 
-/// The factor along columns, between the maps and the points.
+/// Applies the factor along columns, between the feature maps and the points.
 struct Columns<'a, 'b, S>(S, &'a mut Strip<'b>);
 
 impl<S: Simd> Visitor for Columns<'_, '_, S> {
@@ -125,8 +124,8 @@ impl<S: Simd> Visitor for Columns<'_, '_, S> {
             let points = points.wrapping_add(row * column_points * pitch);
             for (tile, columns) in strip.table.chunks_exact(per_tile).enumerate() {
                 for vector in 0..vectors {
-                    // Computed where it is needed: as a table on the stack, written by one wide store, every
-                    // column would wait until that store is in the cache.
+                    // Computed at each use: with a table on the stack, written by one wide store, every column would wait
+                    // until that store is in the cache.
                     let at = |i: usize| columns[i] * vectors + vector;
                     let to = tile * vectors + vector;
                     let mut x = [simd.splat_f32s(0.0); MOST];

@@ -2,7 +2,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "shared by tests of which each uses a part")]
 
 use candle_core::{Device, Tensor, Var};
-use dash_conv::{Algorithm, ConvProblem, Planner, TapConv, TapSet, oracle};
+use dash_conv::{Algorithm, ConvOptions, ConvProblem, Machine, Plan, Planner, TapConv, TapSet, oracle};
 use dash_cuda::Gpu;
 use proptest::prelude::*;
 
@@ -32,9 +32,13 @@ impl Case {
         vec![self.groups * self.group_out, self.group_in, self.taps.len()]
     }
 
+    pub fn conv(&self) -> TapConv {
+        let options = ConvOptions { groups: self.groups, stride: [self.stride; 2] };
+        TapConv::new(self.taps.clone(), options).unwrap()
+    }
+
     pub fn problem(&self) -> ConvProblem {
-        let conv = TapConv::new(self.taps.clone(), self.groups, self.stride).unwrap();
-        conv.problem(&self.x_shape(), &self.weight_shape()).unwrap()
+        self.conv().problem(&self.x_shape(), &self.weight_shape()).unwrap()
     }
 }
 
@@ -89,18 +93,23 @@ pub fn run(case: &Case, algorithm: Option<Algorithm>, gpu: Option<&Gpu>) -> Resu
     };
     let x = var(x_len, case.seed, case.x_shape());
     let w = var(w_len, case.seed + 1, case.weight_shape());
-    let b = var(p.c_out, case.seed + 2, vec![p.c_out]);
+    let b = var(p.c_out(), case.seed + 2, vec![p.c_out()]);
     let planner = Planner::default().on_gpu(gpu);
-    let mut conv = TapConv::new(case.taps.clone(), case.groups, case.stride).unwrap().with_planner(&planner);
+    let mut conv = case.conv().with_planner(&planner);
     if let Some(algorithm) = algorithm {
         conv = conv.with_algorithm(algorithm);
     }
-    let y = conv.forward(&x, &w, &b).unwrap();
+    let y = conv.forward(&x, &w, Some(&b)).unwrap();
     let grad = Tensor::from_vec(values(y_len, case.seed + 3), y.shape(), device).unwrap();
     let grads = (&y * &grad).unwrap().sum_all().unwrap().backward().unwrap();
     let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let of = |v: &Var| flat(grads.get(v).unwrap());
     Results { y: flat(&y), dx: of(&x), dw: of(&w), db: of(&b) }
+}
+
+/// Whether an algorithm can compute a problem on a machine.
+pub fn suits(algorithm: Algorithm, problem: &ConvProblem, machine: &Machine) -> bool {
+    !Plan::candidates(algorithm, problem, machine).is_empty()
 }
 
 /// How far an algorithm may stray, relative to the largest value. The tensor operations that dft is
@@ -129,7 +138,7 @@ fn check(
 
 /// How many products a value of y, of dx, and of dw is the sum of, at most.
 fn terms(p: &ConvProblem) -> (usize, usize, usize) {
-    (p.group_in() * p.offsets.len(), p.group_out() * p.offsets.len(), p.batch * p.out_plane())
+    (p.group_in() * p.offsets().len(), p.group_out() * p.offsets().len(), p.batch() * p.out_plane())
 }
 
 /// Whether an algorithm, or the planner's choice, finds what the definition says.
@@ -142,7 +151,7 @@ pub fn compare(
     let [x_len, w_len, y_len] = p.lens();
     let wide = |len, seed| values(len, seed).into_iter().map(f64::from).collect::<Vec<_>>();
     let (x, w) = (wide(x_len, case.seed), wide(w_len, case.seed + 1));
-    let y = oracle::forward(&p, &x, &w, &wide(p.c_out, case.seed + 2));
+    let y = oracle::forward(&p, &x, &w, &wide(p.c_out(), case.seed + 2));
     let grads = oracle::backward(&p, &x, &w, &wide(y_len, case.seed + 3));
     let terms = terms(&p);
     for &algorithm in algorithms {

@@ -129,7 +129,7 @@ mod tests {
     use crate::ops::testing::{check_gradients, ramp};
     use crate::{FixedKernels, ForwardContext, ParamBuilder, build};
     use candle_core::{Device, Var};
-    use dash_conv::TapSet;
+    use dash_conv::{ConvOptions, TapSet};
     use dash_core::pipeline::Backbone;
 
     const TRAINING: ForwardContext = ForwardContext { training: true, seed: 1, epoch: 0, step: 0 };
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn gradients_through_residual_sums_follow_the_definition() {
-        let conv = Arc::new(TapConv::new(TapSet::centred(1, 3, 1).unwrap(), 1, 1).unwrap());
+        let conv = Arc::new(TapConv::new(TapSet::centred(1, 3, 1).unwrap(), ConvOptions::default()).unwrap());
         let inputs = [(vec![2, 2, 5], ramp(20, 1)), (vec![2, 2, 3], ramp(12, 2)), (vec![2], ramp(2, 3))];
         // The block's input is consumed by the convolution, the shortcut, and itself once more.
         for shortcut_first in [false, true] {

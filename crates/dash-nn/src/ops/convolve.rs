@@ -2,7 +2,7 @@
 
 use crate::Activation;
 use candle_core::{Result, Tensor};
-use dash_conv::TapConv;
+use dash_conv::{GradientsOf, TapConv};
 use std::sync::Arc;
 
 /// conv(x, weights) + bias; differentiable in all three.
@@ -12,10 +12,11 @@ pub(crate) fn convolve(
     weights: &Tensor,
     bias: &Tensor,
 ) -> Result<Activation> {
-    let y = conv.convolve(x.value(), weights, bias)?;
+    let y = conv.forward_detached(x.value(), weights, Some(bias))?;
     let (conv, input) = (conv.clone(), x.value().clone());
     x.map_with_parameters("tap-conv", y, [weights, bias], move |grad, [weights, _], want_dx| {
-        let (dx, dw, db) = conv.gradients(&input, weights, grad, want_dx)?;
-        Ok((dx, [dw, db]))
+        let of = if want_dx { GradientsOf::All } else { GradientsOf::Parameters };
+        let gradients = conv.backward(&input, weights, grad, of)?;
+        Ok((gradients.input, [gradients.weights, gradients.bias]))
     })
 }

@@ -1,43 +1,43 @@
-//! The mixture as it is defined: every candidate convolved on its own, the results added up.
+//! The mixed operation as it is defined: every candidate is convolved on its own, and the results are summed.
 //!
-//! This is what the mixture over the union of taps is compared with. It is given every advantage that
-//! leaves it what it is: one map of work space instead of one per candidate, and gradients of the
-//! coefficients from those of the weights, `<dy, conv(x, w)> = <w, dw>`.
+//! The mixture over the union of taps ([`crate::Mixture`]) is compared with this one, which is as fast as its definition
+//! allows: one output of work space instead of one per candidate, and gradients of the mixing weights from those of the
+//! weights, `<dy, conv(x, w)> = <w, dw>`.
 
 use crate::{
-    ConvProblem, Error, Planner, TapConv, TapSet,
+    ConvOptions, ConvProblem, Error, Planner, TapConv, TapSet,
+    algorithm::CpuConvolution,
     bias::bias_gradient,
-    op::{Kernel, contiguous, with_values},
+    values::{contiguous, with_values},
 };
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 use std::sync::Arc;
 
-/// A mixture that is computed candidate by candidate: `sum_i c_i conv(x, w_i) + bias` (DASH,
+/// A mixed operation that is computed candidate by candidate: `sum_i c_i conv(x, w_i) + bias` (DASH,
 /// sections 4.1 and 11, "mixed-results"). Weights and coefficients are those of [`crate::Mixture`].
-pub struct ResultMixture {
+pub struct MixedResults {
     convs: Vec<TapConv>,
     groups: usize,
 }
 
-impl ResultMixture {
+impl MixedResults {
     /// The mixture of the given candidates, each convolved as `planner` decides.
     ///
     /// # Errors
     /// If there is no candidate, or `groups` or `stride` is zero.
     pub fn new(
         candidates: &[TapSet],
-        groups: usize,
-        stride: usize,
+        options: ConvOptions,
         planner: &Planner,
-    ) -> std::result::Result<ResultMixture, Error> {
+    ) -> std::result::Result<MixedResults, Error> {
         if candidates.is_empty() {
             return Err(Error::NoTaps);
         }
-        let conv = |taps: &TapSet| Ok(TapConv::new(taps.clone(), groups, stride)?.with_planner(planner));
-        Ok(ResultMixture {
+        let conv = |taps: &TapSet| Ok(TapConv::new(taps.clone(), options)?.with_planner(planner));
+        Ok(MixedResults {
             convs: candidates.iter().map(conv).collect::<std::result::Result<_, _>>()?,
-            groups,
+            groups: options.groups,
         })
     }
 
@@ -73,39 +73,40 @@ impl ResultMixture {
                 return Err(Error::Shape { tensor, got, expected }.into());
             }
         }
-        let mut parts = Vec::with_capacity(self.convs.len());
+        let mut candidates = Vec::with_capacity(self.convs.len());
         for conv in &self.convs {
             let problem = conv.problem(x.dims(), &[c_out, group_in, conv.taps().len()])?;
-            parts.push(Part { kernel: conv.kernel(&problem, x.device())?, problem });
+            candidates
+                .push(CandidateConv { convolution: conv.cpu_convolution(&problem, x.device())?, problem });
         }
         let mut shape = x.dims().to_vec();
-        if let (Some(part), [_, channels, spatial @ ..]) = (parts.first(), shape.as_mut_slice()) {
+        if let (Some(candidate), [_, channels, spatial @ ..]) = (candidates.first(), shape.as_mut_slice()) {
             *channels = c_out;
             // With one axis, sizes are those of a map of one row.
-            let out = part.problem.out_size();
+            let out = candidate.problem.out_size();
             let skipped = out.len().saturating_sub(spatial.len());
             spatial.iter_mut().zip(out.into_iter().skip(skipped)).for_each(|(n, out)| *n = out);
         }
         // An operation takes three tensors: the two short ones travel as one.
         let factors = Tensor::cat(&[coefficients, bias], 0)?;
-        let op = ResultsOp { parts, shape: Shape::from(shape) };
+        let op = ResultsOp { candidates, shape: Shape::from(shape) };
         x.contiguous()?.apply_op3(&weights.contiguous()?, &factors, op)
     }
 }
 
-/// One candidate.
-struct Part {
+/// The convolution of one candidate.
+struct CandidateConv {
     problem: ConvProblem,
-    kernel: Arc<dyn Kernel>,
+    convolution: Arc<dyn CpuConvolution>,
 }
 
 struct ResultsOp {
     /// At least one.
-    parts: Vec<Part>,
+    candidates: Vec<CandidateConv>,
     shape: Shape,
 }
 
-/// Elements per task of a sum of maps.
+/// The number of elements per task of a sum.
 const BLOCK: usize = 16_384;
 
 /// `sum += factor * values`.
@@ -120,12 +121,12 @@ fn add(sum: &mut [f32], factor: f32, values: &[f32]) {
 impl ResultsOp {
     /// The weights of each candidate.
     fn weights<'a>(&self, mut all: &'a [f32]) -> Vec<&'a [f32]> {
-        let take = |part: &Part| {
-            let (own, rest) = all.split_at(part.problem.lens()[1]);
+        let take = |candidate: &CandidateConv| {
+            let (own, rest) = all.split_at(candidate.problem.lens()[1]);
             all = rest;
             own
         };
-        self.parts.iter().map(take).collect()
+        self.candidates.iter().map(take).collect()
     }
 }
 
@@ -145,15 +146,17 @@ impl CustomOp3 for ResultsOp {
     ) -> Result<(CpuStorage, Shape)> {
         let x = contiguous(x, x_layout)?;
         let weights = self.weights(contiguous(weights, weights_layout)?);
-        let (coefficients, bias) = contiguous(factors, factors_layout)?.split_at(self.parts.len());
+        let (coefficients, bias) = contiguous(factors, factors_layout)?.split_at(self.candidates.len());
         let none = vec![0.0; bias.len()];
         let mut y = vec![0.0; self.shape.elem_count()];
         let mut one = vec![0.0; y.len()];
-        for (i, ((part, weights), &c)) in self.parts.iter().zip(weights).zip(coefficients).enumerate() {
-            part.kernel.forward(x, weights, &none, &mut one);
+        for (i, ((candidate, weights), &c)) in
+            self.candidates.iter().zip(weights).zip(coefficients).enumerate()
+        {
+            candidate.convolution.forward(x, weights, &none, &mut one);
             add(&mut y, c, &one);
             if i == 0 {
-                let plane = part.problem.out_plane();
+                let plane = candidate.problem.out_plane();
                 y.par_chunks_mut(plane * bias.len()).for_each(|maps| {
                     for (map, &bias) in maps.chunks_exact_mut(plane).zip(bias) {
                         map.iter_mut().for_each(|value| *value += bias);
@@ -179,13 +182,13 @@ impl CustomOp3 for ResultsOp {
         let dfactors = with_values([x, weights, factors, &grad], |[x, weights, factors, grad]| {
             let mut dfactors = Vec::with_capacity(factors.len());
             let mut rest = dw.as_mut_slice();
-            for ((part, weights), &c) in self.parts.iter().zip(self.weights(weights)).zip(factors) {
+            for ((candidate, weights), &c) in self.candidates.iter().zip(self.weights(weights)).zip(factors) {
                 let (dw, tail) = std::mem::take(&mut rest).split_at_mut(weights.len());
                 rest = tail;
                 // The gradient in x is linear in the weights: scaled weights give the scaled gradient.
                 let scaled: Vec<f32> = weights.iter().map(|w| c * w).collect();
                 let wanted = dx.is_some().then_some(one.as_mut_slice());
-                part.kernel.backward(x, &scaled, grad, wanted, dw);
+                candidate.convolution.backward(x, &scaled, grad, wanted, dw);
                 if let Some(dx) = &mut dx {
                     add(dx, 1.0, &one);
                 }
@@ -193,8 +196,8 @@ impl CustomOp3 for ResultsOp {
                 dfactors.push(inner as f32);
                 dw.iter_mut().for_each(|dw| *dw *= c);
             }
-            if let Some(part) = self.parts.first() {
-                dfactors.extend(bias_gradient(&part.problem, grad));
+            if let Some(candidate) = self.candidates.first() {
+                dfactors.extend(bias_gradient(&candidate.problem, grad));
             }
             dfactors
         })?;

@@ -1,40 +1,41 @@
-//! Depthwise layers: a plane per lane, so that a tap is one multiply-add of vectors per position
-//! whatever its offset, and neighbouring outputs share the load of its weights.
+//! Depthwise layers, vectorised across feature maps: each lane holds one map.
+//!
+//! A tap is one multiply-add of vectors per position whatever its offset, and neighbouring outputs share the load of its
+//! weights.
 
 use super::stencil::{BLOCK, Stencil};
 use crate::{
     ConvProblem,
+    algorithm::CpuConvolution,
     buffer::Buffer,
     grid::Grid,
-    maps::{Bundle, Maps, Planes, Segment, Source},
-    op::Kernel,
     parallel::Shared,
+    planes::{FeatureMaps, PlaneBatch, PlaneSource, Planes, Segment},
     simd::{self, LANES, Vector, parts},
 };
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-/// Tasks into which the gradients of weights are divided at least, if there are samples enough; fixed,
-/// so that sums are formed in the same order for any number of threads.
+/// The number of tasks into which the gradients of the weights are divided at least, if there are enough samples: fixed, so
+/// that sums are formed in the same order for any number of threads.
 const TASKS: usize = 64;
 
-/// A depthwise convolution of planes in lanes.
-pub(super) struct Lanes {
+/// A depthwise convolution with a feature map per lane.
+pub(crate) struct Depthwise {
     problem: ConvProblem,
     arch: Arch,
     forward: Stencil,
     backward: Vec<Stencil>,
-    in_runs: [Vec<Segment>; 2],
-    out_runs: [Vec<Segment>; 2],
+    in_segments: [Vec<Segment>; 2],
+    out_segments: [Vec<Segment>; 2],
 }
 
-/// Rows of planes in lanes, with columns of zeros on both sides: outputs of a block that see nothing
-/// under a tap read those.
+/// The rows of a plane batch, `[row][column][lane]`, with columns of zeros on both sides for the taps that reach outside.
 struct Rows {
     values: Buffer,
-    /// Columns of zeros on each side.
+    /// The number of columns of zeros on each side.
     border: usize,
-    /// Columns with them.
+    /// The number of columns, zeros included.
     width: usize,
 }
 
@@ -44,55 +45,55 @@ impl Rows {
         Rows { values: Buffer::zeroed(size[0] * width * LANES), border, width }
     }
 
-    /// Takes over the rows of a bundle.
-    fn fill(&mut self, source: &Maps<'_>, bundle: &Bundle, values: &[f32]) {
+    /// Copies the rows of a batch to lanes.
+    fn load(&mut self, source: &FeatureMaps<'_>, batch: &PlaneBatch, values: &[f32]) {
         let (start, end) = (self.border * LANES, (self.width - self.border) * LANES);
         for (row, out) in self.values.chunks_exact_mut(self.width * LANES).enumerate() {
-            source.fill(bundle, row, values, &mut out[start..end]);
+            source.load(batch, row, values, &mut out[start..end]);
         }
     }
 
-    /// Hands the rows of a bundle over.
-    fn read(&self, source: &Maps<'_>, bundle: &Bundle, values: &Shared<'_, f32>) {
+    /// Copies the rows from lanes to their places in `values`.
+    fn store(&self, source: &FeatureMaps<'_>, batch: &PlaneBatch, values: &Shared<'_, f32>) {
         for (row, from) in self.values.chunks_exact(self.width * LANES).enumerate() {
-            source.read(bundle, row, &from[self.border * LANES..], values);
+            source.store(batch, row, &from[self.border * LANES..], values);
         }
     }
 }
 
-/// A run over all positions of an axis.
+/// All positions of an axis as one segment.
 fn whole(len: usize) -> Vec<Segment> {
     vec![Segment { start: 0, step: 1, len, at: 0, stride: 1 }]
 }
 
-impl Lanes {
-    pub(super) fn new(problem: &ConvProblem) -> Lanes {
-        Lanes::with_arch(problem, simd::arch())
+impl Depthwise {
+    pub(crate) fn new(problem: &ConvProblem) -> Depthwise {
+        Depthwise::with_arch(problem, simd::arch())
     }
 
     /// The same with the vectors of a given instruction set.
-    pub(super) fn with_arch(problem: &ConvProblem, arch: Arch) -> Lanes {
-        Lanes {
+    fn with_arch(problem: &ConvProblem, arch: Arch) -> Depthwise {
+        Depthwise {
             arch,
             forward: Stencil::new(Grid::forward(problem)),
             backward: Grid::backward(problem).into_iter().map(Stencil::new).collect(),
-            in_runs: problem.size.map(whole),
-            out_runs: problem.out_size().map(whole),
+            in_segments: problem.size.map(whole),
+            out_segments: problem.out_size().map(whole),
             problem: problem.clone(),
         }
     }
 
-    fn inputs(&self) -> Maps<'_> {
+    fn inputs(&self) -> FeatureMaps<'_> {
         let p = &self.problem;
-        Maps::new(0..p.batch, p.c_in, 0..p.c_in, p.size, &self.in_runs)
+        FeatureMaps::new(0..p.batch, p.c_in, 0..p.c_in, p.size, &self.in_segments)
     }
 
-    fn outputs(&self) -> Maps<'_> {
+    fn outputs(&self) -> FeatureMaps<'_> {
         let p = &self.problem;
-        Maps::new(0..p.batch, p.c_out, 0..p.c_out, p.out_size(), &self.out_runs)
+        FeatureMaps::new(0..p.batch, p.c_out, 0..p.c_out, p.out_size(), &self.out_segments)
     }
 
-    /// The weights of a stencil's taps for the lanes of the maps, `[group of channels][tap][lane]`.
+    /// The weights of a stencil's taps for the lanes of the feature maps, `[group of channels][tap][lane]`.
     fn weights(&self, stencil: &Stencil, planes: &Planes, weights: &[f32]) -> Buffer {
         let per_group = stencil.shifts.len() * LANES;
         let mut out = Buffer::zeroed(planes.groups * per_group);
@@ -100,7 +101,7 @@ impl Lanes {
             for (out, tap) in out.chunks_exact_mut(LANES).zip(&stencil.grid.taps) {
                 for (channel, lanes) in planes.lanes_of_channels(group) {
                     for lane in lanes {
-                        out[lane] = weights[channel * self.problem.taps + tap.place];
+                        out[lane] = weights[channel * self.problem.taps + tap.tap_index];
                     }
                 }
             }
@@ -108,13 +109,13 @@ impl Lanes {
         out
     }
 
-    /// Zeros on each side of rows that a stencil of `step` reads.
+    /// The zeros that a stencil of `step` reads on each side of a row.
     fn border(step: usize) -> usize {
         (BLOCK - 1) * step
     }
 }
 
-impl Kernel for Lanes {
+impl CpuConvolution for Depthwise {
     fn forward(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
         let p = &self.problem;
         let (inputs, outputs) = (self.inputs(), self.outputs().with_bias(bias));
@@ -125,12 +126,12 @@ impl Kernel for Lanes {
             let source = Rows::new(p.size, Self::border(p.stride[1]));
             (source, Rows::new(p.out_size(), 0))
         };
-        (0..inputs.bundles()).into_par_iter().for_each_init(local, |(source, out), index| {
-            let bundle = inputs.bundle(index);
-            source.fill(&inputs, &bundle, x);
-            let weights = &taps[bundle.group * per_group..][..per_group];
+        (0..inputs.batches()).into_par_iter().for_each_init(local, |(source, out), index| {
+            let batch = inputs.batch(index);
+            source.load(&inputs, &batch, x);
+            let weights = &taps[batch.group * per_group..][..per_group];
             self.arch.dispatch(Filter { stencil: &self.forward, weights, source, out });
-            out.read(&outputs, &bundle, &y);
+            out.store(&outputs, &batch, &y);
         });
     }
 
@@ -140,7 +141,7 @@ impl Kernel for Lanes {
         let taps: Vec<Buffer> =
             self.backward.iter().map(|s| self.weights(s, inputs.planes(), weights)).collect();
         let per_group = self.forward.shifts.len() * LANES;
-        let (groups, blocks) = (inputs.planes().groups, inputs.bundles() / inputs.planes().groups);
+        let (groups, blocks) = (inputs.planes().groups, inputs.batches() / inputs.planes().groups);
         let parts = TASKS.div_ceil(groups).min(blocks);
         let per_part = blocks.div_ceil(parts);
         let mut sums = Buffer::zeroed(groups * parts * per_group);
@@ -157,9 +158,9 @@ impl Kernel for Lanes {
             |(source, grads, out), (task, sums)| {
                 let (group, part) = (task / parts, task % parts);
                 for block in part * per_part..((part + 1) * per_part).min(blocks) {
-                    let bundle = inputs.bundle(block * groups + group);
-                    source.fill(&inputs, &bundle, x);
-                    grads.fill(&outputs, &bundle, grad);
+                    let batch = inputs.batch(block * groups + group);
+                    source.load(&inputs, &batch, x);
+                    grads.load(&outputs, &batch, grad);
                     self.arch.dispatch(Correlate { stencil: &self.forward, source, grads, sums });
                     let Some(dx) = &dx else { continue };
                     for (stencil, taps) in self.backward.iter().zip(&taps) {
@@ -167,7 +168,7 @@ impl Kernel for Lanes {
                         let weights = &taps[group * len..][..len];
                         self.arch.dispatch(Filter { stencil, weights, source: grads, out });
                     }
-                    out.read(&inputs, &bundle, dx);
+                    out.store(&inputs, &batch, dx);
                 }
             },
         );
@@ -180,14 +181,14 @@ impl Kernel for Lanes {
                         lanes.clone().map(|lane| f64::from(part[index * LANES + lane])).sum()
                     };
                     let sum: f64 = parts.chunks_exact(per_group).map(of_part).sum();
-                    dw[channel * p.taps + tap.place] = sum as f32;
+                    dw[channel * p.taps + tap.tap_index] = sum as f32;
                 }
             }
         }
     }
 }
 
-/// Outputs of a bundle: for each block of them, all taps that meet data.
+/// Computes the outputs of a batch: for each block of them, sums over the taps that meet data.
 struct Filter<'a> {
     stencil: &'a Stencil,
     weights: &'a [f32],
@@ -195,7 +196,7 @@ struct Filter<'a> {
     out: &'a mut Rows,
 }
 
-/// The vectors of some rows, and how to find them.
+/// The rows of a plane batch as vectors.
 struct View<'a, S: Simd> {
     vectors: &'a [Vector<S>],
     border: usize,
@@ -268,7 +269,7 @@ impl Filter<'_> {
     }
 }
 
-/// Adds to the gradient of each tap what the outputs of a bundle say.
+/// Adds the products of the gradients of a batch and the inputs under each tap to the gradient of the tap.
 struct Correlate<'a> {
     stencil: &'a Stencil,
     source: &'a Rows,
@@ -309,7 +310,7 @@ impl Correlate<'_> {
                         let of_taps = of_taps.chunks_exact_mut(registers);
                         for (sum, shift) in of_taps.zip(&stencil.shifts[taps]) {
                             let values = source.block(y, (step * first) as i64 + shift, step);
-                            // Two chains: the sum of one tap need not wait for itself too long.
+                            // Two chains hide the latency of the sum of one tap.
                             let mut chains = [sum[register], simd.splat_f32s(0.0)];
                             for j in 0..BLOCK {
                                 let value = values[registers * step * j + register];
@@ -327,10 +328,10 @@ impl Correlate<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{TapSet, testing::against_oracle};
+    use crate::{ConvOptions, TapSet, testing::against_oracle};
 
     #[test]
-    fn planes_in_lanes_equal_the_oracle() {
+    fn depthwise_layers_equal_the_oracle() {
         let two = |k, d| TapSet::centred(2, k, d).unwrap();
         let one = |k, d| TapSet::centred(1, k, d).unwrap();
         let union = TapSet::union(&[one(7, 1), one(5, 3), one(19, 15)]).unwrap().0;
@@ -342,9 +343,14 @@ mod tests {
             (two(9, 3), 2, 16, [5, 19], 3),
             (TapSet::causal(6, 2).unwrap(), 2, 4, [1, 21], 1),
         ] {
-            let problem =
-                ConvProblem::new(&taps, batch, channels, channels, channels, size, [stride; 2]).unwrap();
-            against_oracle(&problem, "in lanes", 3e-6, |arch| Lanes::with_arch(&problem, arch));
+            let problem = ConvProblem::new(
+                &taps,
+                [batch, channels, size[0], size[1]],
+                channels,
+                ConvOptions { groups: channels, stride: [stride; 2] },
+            )
+            .unwrap();
+            against_oracle(&problem, "depthwise", 3e-6, |arch| Depthwise::with_arch(&problem, arch));
         }
     }
 }

@@ -1,9 +1,11 @@
-//! The Fourier algorithm with its transforms written as matrix products, in candle tensor operations
-//! only: it runs on every device that candle knows, and candle derives its gradients.
+//! Fourier transforms written as matrix products, in candle's tensor operations only: this algorithm runs on every
+//! device that candle knows, and candle derives its gradients.
 //!
-//! Matrices may be rectangular: an input of n positions times an `n x N` matrix is padded and
-//! transformed at once, and the way back computes only the positions that the stride keeps. No length
-//! is slow, so N = n + r exactly (r = largest reachable offset).
+//! Matrices may be rectangular: the product of an input of n positions and an `n x N` matrix pads and transforms at
+//! once, and the inverse computes only the positions that the stride keeps. No length is slow, so that N = n + r exactly
+//! (r = receptive radius).
+
+pub(crate) mod cost;
 
 use crate::ConvProblem;
 use candle_core::{Device, Result, Tensor};
@@ -12,18 +14,33 @@ use std::f64::consts::TAU;
 /// A complex tensor: real and imaginary part.
 type Complex = (Tensor, Tensor);
 
+/// Rows and columns of the transforms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DftSize {
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+}
+
+impl DftSize {
+    /// The smallest size at which nothing that wraps around reaches an output.
+    fn of(p: &ConvProblem) -> DftSize {
+        let [rows, columns] = p.receptive_radius();
+        DftSize { rows: p.size[0] + rows, columns: p.size[1] + columns }
+    }
+}
+
 /// The matrices of one problem on one device.
 pub(crate) struct Dft {
     problem: ConvProblem,
     /// Rows of a spectrum (N of the row axis), and kept bins of the column axis.
     bins: [usize; 2],
-    /// Columns: `[width, bins]`, cos and -sin.
+    /// Forward along columns: `[width, bins]`, cos and -sin.
     column: Complex,
-    /// Columns back: `[bins, output width]`, cos and -sin with the weights of the half spectrum.
-    column_back: Complex,
-    /// Rows: `[height, N]`, and back: `[N, output height]`; absent for a single row.
+    /// Inverse along columns: `[bins, output width]`, cos and -sin with the weights of the half spectrum.
+    column_inverse: Complex,
+    /// Forward along rows, `[height, N]`, and inverse, `[N, output height]`; `None` for a single row.
     row: Option<(Complex, Complex)>,
-    /// Taps to bins: `[taps, bins x N]`, cos and -sin; unreachable taps are zero.
+    /// From taps to bins: `[taps, bins x N]`, cos and -sin; zero for taps that meet no data.
     taps: Complex,
 }
 
@@ -62,9 +79,8 @@ fn both(z: &Complex, f: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Complex> {
 }
 
 impl Dft {
-    pub(crate) fn new(p: &ConvProblem, device: &Device) -> Result<Dft> {
-        let ([height, width], [reach_rows, reach_columns]) = (p.size, p.reach());
-        let (rows, columns) = (height + reach_rows, width + reach_columns);
+    pub(crate) fn new(p: &ConvProblem, size: DftSize, device: &Device) -> Result<Dft> {
+        let ([height, width], DftSize { rows, columns }) = (p.size, size);
         let half = columns / 2 + 1;
         let [out_rows, out_columns] = p.out_size();
         let one = |_: usize, _: usize| 1.0;
@@ -72,7 +88,7 @@ impl Dft {
         // All bins but the first, and the last of an even length, stand for two.
         let double = |k: usize| if k == 0 || 2 * k == columns { 1.0 } else { 2.0 };
         let scale = 1.0 / (rows * columns) as f64;
-        let column_back = twiddles(
+        let column_inverse = twiddles(
             [half, out_columns],
             device,
             |k, j| turn(k, j * p.stride[1], columns),
@@ -81,14 +97,15 @@ impl Dft {
         let row = if rows == 1 {
             None
         } else {
-            let there = twiddles([height, rows], device, |i, q| turn(i, q, rows), one)?;
-            let back = twiddles([rows, out_rows], device, |q, j| 1.0 - turn(q, j * p.stride[0], rows), one)?;
-            Some((there, back))
+            let forward = twiddles([height, rows], device, |i, q| turn(i, q, rows), one)?;
+            let inverse =
+                twiddles([rows, out_rows], device, |q, j| 1.0 - turn(q, j * p.stride[0], rows), one)?;
+            Some((forward, inverse))
         };
         let wrap = |offset: i32, n: usize| i64::from(offset).rem_euclid(n as i64) as usize;
         let mut placed: Vec<Option<[usize; 2]>> = vec![None; p.taps];
-        for (offset, &place) in p.offsets.iter().zip(&p.tap_indices) {
-            placed[place] = Some([wrap(offset[0], rows), wrap(offset[1], columns)]);
+        for (offset, &tap_index) in p.offsets.iter().zip(&p.tap_indices) {
+            placed[tap_index] = Some([wrap(offset[0], rows), wrap(offset[1], columns)]);
         }
         let taps = twiddles(
             [p.taps, half * rows],
@@ -98,7 +115,7 @@ impl Dft {
             },
             |tap, _| if placed[tap].is_some() { 1.0 } else { 0.0 },
         )?;
-        Ok(Dft { problem: p.clone(), bins: [rows, half], column, column_back, row, taps })
+        Ok(Dft { problem: p.clone(), bins: [rows, half], column, column_inverse, row, taps })
     }
 
     /// Spectra `[planes, bins x N]` of maps `[planes, height, width]`.
@@ -106,29 +123,29 @@ impl Dft {
         let ([height, width], [rows, half]) = (self.problem.size, self.bins);
         let flat = maps.reshape((planes * height, width))?;
         let spectrum = both(&self.column, |twiddle| flat.matmul(twiddle))?;
-        let Some((there, _)) = &self.row else { return Ok(spectrum) };
-        let turned = both(&spectrum, |part| {
+        let Some((forward, _)) = &self.row else { return Ok(spectrum) };
+        let transposed = both(&spectrum, |part| {
             let part = part.reshape((planes, height, half))?.transpose(1, 2)?;
             part.contiguous()?.reshape((planes * half, height))
         })?;
-        both(&times(&turned, there)?, |part| part.reshape((planes, half * rows)))
+        both(&times(&transposed, forward)?, |part| part.reshape((planes, half * rows)))
     }
 
     /// The outputs `[planes, output rows, output columns]` in spectra `[planes, bins x N]`.
-    fn back(&self, spectra: &Complex, planes: usize) -> Result<Tensor> {
+    fn inverse(&self, spectra: &Complex, planes: usize) -> Result<Tensor> {
         let ([rows, half], [out_rows, out_columns]) = (self.bins, self.problem.out_size());
         let columns = match &self.row {
             None => spectra.clone(),
-            Some((_, back)) => {
+            Some((_, inverse)) => {
                 let flat = both(spectra, |part| part.reshape((planes * half, rows)))?;
-                both(&times(&flat, back)?, |part| {
+                both(&times(&flat, inverse)?, |part| {
                     let part = part.reshape((planes, half, out_rows))?.transpose(1, 2)?;
                     part.contiguous()?.reshape((planes * out_rows, half))
                 })?
             }
         };
         // Re(z e^{+i a}) = Re z cos a - Im z sin a, and the table holds -sin.
-        let (cos, minus_sin) = &self.column_back;
+        let (cos, minus_sin) = &self.column_inverse;
         (columns.0.matmul(cos)? + columns.1.matmul(minus_sin)?)?.reshape((planes, out_rows, out_columns))
     }
 
@@ -164,6 +181,6 @@ impl Dft {
         };
         let planes = p.batch * p.c_out;
         let y = both(&y, |part| part.reshape((planes, bins)))?;
-        self.back(&y, planes)?.reshape((p.batch, p.c_out, p.out_plane()))
+        self.inverse(&y, planes)?.reshape((p.batch, p.c_out, p.out_plane()))
     }
 }

@@ -1,19 +1,19 @@
-//! How maps are cut into the tiles of short correlations.
+//! How feature maps are divided into the tiles of short correlations.
 
 use crate::ConvProblem;
 
-/// The most taps of an axis. More are possible, but with the points that they need rounding errors grow
-/// to tens of those of a plain sum, and there is little to gain.
+/// The most taps of an axis. More are possible, but with the points that they need, rounding errors grow to tens of times
+/// those of a plain sum, and there is little to gain.
 const MOST: usize = 3;
 
-/// One axis of a convolution, cut into tiles. The outputs of a tile are as far apart as the taps, so
-/// that a dilated kernel is treated as a dense one.
+/// One axis of a convolution, divided into tiles. The outputs of a tile are as far apart as the taps, so that a dilated
+/// kernel is treated as a dense one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Axis {
     size: usize,
-    /// Points of the bilinear algorithm; 1 if the axis has a single tap and is left alone.
+    /// The number of points of the bilinear algorithm; 1 if the axis has a single tap and is not transformed.
     pub(crate) points: usize,
-    /// Taps, their distance, and the offset of the first.
+    /// The number of taps, their distance, and the offset of the first.
     pub(super) taps: usize,
     dilation: usize,
     first: i64,
@@ -21,8 +21,8 @@ pub(crate) struct Axis {
     starts: Vec<usize>,
 }
 
-/// Taps, their distance, and the offset of the first, of evenly spaced taps that a bilinear algorithm
-/// exists for.
+/// The number of taps, their distance, and the offset of the first, of evenly spaced taps for which a bilinear algorithm
+/// exists.
 type Spacing = (usize, usize, i64);
 
 impl Axis {
@@ -33,17 +33,18 @@ impl Axis {
         Axis { size, points, taps, dilation, first, starts }
     }
 
-    /// The same axis for the gradient: taps look the other way.
+    /// The same axis for the gradient of the input: the taps are mirrored.
     pub(super) fn flipped(&self) -> Axis {
         let first = -(self.first + ((self.taps - 1) * self.dilation) as i64);
         Axis { first, ..self.clone() }
     }
 
+    /// The number of tiles.
     pub(crate) fn tiles(&self) -> usize {
         self.starts.len()
     }
 
-    /// Outputs per tile.
+    /// The number of outputs per tile.
     pub(super) fn outputs(&self) -> usize {
         self.points - self.taps + 1
     }
@@ -64,14 +65,14 @@ impl Axis {
     }
 }
 
-/// A convolution cut into tiles along both axes.
+/// A convolution divided into tiles along both axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Geometry {
+pub(crate) struct Tiling {
     pub(crate) rows: Axis,
     pub(crate) columns: Axis,
 }
 
-/// The spacing of the distinct offsets of one axis, if they are even.
+/// The spacing of the distinct offsets of one axis, if it is even.
 fn spacing(offsets: &[i32]) -> Option<Spacing> {
     let (&first, rest) = offsets.split_first()?;
     let Some(&second) = rest.first() else { return Some((1, 1, first.into())) };
@@ -80,10 +81,10 @@ fn spacing(offsets: &[i32]) -> Option<Spacing> {
     (even && offsets.len() <= MOST).then_some((offsets.len(), dilation as usize, first.into()))
 }
 
-impl Geometry {
-    /// All ways to tile a problem; none if its taps are no even grid of a few, if outputs are skipped, or
-    /// if there is a single tap only.
-    pub(crate) fn candidates(problem: &ConvProblem) -> Vec<Geometry> {
+impl Tiling {
+    /// All tilings of a problem; none if its taps are not a small even grid, if the stride skips outputs, or if there is only
+    /// one tap.
+    pub(crate) fn candidates(problem: &ConvProblem) -> Vec<Tiling> {
         let distinct = |axis: usize| {
             let mut offsets: Vec<i32> = problem.offsets.iter().map(|o| o[axis]).collect();
             offsets.sort_unstable();
@@ -108,15 +109,15 @@ impl Geometry {
         };
         let (rows, columns) = (axes(&rows, problem.size[0]), axes(&columns, problem.size[1]));
         let pairs = rows.iter().flat_map(|r| columns.iter().map(move |c| (r.clone(), c.clone())));
-        pairs.map(|(rows, columns)| Geometry { rows, columns }).collect()
+        pairs.map(|(rows, columns)| Tiling { rows, columns }).collect()
     }
 
-    /// Products per tile, pair of channels and pass.
+    /// The number of products per tile and pair of channels.
     pub(crate) fn points(&self) -> usize {
         self.rows.points * self.columns.points
     }
 
-    /// Tiles of a map.
+    /// The number of tiles of a feature map.
     pub(crate) fn tiles(&self) -> usize {
         self.rows.tiles() * self.columns.tiles()
     }
@@ -125,18 +126,24 @@ impl Geometry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::TapSet;
+    use crate::{ConvOptions, TapSet};
 
     fn problem(taps: &TapSet, size: [usize; 2], stride: usize) -> ConvProblem {
-        ConvProblem::new(taps, 1, 1, 1, 1, size, [stride, stride]).unwrap()
+        ConvProblem::new(
+            taps,
+            [1, 1, size[0], size[1]],
+            1,
+            ConvOptions { stride: [stride; 2], ..ConvOptions::default() },
+        )
+        .unwrap()
     }
 
     #[test]
     fn every_output_belongs_to_one_tile() {
         for (kernel, dilation) in [(3, 1), (3, 4), (3, 2), (5, 5)] {
             let taps = TapSet::centred(2, kernel, dilation).unwrap();
-            for geometry in Geometry::candidates(&problem(&taps, [13, 6], 1)) {
-                for (axis, size) in [(&geometry.rows, 13), (&geometry.columns, 6)] {
+            for tiling in Tiling::candidates(&problem(&taps, [13, 6], 1)) {
+                for (axis, size) in [(&tiling.rows, 13), (&tiling.columns, 6)] {
                     let mut seen: Vec<usize> =
                         (0..axis.tiles()).flat_map(|t| axis.outputs_of(t).flatten()).collect();
                     seen.sort_unstable();
@@ -147,15 +154,15 @@ mod tests {
     }
 
     #[test]
-    fn uneven_many_or_single_taps_and_strides_are_not_tiled() {
+    fn uneven_many_or_single_taps_and_strides_have_no_tiling() {
         let centred = |k, d| TapSet::centred(2, k, d).unwrap();
-        let none = |taps: &TapSet, stride| Geometry::candidates(&problem(taps, [40, 40], stride)).is_empty();
+        let none = |taps: &TapSet, stride| Tiling::candidates(&problem(taps, [40, 40], stride)).is_empty();
         assert!(none(&centred(5, 1), 1));
         assert!(none(&centred(1, 1), 1));
         assert!(none(&centred(3, 1), 2));
         assert!(none(&TapSet::union(&[centred(3, 1), centred(3, 3)]).unwrap().0, 1));
         assert!(!none(&centred(3, 15), 1));
         // Only the inner taps of a large kernel meet the data of a small map.
-        assert!(!Geometry::candidates(&problem(&centred(9, 5), [8, 8], 1)).is_empty());
+        assert!(!Tiling::candidates(&problem(&centred(9, 5), [8, 8], 1)).is_empty());
     }
 }

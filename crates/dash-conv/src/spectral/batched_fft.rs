@@ -1,16 +1,19 @@
-//! Fourier transforms of many sequences at once, one sequence per vector lane.
+//! Fourier transforms of many sequences at the same time, one sequence per vector lane.
 //!
-//! A buffer holds, for each position, the values of all [`crate::simd::LANES`] side by side; a complex position is the
-//! real parts followed by the imaginary parts. Every lane sees the same arithmetic, so nothing is ever
-//! shuffled, twiddle factors are scalars, and registers of any width, which hold all lanes or a part of
-//! them, give the same numbers. The algorithm is Stockham's (self-sorting, between two buffers) with radices 2, 3, 4, 5
-//! and 8; see Van Loan, Computational Frameworks for the FFT, section 1.7.
+//! ```text
+//! real buffer       [position][lane]                 LANES elements per position
+//! complex buffer    [position][re, im][lane]         2 LANES elements per position
+//! ```
+//!
+//! Every lane goes through the same arithmetic: nothing is ever shuffled, twiddle factors are scalars, and registers of any
+//! width, which hold all lanes or a part of them, give the same bits. The algorithm is Stockham's (self-sorting, between two
+//! buffers) with radices 2, 3, 4, 5 and 8; see Van Loan, Computational Frameworks for the FFT, section 1.7.
 
 use crate::simd::{Vector, parts};
 use pulp::Simd;
 use std::f64::consts::TAU;
 
-/// A complex number per lane: real parts, imaginary parts.
+/// One register of a complex number per lane: real parts, imaginary parts.
 pub(super) type Complex<S> = [Vector<S>; 2];
 
 /// The complex transform of one length.
@@ -61,7 +64,7 @@ fn radices(len: usize) -> Option<Vec<usize>> {
     Some(found)
 }
 
-/// Whether lanes can be transformed at this length.
+/// Whether there is a transform of this length.
 pub(super) fn supports(len: usize) -> bool {
     radices(len).is_some()
 }
@@ -311,12 +314,12 @@ fn complex<S: Simd>(z: &[Vector<S>], position: usize, register: usize) -> Comple
     [z[at], z[at + parts::<S>()]]
 }
 
-/// Where the bins of a half spectrum go, register by register.
+/// Receives the bins of a half spectrum, register by register.
 pub(super) trait Sink<S: Simd> {
     fn put(&mut self, bin: usize, register: usize, value: Complex<S>);
 }
 
-/// Where the bins of a half spectrum come from, register by register.
+/// Supplies the bins of a half spectrum, register by register.
 pub(super) trait Bins<S: Simd> {
     fn get(&self, bin: usize, register: usize) -> Complex<S>;
 }
@@ -339,13 +342,13 @@ impl RealFft {
         Some(RealFft { len, half, twiddles: (0..=len / 4).map(|k| unit(k, len)).collect() })
     }
 
-    /// Bins of a half spectrum.
+    /// The number of bins of a half spectrum.
     pub(super) fn bins(&self) -> usize {
         self.len / 2 + 1
     }
 
     /// Twice the half spectrum of the first `len` positions of `data`, bin by bin. `other` is
-    /// work space of the same length; both are destroyed.
+    /// work space of the same length; both are overwritten.
     #[inline(always)]
     pub(super) fn forward<S: Simd>(
         &self,
@@ -377,8 +380,7 @@ impl RealFft {
         }
     }
 
-    /// The sequences whose half spectra `spectrum` holds, times `len`. Returns whether they
-    /// are in `other`.
+    /// The sequences whose half spectra `spectrum` supplies, times `len`. Returns whether they are in `other`.
     #[inline(always)]
     pub(super) fn inverse<S: Simd>(
         &self,
