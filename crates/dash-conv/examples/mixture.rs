@@ -1,8 +1,8 @@
-//! DASH's mixture of kernels as one convolution, its gradients, and how it would be computed.
+//! DASH's mixture of kernels as one convolution, its gradients, and its plan.
 //!
 //! `cargo run --release -p dash-conv --example mixture`
 
-#![allow(clippy::print_stdout, reason = "a program for people")]
+#![allow(clippy::print_stdout, reason = "the example prints its results")]
 
 use candle_core::{D, DType, Device, Tensor, Var};
 use dash_conv::{Algorithm, ConvOptions, Mixture, TapConv, TapSet};

@@ -1,17 +1,16 @@
-//! Convolution over tap sets: DASH's mixture and plain dilated convolutions, planned and computed
-//! as one operation on candle tensors.
+//! Convolutions over tap sets on candle tensors: plain dilated convolutions and DASH's mixtures of kernels, planned and
+//! computed as one differentiable operation.
 //!
-//! A *tap* is an offset of a kernel; a [`TapSet`] is the sorted list of its distinct offsets. A
-//! k x k kernel with dilation d is k^2 taps, and the mixture of all (k, d) candidates of DASH is
-//! the union of their taps. Weights are stored as `[C_out, C_in / groups, taps]`, so an aggregated
-//! kernel never exists in dense form.
+//! A *tap* is an offset at which a kernel has a weight; a [`TapSet`] is the sorted list of its distinct offsets. A k x k
+//! kernel with dilation d is k^2 taps, and the mixture of all (k, d) candidates of DASH is the union of their taps. Weights
+//! are stored as `[c_out, c_in / groups, taps]`, so that an aggregated kernel never exists in dense form.
 //!
 //! ```
 //! use candle_core::{Device, Tensor};
 //! use dash_conv::{ConvOptions, TapConv, TapSet};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! // y[t] = x[t - 2] + 10 x[t] + 100 x[t + 2], zero outside.
+//! // y[t] = x[t - 2] + 10 x[t] + 100 x[t + 2], with zeros outside.
 //! let conv = TapConv::new(TapSet::centred(1, 3, 2)?, ConvOptions::default())?;
 //! let x = Tensor::new(&[[[1f32, 2., 3., 4.]]], &Device::Cpu)?;
 //! let weights = Tensor::new(&[[[1f32, 10., 100.]]], &Device::Cpu)?;
@@ -21,6 +20,18 @@
 //! }
 //! # Ok(())
 //! # }
+//! ```
+//!
+//! # How it works
+//!
+//! A [`ConvProblem`] is one convolution with all its sizes. Each [`Algorithm`] lists the recipes that suit a problem, with
+//! their estimated [`Cost`] on a [`Machine`]; a [`Plan`] is one of them. A [`Planner`] chooses plans, and [`TapConv`] builds
+//! engines from them and keeps them.
+//!
+//! ```text
+//! TapConv -- problem --> Planner -- Plan::candidates --> fft/cost, winograd/cost, gemm/cost, direct/cost, dft/cost, gpu/cost
+//!    |                      '---- Policy::Measure -----> times candidates
+//!    '------- plan --------> engine (built once) -------> forward, backward
 //! ```
 
 mod algorithm;
@@ -69,3 +80,8 @@ pub use problem::{ConvOptions, ConvProblem};
 pub use recipe::Plan;
 pub use simd::{InstructionSet, check_instruction_set, instruction_set};
 pub use taps::TapSet;
+
+/// The example of the README is tested.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
