@@ -133,7 +133,7 @@ fn noise(len: usize) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, TapSet};
+    use crate::{TapSet, testing::problem};
 
     #[test]
     fn a_slow_plan_is_stopped_before_its_backward_pass() {
@@ -147,9 +147,7 @@ mod tests {
             }
         }
         let taps = TapSet::centred(1, 3, 1).unwrap();
-        let problem =
-            ConvProblem::new(&taps, [2, 3, 1, 20], 3, ConvOptions { groups: 3, ..ConvOptions::default() })
-                .unwrap();
+        let problem = problem(&taps, [2, 3, 3, 3], [1, 20], [1, 1]);
         assert_eq!(Buffers::new(&problem).time(&Slow, 1e-3), None);
     }
 }

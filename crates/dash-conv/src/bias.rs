@@ -65,13 +65,13 @@ impl WithLanes for Channel<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, InstructionSet, TapSet};
+    use crate::{InstructionSet, TapSet, testing::problem};
 
     #[test]
     fn the_gradient_of_the_bias_is_the_same_on_every_instruction_set() {
         for (batch, width) in [(1, 1), (3, 15), (2, 16), (40, 33), (9, 700)] {
             let taps = TapSet::centred(1, 1, 1).unwrap();
-            let p = ConvProblem::new(&taps, [batch, 2, 1, width], 3, ConvOptions::default()).unwrap();
+            let p = problem(&taps, [batch, 2, 3, 1], [1, width], [1, 1]);
             let grad: Vec<f32> = (0..batch * 3 * width).map(|i| (i as f32 * 0.7).sin()).collect();
             let of = |set: InstructionSet| bias_gradient_with(&p, &grad, set.arch().unwrap());
             let exact = (0..3).map(|channel| {

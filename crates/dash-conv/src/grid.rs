@@ -83,7 +83,7 @@ impl Grid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, TapSet};
+    use crate::{TapSet, testing::problem};
 
     /// All (output, input, tap index) that a grid connects inside the feature maps.
     fn connections(grid: &Grid) -> Vec<(usize, usize, usize)> {
@@ -111,13 +111,7 @@ mod tests {
             [(3, 1, [9, 21], 1), (5, 3, [8, 11], 2), (7, 2, [5, 30], 3), (3, 15, [4, 4], 1)]
         {
             let taps = TapSet::centred(2, kernel, dilation).unwrap();
-            let problem = ConvProblem::new(
-                &taps,
-                [1, 1, size[0], size[1]],
-                1,
-                ConvOptions { stride: [stride; 2], ..ConvOptions::default() },
-            )
-            .unwrap();
+            let problem = problem(&taps, [1, 1, 1, 1], size, [stride; 2]);
             let mut expected = Vec::new();
             let [rows, columns] = problem.out_size();
             for r in 0..rows {

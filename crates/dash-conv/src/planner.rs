@@ -232,11 +232,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, TapSet, machine::GpuModel};
+    use crate::{TapSet, machine::GpuModel, testing};
 
     fn problem(kernel_size: usize, dilation: usize, n: usize) -> ConvProblem {
         let taps = TapSet::centred(1, kernel_size, dilation).unwrap();
-        ConvProblem::new(&taps, [2, 3, 1, n], 3, ConvOptions { groups: 3, ..ConvOptions::default() }).unwrap()
+        testing::problem(&taps, [2, 3, 3, 3], [1, n], [1, 1])
     }
 
     fn plan(planner: &Planner, problem: &ConvProblem) -> Plan {

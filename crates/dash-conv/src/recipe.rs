@@ -161,12 +161,11 @@ impl fmt::Display for Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, TapSet};
+    use crate::{TapSet, testing};
 
     fn problem(kernel: (usize, usize), c_in: usize, c_out: usize, groups: usize, n: usize) -> ConvProblem {
         let taps = TapSet::centred(2, kernel.0, kernel.1).unwrap();
-        ConvProblem::new(&taps, [16, c_in, n, n], c_out, ConvOptions { groups, ..ConvOptions::default() })
-            .unwrap()
+        testing::problem(&taps, [16, c_in, c_out, groups], [n, n], [1, 1])
     }
 
     #[test]
@@ -176,10 +175,7 @@ mod tests {
         let sets =
             [3, 5, 7, 9].iter().flat_map(|&k| [1, 3, 7, 15].map(|d| TapSet::centred(2, k, d).unwrap()));
         let union = TapSet::union(&sets.collect::<Vec<_>>()).unwrap().0;
-        let mixture = |groups| {
-            ConvProblem::new(&union, [16, 64, 64, 64], 64, ConvOptions { groups, ..ConvOptions::default() })
-                .unwrap()
-        };
+        let mixture = |groups| testing::problem(&union, [16, 64, 64, groups], [64, 64], [1, 1]);
         assert_eq!(chosen(&mixture(64)), Algorithm::Fft);
         assert_eq!(chosen(&mixture(1)), Algorithm::Fft);
         assert_eq!(chosen(&problem((9, 1), 64, 64, 1, 64)), Algorithm::Fft);

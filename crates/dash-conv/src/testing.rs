@@ -1,7 +1,17 @@
 //! Helpers for the tests of several algorithms.
 
-use crate::{ConvProblem, InstructionSet, algorithm::CpuConvolution, oracle};
+use crate::{ConvOptions, ConvProblem, InstructionSet, TapSet, algorithm::CpuConvolution, oracle};
 use pulp::Arch;
+
+/// A problem with the given batch, input channels, output channels and groups.
+pub(crate) fn problem(
+    taps: &TapSet,
+    [batch, c_in, c_out, groups]: [usize; 4],
+    [height, width]: [usize; 2],
+    stride: [usize; 2],
+) -> ConvProblem {
+    ConvProblem::new(taps, [batch, c_in, height, width], c_out, ConvOptions { groups, stride }).unwrap()
+}
 
 /// Compares the convolution that `build` returns with the oracle, forward and all gradients, on all instruction sets of this
 /// machine; `tolerance` is relative to the largest value. Instruction sets must agree to the bit.

@@ -3,7 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
-    reason = "a failing helper is a failing test, and tells it by its output"
+    reason = "a failing helper is a failing test, and reports it by its output"
 )]
 
 mod support;
@@ -15,10 +15,10 @@ use support::{Case, cases, layers_of_networks, run, suits};
 
 const TEST: &str = "every_algorithm_gives_the_same_bits_on_every_instruction_set";
 
-/// Set in the processes that the test starts.
+/// The environment variable that is set in the processes that the test starts.
 const CHILD: &str = "DASH_NAS_TEST_CHILD";
 
-/// A number that hardly any two lists of numbers share.
+/// A hash of the bits of some values.
 fn digest<'a>(values: impl IntoIterator<Item = &'a f32>) -> u64 {
     let step = |hash: u64, value: &f32| (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3);
     values.into_iter().fold(0xcbf2_9ce4_8422_2325, step)

@@ -16,7 +16,7 @@ fn candidates(dims: usize, kernel_sizes: &[usize], dilations: &[usize]) -> Vec<T
         .collect()
 }
 
-/// DASH, section 4.4: worked by hand.
+/// The example of DASH, section 4.4, with results computed by hand.
 #[test]
 fn the_worked_example() {
     let device = Device::Cpu;
@@ -87,7 +87,7 @@ fn cases() -> impl Strategy<Value = Case> {
     )
 }
 
-/// `terms` is the size of what a value is the sum of, which may cancel: its rounding does not.
+/// `terms` is the size of the terms of a sum. The terms may cancel, but their rounding errors do not.
 fn check(what: &str, got: &Tensor, expected: &[f64], terms: f64) -> Result<(), TestCaseError> {
     let got = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     prop_assert_eq!(got.len(), expected.len(), "{}", what);
@@ -173,7 +173,7 @@ proptest! {
 }
 
 #[test]
-fn tensors_of_wrong_length_are_named() {
+fn errors_name_the_tensor_of_the_wrong_length() {
     let device = Device::Cpu;
     let mixture = Mixture::new(&candidates(1, &[3, 5], &[1])).unwrap();
     let zeros = |n: usize| Tensor::zeros(n, DType::F32, &device).unwrap();

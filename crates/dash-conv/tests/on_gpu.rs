@@ -9,14 +9,14 @@ use dash_cuda::Gpu;
 use proptest::{prelude::*, test_runner::TestRunner};
 use support::{Case, cases, compare, layers_of_networks, suits};
 
-/// The planner's choice, and each algorithm that there are kernels of.
+/// The planner's choice (`None`), and each algorithm that has kernels for the problem.
 fn on_gpu(problem: &ConvProblem) -> Vec<Option<Algorithm>> {
     let machine = Machine::gpu(227 << 10);
     let suitable = |&algorithm: &Algorithm| suits(algorithm, problem, &machine);
     std::iter::once(None).chain(Algorithm::ON_GPU.into_iter().filter(suitable).map(Some)).collect()
 }
 
-/// A planner that measures times the kernels and keeps what it found.
+/// A planner that measures chooses the fastest of the plans that it timed.
 fn measured(case: &Case, gpu: &Gpu) {
     let planner = Planner::new(Policy::Measure).on_gpu(Some(gpu));
     let conv = case.conv().with_planner(&planner);

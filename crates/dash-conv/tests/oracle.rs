@@ -26,7 +26,7 @@ proptest! {
     }
 
     #[test]
-    fn the_number_of_threads_changes_no_bit(case in cases()) {
+    fn results_have_the_same_bits_for_any_number_of_threads(case in cases()) {
         let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().unwrap();
         for algorithm in suitable(&case.problem()) {
             let one = pool(1).install(|| run(&case, Some(algorithm), None));
@@ -50,7 +50,7 @@ fn sizes_of_the_networks_equal_the_oracle() {
 }
 
 #[test]
-fn a_non_contiguous_input_or_gradient_is_read_right() {
+fn non_contiguous_inputs_and_gradients_give_the_same_results() {
     let device = Device::Cpu;
     let conv = TapConv::new(TapSet::centred(1, 3, 1).unwrap(), ConvOptions::default()).unwrap();
     let x = Var::from_vec(values(24, 1), (2, 4, 3), &device).unwrap();
@@ -70,7 +70,7 @@ fn a_non_contiguous_input_or_gradient_is_read_right() {
 }
 
 #[test]
-fn values_and_gradients_without_a_graph_are_those_of_the_graph() {
+fn values_and_gradients_without_a_graph_equal_those_of_the_graph() {
     let device = Device::Cpu;
     let tensor = |salt, shape: &[usize]| {
         Tensor::from_vec(values(shape.iter().product(), salt), shape, &device).unwrap()
@@ -102,7 +102,7 @@ fn values_and_gradients_without_a_graph_are_those_of_the_graph() {
 }
 
 #[test]
-fn shapes_that_do_not_fit_are_named() {
+fn errors_name_the_tensor_of_the_wrong_shape() {
     let device = Device::Cpu;
     let conv = TapConv::new(TapSet::centred(2, 3, 1).unwrap(), ConvOptions::default()).unwrap();
     let zeros = |shape: &[usize]| Tensor::zeros(shape, candle_core::DType::F32, &device).unwrap();

@@ -328,7 +328,10 @@ impl Correlate<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, TapSet, testing::against_oracle};
+    use crate::{
+        TapSet,
+        testing::{against_oracle, problem},
+    };
 
     #[test]
     fn depthwise_layers_equal_the_oracle() {
@@ -343,13 +346,7 @@ mod tests {
             (two(9, 3), 2, 16, [5, 19], 3),
             (TapSet::causal(6, 2).unwrap(), 2, 4, [1, 21], 1),
         ] {
-            let problem = ConvProblem::new(
-                &taps,
-                [batch, channels, size[0], size[1]],
-                channels,
-                ConvOptions { groups: channels, stride: [stride; 2] },
-            )
-            .unwrap();
+            let problem = problem(&taps, [batch, channels, channels, channels], size, [stride; 2]);
             against_oracle(&problem, "depthwise", 3e-6, |arch| Depthwise::with_arch(&problem, arch));
         }
     }

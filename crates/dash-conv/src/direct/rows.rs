@@ -342,7 +342,10 @@ impl CpuConvolution for Rows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, TapSet, testing::against_oracle};
+    use crate::{
+        TapSet,
+        testing::{against_oracle, problem},
+    };
 
     #[test]
     fn rows_equal_the_oracle() {
@@ -355,13 +358,7 @@ mod tests {
             (two(5, 1), [2, 3, 2, 1], [7, 50], 3),
             (TapSet::causal(4, 3).unwrap(), [2, 2, 2, 1], [1, 33], 1),
         ] {
-            let problem = ConvProblem::new(
-                &taps,
-                [batch, c_in, size[0], size[1]],
-                c_out,
-                ConvOptions { groups, stride: [stride; 2] },
-            )
-            .unwrap();
+            let problem = problem(&taps, [batch, c_in, c_out, groups], size, [stride; 2]);
             against_oracle(&problem, "row by row", 3e-6, |arch| Rows::with_arch(&problem, arch));
         }
     }

@@ -27,13 +27,13 @@ fn multiply_adds(segments: &[Segment]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, TapSet};
+    use crate::{TapSet, testing::problem};
 
     #[test]
     fn far_taps_are_multiplied_only_where_they_meet_data() {
         let products = |kernel_size, dilation, n| {
             let taps = TapSet::centred(2, kernel_size, dilation).unwrap();
-            let problem = ConvProblem::new(&taps, [1, 1, n, n], 1, ConvOptions::default()).unwrap();
+            let problem = problem(&taps, [1, 1, 1, 1], [n, n], [1, 1]);
             let segments = segments(&Grid::forward(&problem));
             (multiply_adds(&segments), segments.len())
         };

@@ -57,7 +57,11 @@ impl CpuConvolution for Gemm {
 #[cfg(test)]
 mod tests {
     use super::{tiles::segments, *};
-    use crate::{ConvOptions, ConvProblem, TapSet, grid::Grid, testing::against_oracle};
+    use crate::{
+        TapSet,
+        grid::Grid,
+        testing::{against_oracle, problem},
+    };
 
     #[test]
     fn matrix_products_equal_the_oracle() {
@@ -76,13 +80,7 @@ mod tests {
             (two(5, 3), [1, 3, 16, 1], [20, 20], 3),
             (TapSet::causal(4, 3).unwrap(), [2, 8, 8, 1], [1, 300], 1),
         ] {
-            let problem = ConvProblem::new(
-                &taps,
-                [batch, c_in, size[0], size[1]],
-                c_out,
-                ConvOptions { groups, stride: [stride; 2] },
-            )
-            .unwrap();
+            let problem = problem(&taps, [batch, c_in, c_out, groups], size, [stride; 2]);
             against_oracle(&problem, "matrix products", 3e-6, |arch| {
                 Gemm::with_arch(&problem, segments(&Grid::forward(&problem)), arch)
             });

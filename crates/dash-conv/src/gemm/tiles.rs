@@ -229,7 +229,7 @@ impl Tiling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, ConvProblem, TapSet};
+    use crate::{TapSet, testing::problem};
 
     #[test]
     fn every_output_of_every_sample_belongs_to_one_tile() {
@@ -237,13 +237,7 @@ mod tests {
             [(3, 1, [9, 300], 1, 40), (3, 15, [16, 32], 1, 50), (5, 6, [14, 13], 2, 3)]
         {
             let taps = TapSet::centred(2, k, d).unwrap();
-            let problem = ConvProblem::new(
-                &taps,
-                [batch, 8, size[0], size[1]],
-                8,
-                ConvOptions { stride: [stride; 2], ..ConvOptions::default() },
-            )
-            .unwrap();
+            let problem = problem(&taps, [batch, 8, 8, 1], size, [stride; 2]);
             for grid in Grid::backward(&problem).into_iter().chain([Grid::forward(&problem)]) {
                 let [rows, columns] = grid.count;
                 let segments = segments(&grid);

@@ -160,7 +160,7 @@ fn product_rate(sizes: [usize; 3], gpu: &GpuModel) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, Machine, Plan, TapSet};
+    use crate::{Machine, Plan, TapSet, testing::problem};
 
     #[test]
     fn few_taps_are_products_and_many_are_transformed() {
@@ -174,16 +174,13 @@ mod tests {
                 Plan::choose_among(&[algorithm], p, &machine).ok().map(|plan| plan.cost().seconds)
             })
         };
-        let mixture = |groups| {
-            ConvProblem::new(&union, [64, 32, 16, 16], 32, ConvOptions { groups, ..ConvOptions::default() })
-                .unwrap()
-        };
+        let mixture = |groups| problem(&union, [64, 32, 32, groups], [16, 16], [1, 1]);
         let [dft, direct, fft, gemm] = seconds(&mixture(32));
         assert!(direct < dft && fft < dft && gemm.is_none());
         let [dft, direct, fft, gemm] = seconds(&mixture(1));
         assert!(fft < dft && fft < gemm && direct.is_none(), "many taps are transformed");
         let one = TapSet::centred(2, 1, 1).unwrap();
-        let p = ConvProblem::new(&one, [64, 32, 16, 16], 32, ConvOptions::default()).unwrap();
+        let p = problem(&one, [64, 32, 32, 1], [16, 16], [1, 1]);
         let [dft, _, fft, gemm] = seconds(&p);
         assert!(gemm < fft && gemm < dft, "one tap is not");
     }
@@ -198,13 +195,7 @@ mod tests {
         let union = TapSet::union(&[1, 3, 7, 15].map(|d| TapSet::centred(2, 9, d).unwrap())).unwrap().0;
         for (groups, size) in [(16, [128, 128]), (1, [128, 128]), (16, [1, 100_000])] {
             let taps = if size[0] > 1 { union.clone() } else { TapSet::centred(1, 19, 15).unwrap() };
-            let p = ConvProblem::new(
-                &taps,
-                [4, 16, size[0], size[1]],
-                16,
-                ConvOptions { groups, ..ConvOptions::default() },
-            )
-            .unwrap();
+            let p = problem(&taps, [4, 16, 16, groups], size, [1, 1]);
             // Far taps in two axes do not fit in less.
             let limits: &[usize] = if size[0] > 1 { &[227 << 10] } else { &[227 << 10, 48 << 10] };
             for &shared in limits {
@@ -216,13 +207,7 @@ mod tests {
                 assert!(cost.seconds.is_finite());
             }
         }
-        let p = ConvProblem::new(
-            &union,
-            [4, 16, 16, 16],
-            16,
-            ConvOptions { groups: 16, ..ConvOptions::default() },
-        )
-        .unwrap();
+        let p = problem(&union, [4, 16, 16, 16], [16, 16], [1, 1]);
         assert!(best(&p, 1 << 10).is_none(), "no room for a single tile");
     }
 
@@ -231,7 +216,7 @@ mod tests {
         // As a layer of the retraining network of Darcy Flow may be: 256 x 256 kernels on maps of 85 x 85.
         for (kernel, dilation) in [(9, 15), (9, 1), (5, 3)] {
             let taps = TapSet::centred(2, kernel, dilation).unwrap();
-            let p = ConvProblem::new(&taps, [10, 256, 85, 85], 256, ConvOptions::default()).unwrap();
+            let p = problem(&taps, [10, 256, 256, 1], [85, 85], [1, 1]);
             let plan = Plan::choose(&p, &Machine::Gpu(GpuModel::H100));
             assert!(plan.cost().bytes < 4e9, "{plan}");
         }

@@ -61,7 +61,7 @@ fn table(problem: &ConvProblem) -> (&[[i32; 2]], &[usize], usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, TapSet, machine::GpuModel, oracle};
+    use crate::{TapSet, machine::GpuModel, oracle, testing::problem};
     use candle_core::{Device, Tensor};
 
     /// Every tiling gives what the definition says, on the emulator.
@@ -78,13 +78,7 @@ mod tests {
             (1, [1, 5], [1, 50], [1, 2], 7, 2),
         ] {
             let taps = TapSet::centred(if size[0] > 1 { 2 } else { 1 }, kernel, dilation).unwrap();
-            let p = ConvProblem::new(
-                &taps,
-                [3, channels[0], size[0], size[1]],
-                channels[1],
-                ConvOptions { groups, stride },
-            )
-            .unwrap();
+            let p = problem(&taps, [3, channels[0], channels[1], groups], size, stride);
             let [x_len, w_len, y_len] = p.lens();
             let [x, w, b, g] = [x_len, w_len, p.c_out, y_len].map(|len| {
                 let value = |i: usize| ((i * i + 7 * len + 3 * i) % 23) as f32 / 11.5 - 1.0;

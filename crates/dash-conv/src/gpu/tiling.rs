@@ -122,7 +122,7 @@ fn fast(least: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, TapSet};
+    use crate::{TapSet, testing::problem};
 
     #[test]
     fn lengths_have_small_factors_and_are_not_much_longer_than_needed() {
@@ -149,13 +149,7 @@ mod tests {
             (40, 2, 9, 2),
         ] {
             let taps = TapSet::centred(1, kernel, dilation).unwrap();
-            let problem = ConvProblem::new(
-                &taps,
-                [1, 1, 1, size],
-                1,
-                ConvOptions { stride: [1, stride], ..ConvOptions::default() },
-            )
-            .unwrap();
+            let problem = problem(&taps, [1, 1, 1, 1], [1, size], [1, stride]);
             let out = size.div_ceil(stride);
             let grad: Vec<f64> = (0..out).map(|i| ((5 * i) % 7) as f64 - 3.0).collect();
             let weights: Vec<(i64, f64)> =

@@ -57,7 +57,10 @@ impl CpuConvolution for Spectral {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, ConvProblem, TapSet, testing::against_oracle};
+    use crate::{
+        ConvProblem, TapSet,
+        testing::{against_oracle, problem},
+    };
 
     fn check(problem: &ConvProblem, tiling: Tiling) {
         against_oracle(problem, &format!("{tiling:?}"), 3e-6, |arch| {
@@ -81,13 +84,7 @@ mod tests {
             (two(3, 4), [4, 3, 3, 3], [9, 9], [2, 2]),
             (two(3, 1), [2, 4, 6, 2], [8, 12], [1, 1]),
         ] {
-            let problem = ConvProblem::new(
-                &taps,
-                [batch, c_in, size[0], size[1]],
-                c_out,
-                ConvOptions { groups, stride },
-            )
-            .unwrap();
+            let problem = problem(&taps, [batch, c_in, c_out, groups], size, stride);
             for tiling in Tiling::candidates(&problem) {
                 check(&problem, tiling);
             }
@@ -100,13 +97,7 @@ mod tests {
         for (batch, channels, size) in [(40, 8, [1, 30]), (9, 33, [6, 7]), (70, 5, [4, 4])] {
             let dims = if size[0] == 1 { 1 } else { 2 };
             let taps = TapSet::centred(dims, 3, 2).unwrap();
-            let problem = ConvProblem::new(
-                &taps,
-                [batch, channels, size[0], size[1]],
-                channels,
-                ConvOptions { groups: channels, ..ConvOptions::default() },
-            )
-            .unwrap();
+            let problem = problem(&taps, [batch, channels, channels, channels], size, [1, 1]);
             check(&problem, Tiling::candidates(&problem)[0].clone());
         }
     }
@@ -115,13 +106,7 @@ mod tests {
     fn long_rows_equal_the_oracle() {
         let taps = TapSet::centred(1, 5, 1000).unwrap();
         for (c_out, groups) in [(2, 1), (3, 3)] {
-            let problem = ConvProblem::new(
-                &taps,
-                [1, 3, 1, 9000],
-                c_out,
-                ConvOptions { groups, ..ConvOptions::default() },
-            )
-            .unwrap();
+            let problem = problem(&taps, [1, 3, c_out, groups], [1, 9000], [1, 1]);
             check(&problem, Tiling::candidates(&problem)[0].clone());
         }
     }

@@ -237,7 +237,7 @@ fn fastest(least: usize, cost: impl Fn(usize) -> Option<f64>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, TapSet};
+    use crate::{TapSet, testing::problem};
 
     /// Convolves one axis tile by tile with naive circular sums.
     fn by_tiles(axis: &TiledAxis, x: &[f64], taps: &[(i64, f64)], outputs: usize) -> Vec<f64> {
@@ -265,13 +265,7 @@ mod tests {
             for stride in [1, 2, 3] {
                 for (kernel, dilation) in [(1, 1), (3, 1), (3, 2), (5, 3), (7, 4), (9, 15)] {
                     let taps = TapSet::centred(1, kernel, dilation).unwrap();
-                    let problem = ConvProblem::new(
-                        &taps,
-                        [1, 1, 1, size],
-                        1,
-                        ConvOptions { stride: [1, stride], ..ConvOptions::default() },
-                    )
-                    .unwrap();
+                    let problem = problem(&taps, [1, 1, 1, 1], [1, size], [1, stride]);
                     let x: Vec<f64> = (0..size).map(|i| ((7 * i) % 11) as f64 - 4.0).collect();
                     let taps: Vec<(i64, f64)> = (problem.offsets.iter().enumerate())
                         .map(|(i, o)| (i64::from(o[1]), (i + 1) as f64))

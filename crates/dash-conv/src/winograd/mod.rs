@@ -53,7 +53,10 @@ impl CpuConvolution for Winograd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, ConvProblem, TapSet, testing::against_oracle};
+    use crate::{
+        TapSet,
+        testing::{against_oracle, problem},
+    };
 
     #[test]
     fn every_tiling_equals_the_oracle() {
@@ -72,13 +75,7 @@ mod tests {
             (two(3, 1), [3, 6, 6, 3], [8, 9]),
             (two(9, 5), [2, 4, 6, 1], [8, 8]),
         ] {
-            let problem = ConvProblem::new(
-                &taps,
-                [batch, c_in, size[0], size[1]],
-                c_out,
-                ConvOptions { groups, ..ConvOptions::default() },
-            )
-            .unwrap();
+            let problem = problem(&taps, [batch, c_in, c_out, groups], size, [1, 1]);
             let tilings = Tiling::candidates(&problem);
             assert!(!tilings.is_empty());
             for tiles in tilings {

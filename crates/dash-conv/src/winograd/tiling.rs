@@ -126,16 +126,10 @@ impl Tiling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConvOptions, TapSet};
+    use crate::{TapSet, testing};
 
     fn problem(taps: &TapSet, size: [usize; 2], stride: usize) -> ConvProblem {
-        ConvProblem::new(
-            taps,
-            [1, 1, size[0], size[1]],
-            1,
-            ConvOptions { stride: [stride; 2], ..ConvOptions::default() },
-        )
-        .unwrap()
+        testing::problem(taps, [1, 1, 1, 1], size, [stride; 2])
     }
 
     #[test]
@@ -156,7 +150,8 @@ mod tests {
     #[test]
     fn uneven_many_or_single_taps_and_strides_have_no_tiling() {
         let centred = |k, d| TapSet::centred(2, k, d).unwrap();
-        let none = |taps: &TapSet, stride| Tiling::candidates(&problem(taps, [40, 40], stride)).is_empty();
+        let none =
+            |taps: &TapSet, stride| Tiling::candidates(&problem(taps, [40, 40], stride)).is_empty();
         assert!(none(&centred(5, 1), 1));
         assert!(none(&centred(1, 1), 1));
         assert!(none(&centred(3, 1), 2));

@@ -1,4 +1,4 @@
-//! What the tests of algorithms share: random convolutions, and their comparison with the definition.
+//! Helpers for the tests of algorithms: random convolutions, and their comparison with the definition.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "shared by tests of which each uses a part")]
 
 use candle_core::{Device, Tensor, Var};
@@ -6,7 +6,7 @@ use dash_conv::{Algorithm, ConvOptions, ConvProblem, Machine, Plan, Planner, Tap
 use dash_cuda::Gpu;
 use proptest::prelude::*;
 
-/// A convolution with its sizes, and a seed for its values.
+/// A convolution with its sizes and a seed for its values.
 #[derive(Debug, Clone)]
 pub struct Case {
     pub taps: TapSet,
@@ -112,8 +112,8 @@ pub fn suits(algorithm: Algorithm, problem: &ConvProblem, machine: &Machine) -> 
     !Plan::candidates(algorithm, problem, machine).is_empty()
 }
 
-/// How far an algorithm may stray, relative to the largest value. The tensor operations that dft is
-/// made of add up plain f32 sums one by one, as in its bias gradient; our own kernels do better.
+/// The largest error of an algorithm, relative to the largest value. The tensor operations of dft add up plain f32 sums one
+/// by one, as in its bias gradient; our own loops are more accurate.
 fn tolerance(algorithm: Option<Algorithm>) -> f64 {
     if algorithm == Some(Algorithm::Dft) { 2e-5 } else { 2e-6 }
 }
@@ -126,7 +126,7 @@ fn check(
     terms: usize,
 ) -> Result<(), TestCaseError> {
     prop_assert_eq!(got.len(), expected.len());
-    // A sum of so many products is about this large; one that is smaller has cancelled, its rounding has not.
+    // The usual size of a sum of so many products. A smaller sum has cancelled, but its rounding errors have not.
     let usual = (terms as f64).sqrt() / 3.0;
     let size = expected.iter().fold(usual.max(1.0), |m, v| m.max(v.abs()));
     for (i, (g, e)) in got.iter().zip(expected).enumerate() {
@@ -136,12 +136,12 @@ fn check(
     Ok(())
 }
 
-/// How many products a value of y, of dx, and of dw is the sum of, at most.
+/// The largest number of products in the sum of an element of y, of dx, and of dw.
 fn terms(p: &ConvProblem) -> (usize, usize, usize) {
     (p.group_in() * p.offsets().len(), p.group_out() * p.offsets().len(), p.batch() * p.out_plane())
 }
 
-/// Whether an algorithm, or the planner's choice, finds what the definition says.
+/// Compares algorithms, or with `None` the planner's choice, with the definition.
 pub fn compare(
     case: &Case,
     algorithms: &[Option<Algorithm>],
@@ -165,7 +165,7 @@ pub fn compare(
     Ok(())
 }
 
-/// Layers of the networks.
+/// Layers of the backbones of the benchmark tasks.
 pub fn layers_of_networks() -> Vec<Case> {
     let union = |k: &[usize], d: &[usize], dims| {
         let sets: Vec<_> =
