@@ -37,7 +37,7 @@ pub use backbone::{
 pub use error::{Error, GPU_HINT, is_gpu_error};
 pub use gradients::Gradients;
 pub use init::{ConvInit, Init};
-pub use metric::{Accumulator, BatchMean, lower_is_better, metric_name};
+pub use metric::{Accumulator, BatchMean};
 pub use objective::{Objective, Targets};
 pub use ops::{mixing_coefficients, treated_gradient};
 pub use optim::{

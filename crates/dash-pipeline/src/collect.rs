@@ -122,7 +122,7 @@ pub(crate) fn missing(p: &Pipeline, seed: u64, method: Method, status: Status, r
         protocol: p.protocol,
         metric: p.task.metric.spec().result_name.to_owned(),
         value: None,
-        lower_is_better: dash_nn::lower_is_better(p.task.metric),
+        lower_is_better: p.task.metric.spec().lower_is_better,
         split: Split::Test.name().to_owned(),
         primary: true,
         status,

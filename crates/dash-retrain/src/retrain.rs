@@ -15,7 +15,6 @@ use dash_core::{
 use dash_data::SplitData;
 use dash_nn::{
     DEFAULT_OPTIMIZER, EpochNumber, LearningRates, Network, OptimizerOptions, Params, learning_rate,
-    lower_is_better, metric_name,
 };
 use dash_store::Staging;
 use dash_train::{
@@ -120,7 +119,7 @@ impl FitHooks for Retraining<'_> {
     }
 
     fn epoch_end(&mut self, epoch: &Epoch) -> Result<(), Error> {
-        let lower = lower_is_better(self.ctx.pipeline.task.metric);
+        let lower = self.ctx.pipeline.task.metric.spec().lower_is_better;
         self.state.select(epoch, lower, self.ctx.pipeline.protocol, self.params)
     }
 
@@ -140,11 +139,11 @@ impl Retraining<'_> {
     /// Measures what the protocol reports. Under the strict one the network has the weights of the best epoch then.
     fn test(self, test: &SplitData, history: &[Epoch]) -> Result<Tested, Error> {
         let (settings, task) = (&self.ctx.pipeline.retrain, &self.ctx.pipeline.task);
-        let name = metric_name(task.metric);
+        let name = task.metric.spec().result_name;
         let measured = |metric: String, value: f64| MetricValue {
             metric,
             value,
-            lower_is_better: lower_is_better(task.metric),
+            lower_is_better: task.metric.spec().lower_is_better,
             split: Split::Test.name().to_owned(),
         };
         let score = || evaluate(self.ctx, self.network, test, settings.batch_size);

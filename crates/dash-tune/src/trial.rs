@@ -5,9 +5,7 @@ use dash_core::{
     card::Split,
 };
 use dash_data::SplitData;
-use dash_nn::{
-    DEFAULT_OPTIMIZER, EpochNumber, LearningRates, Network, OptimizerOptions, learning_rate, metric_name,
-};
+use dash_nn::{DEFAULT_OPTIMIZER, EpochNumber, LearningRates, Network, OptimizerOptions, learning_rate};
 use dash_train::{
     Cause, Checkpoint, Error, FitHooks, StageContext, StageState, StoredState, TrainOptions, Trainer,
     TrainingStage, evaluate_interruptible, fit,
@@ -68,7 +66,7 @@ pub(crate) fn run_trial(
     }
     Err(Error::NoScore {
         stage: TrainingStage::Tune,
-        metric: metric_name(ctx.pipeline.task.metric).to_owned(),
+        metric: ctx.pipeline.task.metric.spec().result_name.to_owned(),
         split: Split::Validation.name().to_owned(),
         value,
         cause: Cause::of(&params)?,

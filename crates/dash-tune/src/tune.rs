@@ -11,7 +11,6 @@ use dash_core::{
     event::Event,
     pipeline::OnDivergence,
 };
-use dash_nn::{lower_is_better, metric_name};
 use dash_store::Staging;
 use dash_train::{
     Error as TrainError, Sampling, StageContext, TrainOptions, TrainingStage, resume, write_json,
@@ -62,7 +61,7 @@ pub fn tune(
     let mut last = None;
     let mut state = TrialState { trials: all.len(), finished: Vec::new() };
     let mut checkpoint = resume(ctx, &options, &mut state)?;
-    let (outcomes, best) = search(&all, lower_is_better(metric), |index, hyperparameters| {
+    let (outcomes, best) = search(&all, metric.spec().lower_is_better, |index, hyperparameters| {
         if let Some(value) = state.finished.get(index) {
             return Ok(*value);
         }
@@ -90,7 +89,7 @@ pub fn tune(
     let selection = Selection {
         hyperparameters: outcome.hyperparameters,
         score: outcome.score.unwrap_or(f64::NAN),
-        metric: metric_name(metric).to_owned(),
+        metric: metric.spec().result_name.to_owned(),
         trial,
         trials: outcomes.len(),
         grid: all.len(),

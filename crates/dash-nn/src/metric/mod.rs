@@ -24,16 +24,6 @@ use dash_core::{card::Scaling, pipeline::Metric};
 use state::{MetricState, Outputs};
 use std::sync::Arc;
 
-/// Name of a metric in results.
-pub fn metric_name(metric: Metric) -> &'static str {
-    metric.spec().result_name
-}
-
-/// Direction of a metric.
-pub fn lower_is_better(metric: Metric) -> bool {
-    metric.spec().lower_is_better
-}
-
 /// An empty state of `metric` for networks with `outputs` outputs.
 fn state_of(metric: Metric, outputs: usize, scaling: Option<Arc<Scaling>>) -> Box<dyn MetricState> {
     match metric {
