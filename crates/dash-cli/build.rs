@@ -1,6 +1,6 @@
-//! Tells the binary what it was built from: commit, changes to it, compiler, target, profile.
+//! Passes build facts to the binary: commit, uncommitted changes, compiler, target, profile.
 //!
-//! Only this crate asks, so that a commit rebuilds the binary and none of the libraries.
+//! Only this crate does so, so that a commit rebuilds the binary and none of the libraries.
 
 use std::{
     env, fs,
@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-/// What of a crate is compiled into the binary.
+/// Files and folders of a crate that are compiled into the binary.
 const SOURCES: [&str; 4] = ["src", "kernels", "build.rs", "Cargo.toml"];
 
 fn main() {
@@ -30,7 +30,7 @@ fn main() {
 
 /// The commit that is checked out, and whether files that are compiled differ from it.
 fn from_repository(package: &Path) -> Option<(String, bool)> {
-    // An archive may be unpacked inside another repository, whose commit says nothing of this source.
+    // An archive may be unpacked inside another repository, whose commit is not that of this source.
     git(package, &["ls-files", "--error-unmatch", "Cargo.toml"])?;
     let hash = git(package, &["rev-parse", "HEAD"])?;
     // Every move of HEAD is written to at least one of these. The index is not watched: looking at a
@@ -56,7 +56,7 @@ fn from_repository(package: &Path) -> Option<(String, bool)> {
     Some((hash, dirty))
 }
 
-/// The commit that `cargo package` wrote down.
+/// The commit that `cargo package` recorded.
 fn from_package(package: &Path) -> Option<(String, bool)> {
     let text = fs::read_to_string(package.join(".cargo_vcs_info.json")).ok()?;
     let (_, rest) = text.split_once("\"sha1\"")?;

@@ -1,5 +1,5 @@
 //! Runs of earlier versions: `tests/compat/format-N` holds a pipeline file and the run that the first version
-//! with these formats made of it. Samples are never made anew; a version with other formats adds its own.
+//! with these formats made of it. Samples are never regenerated; a version with other formats adds its own.
 
 use super::bench;
 use dash_tests::Bench;

@@ -1,9 +1,9 @@
-//! Results are those of what they were computed from: datasets that change, move or go, damaged records, gaps in
-//! reports, provenance.
+//! Results belong to the content that they were computed from: datasets that change, move or disappear, damaged records,
+//! missing values in reports, provenance.
 
 #![allow(clippy::disallowed_methods, reason = "folders are replaced as another program would")]
 
-use super::{bench, points::MOTIFS, stages, tiny};
+use super::{bench, classification::motifs, stages, tiny};
 use dash_tests::{Bench, Ran};
 use serde_json::Value;
 use std::{
@@ -23,8 +23,8 @@ fn with(more: &[&'static str]) -> Vec<&'static str> {
 fn wait_for(path: &Path, process: &mut Child) {
     let start = Instant::now();
     while !path.exists() {
-        assert!(process.try_wait().unwrap().is_none(), "it ended before {} was there", path.display());
-        assert!(start.elapsed() < Duration::from_secs(120), "{} does not come", path.display());
+        assert!(process.try_wait().unwrap().is_none(), "the process ended before {} existed", path.display());
+        assert!(start.elapsed() < Duration::from_secs(120), "{} does not appear", path.display());
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -49,7 +49,7 @@ fn two_datasets() -> Bench {
 }
 
 #[test]
-fn a_dataset_that_is_replaced_under_a_run_fails_the_stage_at_work_and_is_never_recorded() {
+fn a_dataset_that_is_replaced_during_a_run_fails_the_running_stage_and_is_never_recorded() {
     let long = with(&["--quiet", "--set", "retrain.epochs=400", "--checkpoint-every", "1000"]);
     type Replace = fn(&Bench);
     let ways: [(&str, Replace); 3] = [
@@ -89,13 +89,13 @@ fn a_dataset_that_is_replaced_between_runs_is_made_again_and_nothing_is_mixed() 
         .run(&["report", "tiny.toml", "--seeds", "0", "--set", "methods=[\"dash\"]"])
         .failed(4, &["no finished"]);
     let ran = bench.run(&ONE).well();
-    // Made again, it has the content of before, on which everything else depends.
+    // The new dataset has the content of the first one, on which everything else depends.
     assert_eq!(stages(&ran, "started"), ["tiny dataset"]);
     assert_eq!(fs::read(bench.path("runs/tiny/0/retrain/model.safetensors")).unwrap(), model);
 }
 
 #[test]
-fn inputs_that_are_edited_by_hand_are_made_again() {
+fn edited_inputs_are_made_again() {
     let bench = tiny();
     bench.run(&ONE).well();
     for (file, stage) in [("search/architecture.json", "search"), ("tune/hyperparameters.json", "tune")] {
@@ -106,7 +106,7 @@ fn inputs_that_are_edited_by_hand_are_made_again() {
         assert_eq!(stages(&ran, "started"), [format!("tiny/0 {stage}"), "tiny report".to_owned()], "{file}");
         assert_eq!(fs::read_to_string(bench.path(&path)).unwrap(), text);
     }
-    // A record that was edited is no record.
+    // An edited record is not accepted.
     let path = "runs/tiny/0/tune/stage.json";
     let text = fs::read_to_string(bench.path(path)).unwrap();
     bench.write(path, text.replace("\"device\": \"cpu\"", "\"device\": \"abacus\"").as_bytes());
@@ -118,7 +118,7 @@ fn inputs_that_are_edited_by_hand_are_made_again() {
 #[test]
 fn moved_raw_files_change_nothing_and_reports_need_none() {
     let bench = bench();
-    bench.write("motifs.toml", MOTIFS.as_bytes());
+    bench.write("motifs.toml", motifs().to_string().as_bytes());
     bench.write("raw/motifs.npz", include_bytes!("../fixtures/motifs.npz"));
     let first = bench.run(&["run", "motifs.toml"]).well();
     assert_eq!(stages(&first, "started").len(), 5);
@@ -128,15 +128,15 @@ fn moved_raw_files_change_nothing_and_reports_need_none() {
         let ran = bench.run(&["run", "motifs.toml", "--set", raw]).well();
         assert!(stages(&ran, "started").is_empty(), "{raw}: {}", ran.stderr);
     }
-    // Without the raw files the dataset is what it was; that it was not compared is told.
+    // Without the raw files, the dataset is reused, with a warning that it was not compared.
     let ran = bench.run(&["run", "motifs.toml"]).well();
     assert!(stages(&ran, "started").is_empty(), "{}", ran.stderr);
     assert!(ran.stderr.contains("not compared with its raw files"), "{}", ran.stderr);
     bench.run(&["report", "motifs.toml"]).well();
     bench.run(&["status"]).well();
-    // What must be made from them says what is missing.
+    // A dataset that must be made from them fails and names the missing file.
     bench.run(&["run", "motifs.toml", "--set", "dataset.labels=[\"GATA\"]"]).failed(4, &["raw", "hint: "]);
-    // Other content in the same place is other data.
+    // Other content under the same path is other data.
     let mut bytes = fs::read(bench.path("elsewhere/motifs.npz")).unwrap();
     bytes.extend_from_slice(b"PK\x05\x06trailing");
     bench.write("raw/motifs.npz", &bytes);

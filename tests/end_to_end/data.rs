@@ -1,4 +1,4 @@
-//! `dash-nas data`, and own data from a file to a report.
+//! `dash-nas data`, and custom data from a file to a report.
 
 use super::{bench, tiny};
 use dash_tests::Bench;
@@ -15,7 +15,7 @@ fn put_pipeline(bench: &Bench, name: &str) {
 }
 
 #[test]
-fn the_example_of_own_data_runs_from_file_to_report() {
+fn the_example_of_custom_data_runs_from_file_to_report() {
     let bench = bench();
     put_pipeline(&bench, "quickstart.toml");
     put_pipeline(&bench, "your-own-data.toml");
@@ -80,7 +80,7 @@ task = { loss = { kind = "cross-entropy" }, metric = { kind = "zero-one-error" }
 "#;
 
 #[test]
-fn own_signals_with_classes_are_learned() {
+fn custom_signals_with_classes_are_learned() {
     let bench = bench();
     bench.write("waves.toml", RECORDINGS.as_bytes());
     bench.write("raw/challenge2017.pkl", &recordings());
@@ -122,7 +122,7 @@ retrain = { epochs = 8, batch_size = 8 }
     bench.run(&["data", "inspect", "own.toml", "--samples", "out/own.PNG", "--count", "2"]).well();
     let png = bench.files("out")["own.PNG"].clone();
     assert!(png.starts_with(b"\x89PNG\r\n\x1a\n") && png.ends_with(b"IEND\xae\x42\x60\x82"));
-    // A backbone that does not suit the data is a mistake of the pipeline file.
+    // A backbone that does not fit the data is an error of the pipeline file.
     bench
         .run(&["run", "own.toml", "--set", "retrain.backbone={ kind = \"wrn\" }"])
         .failed(3, &["wrn", "hint: "]);
@@ -151,8 +151,8 @@ fn datasets_are_described_and_checked() {
     assert!(text.contains("test") && !text.contains("validation"), "{text}");
 
     let checked = bench.run(&["data", "verify", "tiny.toml"]).well().stdout;
-    // The card, the tables, and their caches, which `inspect` has made.
-    assert_eq!(checked.matches(": fine\n").count(), 7, "{checked}");
+    // The dataset card, the tables, and their caches, which `inspect` has made.
+    assert_eq!(checked.matches(": intact\n").count(), 7, "{checked}");
     let whole = std::fs::read(bench.path("runs/tiny/dataset/val.parquet")).unwrap();
     let mut bad = whole.clone();
     bad[60] ^= 1;
@@ -170,7 +170,7 @@ fn datasets_are_described_and_checked() {
 }
 
 #[test]
-fn raw_files_are_listed_with_their_terms() {
+fn raw_files_are_listed_with_their_licences() {
     let bench = bench();
     bench.write("data/raw/ecg/challenge2017.pkl", &[0; 1500]);
     bench.write("elsewhere/cifar100/cifar-100-python/train", b"");
@@ -195,7 +195,7 @@ fn files_that_are_here_are_fetched_into_the_raw_folder() {
     let fetch = ["data", "fetch", "ecg", "--from", "downloads"];
     let first = bench.run(&fetch).well().stdout;
     assert!(first.contains("data/raw/ecg/challenge2017.pkl: copied, 1.5 kB, hash recorded\n"), "{first}");
-    assert!(first.contains("terms: Open Data Commons"), "{first}");
+    assert!(first.contains("licence: Open Data Commons"), "{first}");
     let again = json(&bench, &fetch);
     assert_eq!((&again["files"][0]["copied"], &again["files"][0]["first"]), (&false.into(), &false.into()));
     bench.write("data/raw/ecg/challenge2017.pkl", &[8; 1500]);
@@ -206,7 +206,7 @@ fn files_that_are_here_are_fetched_into_the_raw_folder() {
     bench.run(&["data", "fetch", "moon", "--from", "downloads"]).failed(2, &["satellite"]);
 }
 
-/// A server on this machine that has one file, whatever it is asked for.
+/// A local server that answers every request with the same file.
 fn serve(body: &'static [u8]) -> String {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -228,8 +228,8 @@ fn serve(body: &'static [u8]) -> String {
     address
 }
 
-/// The sizes that the catalogue has of the two files of the task `music`, which have no addresses in it: no test asks
-/// for files from elsewhere.
+/// Sizes in the catalogue of the two files of the task `music`. The catalogue has no addresses of them, so that no test
+/// connects to another host.
 const MUSIC: [(&str, usize); 2] = [("JSB_Chorales.mat", 96_000), ("Nottingham.mat", 372_000)];
 
 /// Servers for both files, filled with `byte`.
@@ -262,7 +262,7 @@ fn files_that_a_server_has_are_fetched_into_the_raw_folder() {
     assert!(ran.stderr.contains("Nottingham.mat: 372 kB of 372 kB"), "{}", ran.stderr);
     let again = json(&bench, &fetch);
     assert_eq!((&again["files"][0]["address"], &again["files"][0]["first"]), (&Value::Null, &false.into()));
-    // Another file is not taken for the one on record, but asked for at the next address.
+    // A file with another hash than the recorded one is refused, and the next address is tried.
     let other = music(8);
     mirrors(&bench, std::slice::from_ref(&other));
     bench.write("other/music/sha256.json", &bench.files("data/raw/music")["sha256.json"]);
@@ -299,8 +299,8 @@ fn a_damaged_cache_is_named_and_changes_no_result() {
     let caches = bench.files("runs/tiny/dataset/cache");
     assert_eq!(caches.len(), 3, "{:?}", caches.keys());
     let text = bench.run(&["data", "verify", "tiny.toml"]).well().stdout;
-    assert_eq!(text.matches(": fine\n").count(), 7, "{text}");
-    // Numbers that are changed in place, and a file that is cut.
+    assert_eq!(text.matches(": intact\n").count(), 7, "{text}");
+    // Values that are changed in place, and a truncated file.
     for (number, (name, bytes)) in caches.iter().enumerate() {
         let mut bad = bytes.clone();
         let at = bad.len() / 2;

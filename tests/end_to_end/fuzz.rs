@@ -1,5 +1,5 @@
-//! Inputs that a reader once mishandled, or that were made to be: every target of `fuzz/` gets the files in its
-//! folder of `tests/fixtures/fuzz`.
+//! Inputs that a reader once mishandled or that were made for that purpose: every target of `fuzz/` reads the files in
+//! its folder of `tests/fixtures/fuzz`.
 
 use std::path::Path;
 

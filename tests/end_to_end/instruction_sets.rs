@@ -1,11 +1,11 @@
-//! What a run leaves is the same on every instruction set of the machine, and on any number of threads.
+//! The files of a run are the same on every instruction set of the machine and with any number of threads.
 
-use super::{bench, points::MOTIFS, tiny};
+use super::{bench, classification::motifs, tiny};
 use dash_conv::InstructionSet;
 use dash_tests::Bench;
 use std::collections::BTreeMap;
 
-/// Files that hold no times and no names of machines.
+/// Files that hold neither times nor names of machines.
 const SAME: [&str; 8] = [
     "architecture.json",
     "hyperparameters.json",
@@ -60,7 +60,7 @@ fn a_two_dimensional_run_leaves_the_same_bytes_on_every_instruction_set() {
 #[test]
 fn a_one_dimensional_run_leaves_the_same_bytes_on_every_instruction_set() {
     let bench = bench();
-    bench.write("motifs.toml", MOTIFS.as_bytes());
+    bench.write("motifs.toml", motifs().to_string().as_bytes());
     bench.write("raw/motifs.npz", include_bytes!("../fixtures/motifs.npz"));
     compare(&bench, "motifs.toml", &["--set", "retrain.epochs=2"]);
 }

@@ -1,9 +1,9 @@
-//! Runs that are killed or interrupted, and go on.
+//! Runs that are killed or interrupted, and resumed.
 
 use super::{stages, tiny};
 use dash_tests::Bench;
 
-/// All files of the runs but those that hold times.
+/// All files of the runs except those that hold times.
 fn lasting(bench: &Bench) -> std::collections::BTreeMap<String, Vec<u8>> {
     let mut found = std::collections::BTreeMap::new();
     for stage in ["search", "tune", "retrain"] {
@@ -20,8 +20,9 @@ fn lasting(bench: &Bench) -> std::collections::BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Kills and how long a process may live, in milliseconds, from one to the next.
+/// Number of kills.
 const KILLS: usize = 50;
+/// Shortest time until a kill, in milliseconds.
 const SHORTEST: u64 = 20;
 
 #[test]
@@ -34,7 +35,7 @@ fn a_run_that_is_killed_at_any_moments_ends_with_the_same_files() {
     whole.run(&arguments).well();
     let longest = u64::try_from(start.elapsed().as_millis()).unwrap().max(2 * SHORTEST);
     let expected = lasting(&whole);
-    // Moments as random as any, and the same in every test run (Knuth's MMIX generator).
+    // Pseudo-random moments that are the same in every test run (Knuth's MMIX generator).
     let mut random = 42u64;
     let (mut kills, mut ends) = (0, 0);
     let mut bench = tiny();
@@ -45,7 +46,7 @@ fn a_run_that_is_killed_at_any_moments_ends_with_the_same_files() {
         let mut process = bench.start(&[&arguments[..], &every].concat());
         let start = Instant::now();
         let mut status = None;
-        // After enough kills the last one may come to its end.
+        // After enough kills, the last process may finish.
         while status.is_none() && (start.elapsed() < patience || kills >= KILLS) {
             std::thread::sleep(Duration::from_millis(5));
             status = process.try_wait().unwrap();
@@ -69,11 +70,11 @@ fn a_run_that_is_killed_at_any_moments_ends_with_the_same_files() {
         assert!(left.is_empty(), "{left:?}");
         bench = tiny();
     }
-    println!("{kills} kills, {ends} runs that ended well");
+    println!("{kills} kills, {ends} runs that finished");
 }
 
 #[test]
-fn an_interrupted_run_says_so_and_goes_on_later() {
+fn an_interrupted_run_stops_at_a_checkpoint_and_resumes() {
     let bench = tiny();
     let arguments = ["run", "tiny.toml", "--seeds", "0", "--set", "methods=[\"dash\"]"];
     let mut first = bench.start(&[&arguments[..], &["--quiet", "--set", "retrain.epochs=100000"]].concat());
@@ -84,7 +85,7 @@ fn an_interrupted_run_says_so_and_goes_on_later() {
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    // Others see how far it has come; it tells them at the first epoch, and then every few seconds.
+    // Other processes see its progress, which it writes at the first epoch and then every few seconds.
     let mut progress = serde_json::Value::Null;
     for _ in 0..600 {
         let seen = bench.run(&["status", "--format", "json"]).well();
@@ -100,7 +101,7 @@ fn an_interrupted_run_says_so_and_goes_on_later() {
     assert!((0.0..0.5).contains(&progress["done"].as_f64().unwrap()), "{progress}");
     let kill = std::process::Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap();
     assert!(kill.success());
-    // At a checkpoint, which a run with another configuration does not use.
+    // It stopped at a checkpoint, which a run with another configuration does not use.
     assert_eq!(first.wait().unwrap().code(), Some(75));
     assert!(bench.path("runs/tiny/0/.retrain.checkpoint/manifest.json").exists());
     assert_eq!(stages(&bench.run(&arguments).well(), "started"), ["tiny/0 retrain", "tiny report"]);

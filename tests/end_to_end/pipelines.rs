@@ -1,4 +1,4 @@
-//! Pipeline files: those that are committed, what `check` prints, and bad ones.
+//! Pipeline files: the committed ones, the output of `check`, and invalid ones.
 
 use super::tiny;
 use dash_tests::TINY;

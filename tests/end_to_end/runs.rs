@@ -1,4 +1,4 @@
-//! A run and what of it is reused: stages, plans, damage, other processes, reports.
+//! What a run reuses: stages, plans, damaged files, other processes, reports.
 
 use super::{bench, stages, tiny};
 use dash_tests::TINY;
@@ -102,11 +102,15 @@ fn a_changed_setting_runs_what_depends_on_it_and_nothing_else() {
     assert_eq!(reason("tiny/1", "search"), "run (new)");
     let explained = bench.run(&["explain", "tiny.toml", "retrain", "--seeds", "0"]).well().stdout;
     assert!(explained.contains("    retrain.epochs changed 3 -> 2\n"), "{explained}");
-    bench.run(&["explain", "tiny.toml", "train"]).failed(2, &["no stage \"train\"", "backbone-retrain"]);
+    bench.run(&["explain", "tiny.toml", "train"]).failed(2, &["invalid value 'train'", "backbone-retrain"]);
+    let dash = ["explain", "tiny.toml", "backbone-tune", "--set", "methods=[\"dash\"]"];
+    bench
+        .run(&dash)
+        .failed(2, &["the pipeline has no stage backbone-tune", "hint: its stages are dataset, search"]);
 }
 
 #[test]
-fn measured_plans_are_recorded_and_never_taken_for_those_of_the_model() {
+fn measured_plans_are_recorded_and_never_reused_as_those_of_the_model() {
     let bench = tiny();
     let base = ["run", "tiny.toml", "--set", "methods=[\"backbone\"]", "--seeds", "0"];
     let measured = [&base[..], &["--plan", "measure"]].concat();
@@ -270,9 +274,9 @@ fn a_stage_that_needs_more_memory_than_may_be_used_is_refused_before_it_runs() {
     let refused = bench.run(&[&run[..], &set, &["--memory", "200"]].concat());
     refused.failed(6, &["batches of 100000 samples, ", "hint: search.batch_size = "]);
     assert!(!bench.path("runs/tiny/0/search").exists());
-    // What the hint says does.
+    // The batch size of the hint fits.
     let hint = refused.stderr.lines().find_map(|line| line.strip_prefix("hint: ")).unwrap();
-    let size = hint.split_once(" would do").unwrap().0.replace(' ', "");
+    let size = hint.split_once(" would fit").unwrap().0.replace(' ', "");
     bench.run(&[&run[..], &["--set", &size, "--memory", "200"]].concat()).well();
 }
 
@@ -288,7 +292,7 @@ fn events_are_one_json_object_per_line() {
     assert!(events.iter().all(|event| event["elapsed"].is_number()));
     assert!(bench.path("runs/tiny/dataset/dataset.json").is_file());
     assert!(!bench.path("runs/tiny/0/search").exists());
-    // Nothing was trained; what is, gets a file per stage.
+    // Nothing was trained, so there is no file; each trained stage gets one.
     assert!(bench.files("board").is_empty());
     bench.run(&[&["run", "tiny.toml", "--seeds", "0"][..], &listeners].concat()).well();
     let board = bench.files("board");

@@ -1,5 +1,4 @@
-//! What the program and the system say to each other: limits, signals, files of events, and text that was made
-//! to deceive whoever reads it.
+//! Limits of the system, signals, event files, errors for programs, and hostile text in files.
 #![allow(clippy::disallowed_methods, reason = "tests damage files on purpose")]
 
 use super::{bench, stages, tiny};
@@ -15,7 +14,7 @@ use std::{
 const BINARY: &str = env!("CARGO_BIN_EXE_dash-nas");
 const ONE: [&str; 6] = ["run", "tiny.toml", "--seeds", "0", "--set", "methods=[\"dash\"]"];
 
-/// Runs a script of bash in the folder of a bench; `$0` is the program. Ends it if it hangs.
+/// Runs a bash script in the folder of a bench, with the program as `$0`. Kills it if it hangs.
 fn shell(bench: &Bench, script: &str) -> Ran {
     let mut child = Command::new("bash")
         .args(["-c", script, BINARY])
@@ -51,7 +50,7 @@ fn shell(bench: &Bench, script: &str) -> Ran {
 fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     let start = Instant::now();
     while !there() {
-        assert!(start.elapsed() < Duration::from_secs(120), "{what} does not come");
+        assert!(start.elapsed() < Duration::from_secs(120), "waited too long for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -61,7 +60,7 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.success());
 }
 
-/// A run that would train for hours, once it has begun to.
+/// Starts a run that would train for hours, and waits until it trains.
 fn training(bench: &Bench, script: &str, arguments: &str) -> Child {
     let child = Command::new("sh")
         .args([
@@ -86,17 +85,17 @@ fn training(bench: &Bench, script: &str, arguments: &str) -> Child {
 
 #[test]
 #[cfg(unix)]
-fn a_closed_terminal_stops_at_a_checkpoint_unless_it_is_of_no_concern() {
+fn a_hangup_stops_a_run_at_a_checkpoint_unless_it_is_ignored() {
     let bench = tiny();
     let mut run = training(&bench, "exec \"$0\"", "");
     signal(&run, "HUP");
     assert_eq!(run.wait().unwrap().code(), Some(75));
     assert!(bench.path("runs/tiny/0/.retrain.checkpoint/manifest.json").exists());
-    // As `nohup` starts it.
+    // `nohup` starts it like this.
     let mut run = training(&bench, "trap '' HUP; exec \"$0\"", "");
     signal(&run, "HUP");
     std::thread::sleep(Duration::from_millis(500));
-    assert!(run.try_wait().unwrap().is_none(), "a signal that is ignored ended the run");
+    assert!(run.try_wait().unwrap().is_none(), "an ignored signal ended the run");
     signal(&run, "TERM");
     assert_eq!(run.wait().unwrap().code(), Some(75));
 }
@@ -106,20 +105,20 @@ fn a_closed_terminal_stops_at_a_checkpoint_unless_it_is_of_no_concern() {
 fn a_second_signal_ends_a_run_at_once() {
     let bench = tiny();
     let mut run = training(&bench, "exec \"$0\"", "");
-    // Stopped, it cannot reach a checkpoint between the two.
+    // A stopped process cannot reach a checkpoint between the two signals.
     for name in ["STOP", "HUP", "INT", "CONT"] {
         signal(&run, name);
     }
     assert_eq!(run.wait().unwrap().code(), Some(130));
 }
 
-/// What lets limits of processes apply to a command: root has none.
+/// The prefix of a command that applies process limits to it: root has none.
 fn as_a_user(bench: &Bench) -> Option<&'static str> {
     let id = Command::new("id").arg("-u").output().ok()?;
     if id.stdout != b"0\n" {
         return Some("");
     }
-    // A user that has no processes, and may not read what tests are built to.
+    // A user without processes, which may not be able to read the build folder.
     fs::copy(BINARY, bench.path("dash-nas")).ok()?;
     let user = "setpriv --reuid 54321 --regid 54321 --clear-groups";
     (shell(bench, &format!("chmod 777 . && {user} test -x ./dash-nas -a -w .")).code == Some(0))
@@ -128,7 +127,7 @@ fn as_a_user(bench: &Bench) -> Option<&'static str> {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn threads_that_the_system_refuses_are_told_before_anything_is_trained() {
+fn refused_threads_are_an_error_before_anything_is_trained() {
     let bench = bench();
     bench.write("tiny.toml", TINY.replace("\"dash\", \"backbone\"", "\"dash\"").as_bytes());
     let Some(user) = as_a_user(&bench) else { return };
@@ -145,10 +144,10 @@ fn threads_that_the_system_refuses_are_told_before_anything_is_trained() {
         let ran = limited("run tiny.toml --seeds 0 --threads 2 --set retrain.epochs=1");
         if ran.code != Some(0) {
             ran.failed(6, &["more threads", "ulimit -u", "--threads"]);
-            assert!(!bench.path("runs").exists(), "{most}: something was begun");
+            assert!(!bench.path("runs").exists(), "{most}: a run was started");
         }
         codes.push(ran.code);
-        // Commands that compute little do without, or say so.
+        // Commands that compute little work without threads, or report an error.
         for arguments in
             ["status", "run tiny.toml --dry-run", "explain tiny.toml search", "report tiny.toml --seeds 0"]
         {
@@ -158,7 +157,7 @@ fn threads_that_the_system_refuses_are_told_before_anything_is_trained() {
     }
     println!("{codes:?}");
     assert_eq!(codes[0], Some(6));
-    // More is never less.
+    // More threads never fail where fewer succeed.
     assert!(codes.is_sorted_by(|a, b| a >= b), "{codes:?}");
 }
 
@@ -175,7 +174,7 @@ fn every_pool_of_threads_is_bounded() {
         let threads = fs::read_dir(format!("/proc/{}/task", run.id())).unwrap().count();
         signal(&run, "TERM");
         run.wait().unwrap();
-        // The first thread, the workers, and two of the library of tables.
+        // The first thread, the workers, and two of polars.
         assert_eq!(threads, 1 + workers + 2, "{arguments}");
     }
 }
@@ -224,9 +223,9 @@ fn events_of_a_killed_run_and_of_two_at_once_stay_apart() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn events_that_cannot_be_written_are_told_once_and_by_the_exit_code() {
+fn events_that_cannot_be_written_are_reported_once_and_by_the_exit_code() {
     let bench = tiny();
-    // Room for a few letters of the first event.
+    // Space for a few letters of the first event.
     let mut before = vec![b' '; (8 << 20) - 10];
     before.push(b'\n');
     bench.write("events", &before);
@@ -234,10 +233,10 @@ fn events_that_cannot_be_written_are_told_once_and_by_the_exit_code() {
     let ran = shell(&bench, &format!("ulimit -f 8192; exec \"$0\" {run}"));
     ran.failed(6, &["warning: cannot write events: File too large", "the run continues"]);
     assert_eq!(ran.stderr.matches("warning: ").count(), 1, "{}", ran.stderr);
-    // Nothing else failed.
+    // The run itself succeeded.
     assert!(ran.stdout.contains("report: reports/tiny/index.html"), "{ran:#?}");
     assert!(stages(&bench.run(&ONE).well(), "started").is_empty());
-    // With room again, the next run does not continue what was begun.
+    // With space again, the next run does not continue the partial line.
     bench.run(&[&ONE[..], &["--events", "events"]].concat()).well();
     let text = fs::read_to_string(bench.path("events")).unwrap();
     let mut lines = text.lines().skip(1);
@@ -283,7 +282,7 @@ fn the_version_names_the_build() {
     }
 }
 
-/// Clears a screen, sets a title, turns the direction of writing, begins a line, is a formula.
+/// Text that clears a screen, sets a title, reverses the writing direction, starts a line, and is a formula.
 const HOSTILE: &str = "=cmd|' /C calc'!A0\u{1b}[2J\u{1b}]0;x\u{7}\u{9b}31m\u{202e}\u{7f}\nerror: x";
 
 fn hostile(value: &mut Value, path: &str, spared: &[&str]) {
@@ -296,7 +295,7 @@ fn hostile(value: &mut Value, path: &str, spared: &[&str]) {
 }
 
 #[test]
-fn text_of_files_reaches_no_terminal_and_no_spreadsheet_as_it_is() {
+fn hostile_text_in_files_is_escaped_for_terminals_and_spreadsheets() {
     let bench = tiny();
     bench.run(&ONE).well();
     let commands: [&[&str]; 6] = [

@@ -42,8 +42,9 @@ fn a_timed_task_is_one_line_of_json() {
 }
 
 #[test]
-fn the_sweep_times_three_methods_at_every_point_and_draws_them() {
+fn the_comparison_times_three_methods_at_every_point_and_plots_them() {
     let bench = bench();
+    // `--sweep` is the former name of `--compare`.
     let base = ["bench", "--sweep", "--batch", "1", "--steps", "1", "--warmup", "0"];
     let arguments = [&base[..], &["--points", "3", "--format", "json", "--plot", "plots/speed.svg"]].concat();
     let lines: Vec<Value> =

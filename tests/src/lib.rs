@@ -1,6 +1,6 @@
-//! A bench for the binary: a folder of its own, pipeline files, runs of the program, and what
-//! they leave. The tests are in `tests/end_to_end.rs`, a target of the package `dash-cli`, because
-//! Cargo builds a binary for the tests of its own package only.
+//! Helps to test the binary: a temporary folder, pipeline files, runs of the program, and the files that they leave. The
+//! tests are in `tests/end_to_end/`, a target of the package `dash-cli`, because Cargo builds a binary only for the tests
+//! of its own package.
 //!
 //! ```
 //! let bench = dash_tests::Bench::new("/bin/sh");
@@ -14,6 +14,10 @@
     clippy::disallowed_methods,
     reason = "a failing bench must fail the test, and it makes bad files on purpose"
 )]
+
+mod pipeline;
+
+pub use pipeline::{PipelineText, pipeline};
 
 use serde_json::Value;
 use std::{
@@ -29,7 +33,7 @@ pub struct Bench {
     folder: tempfile::TempDir,
 }
 
-/// What a run of the program said.
+/// The output of a run of the program.
 #[derive(Debug)]
 pub struct Ran {
     /// Exit code; `None` if a signal ended it.
@@ -41,17 +45,17 @@ pub struct Ran {
 }
 
 impl Bench {
-    /// An empty folder for runs of `binary`.
+    /// Creates an empty folder for runs of `binary`.
     pub fn new(binary: &str) -> Bench {
         Bench { binary: binary.into(), folder: tempfile::tempdir().expect("a temporary folder") }
     }
 
-    /// A path in the folder.
+    /// Returns a path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    /// Writes a file, making its folder.
+    /// Writes a file and creates its folder.
     pub fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().expect("a folder")).unwrap();
@@ -74,7 +78,7 @@ impl Bench {
         }
     }
 
-    /// Starts the program and lets it run.
+    /// Starts the program and returns while it runs.
     pub fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).spawn().expect("the program starts")
     }
@@ -90,13 +94,13 @@ impl Bench {
         command
     }
 
-    /// A JSON file of the folder.
+    /// Reads a JSON file of the folder.
     pub fn json(&self, name: &str) -> Value {
         let bytes = fs::read(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
         serde_json::from_slice(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    /// All files below a folder, by path, with their bytes. Hidden ones count: they are litter.
+    /// Reads all files below a folder, by path. Hidden files are included, so that tests notice when they remain.
     pub fn files(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
         let root = self.path(name);
         let mut found = BTreeMap::new();
@@ -117,13 +121,13 @@ impl Bench {
 }
 
 impl Ran {
-    /// Asserts that the program ended well and returns itself.
+    /// Asserts that the program ended with exit code 0.
     pub fn well(self) -> Ran {
         assert_eq!(self.code, Some(0), "{self:#?}");
         self
     }
 
-    /// Asserts an exit code and that standard error holds all of `words`, errors first.
+    /// Asserts an exit code, and that standard error holds an error and all of `words`.
     pub fn failed(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{self:#?}");
         assert!(self.stderr.contains("error: "), "{self:#?}");
@@ -133,7 +137,7 @@ impl Ran {
     }
 }
 
-/// A pipeline of simulated Darcy Flow that takes seconds: every stage, both methods.
+/// A pipeline of simulated Darcy Flow with every stage and both methods that takes seconds.
 pub const TINY: &str = r#"name = "tiny"
 seeds = [0, 1]
 methods = ["dash", "backbone"]

@@ -4,7 +4,7 @@ use crate::shell::{Failure, output};
 use std::{fs, path::Path};
 
 /// Generated files, and the arguments of `dash-nas` that print them.
-const FILES: &[(&str, &[&str])] = &[("schemas/pipeline.json", &["schema"])];
+const FILES: &[(&str, &[&str])] = &[("schemas/pipeline.json", &["schema", "pipeline"])];
 
 /// Writes all generated files.
 pub(crate) fn write(root: &Path) -> Result<(), Failure> {

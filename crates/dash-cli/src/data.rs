@@ -1,7 +1,8 @@
-//! `dash-nas data list`, `fetch`, `inspect` and `verify`.
+//! The commands `dash-nas data list`, `fetch`, `inspect` and `verify`.
 
 use crate::{
     args::{self, Changes, Format},
+    documents::{DataListDocument, FetchDocument, InspectDocument, ListedTask, VerifyDocument},
     error::Error,
     escape::stdout,
     files,
@@ -20,54 +21,37 @@ use dash_report::{
     samples::{self, Sample, Tensor},
 };
 use dash_store::RunsRoot;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{
     io::Write,
     path::{Path, PathBuf},
 };
 
-/// The tasks of the benchmark, and which of their raw files are there.
+/// Lists the tasks of the benchmark, their raw files, and which of these exist.
 pub(crate) fn list(args: &args::DataList) -> Result<(), Error> {
-    let read = recipes();
+    let recipes = recipes();
     let tasks = dash_data::catalogue()?;
+    let find = |task| ListedTask::find(task, &args.raw, recipes.contains(&task.recipe));
+    let listed = DataListDocument { tasks: tasks.iter().map(find).collect() };
     if args.format == Format::Json {
-        let tasks = tasks.iter().map(|task| {
-            let folder = args.raw.join(&task.folder);
-            let files = task.files.iter().map(|file| {
-                let found = file.find(&folder);
-                json!({
-                    "name": file.name, "bytes": file.bytes, "or": file.alternatives, "present": found,
-                    "mirrors": file.mirrors, "sha256": file.sha256,
-                })
-            });
-            json!({
-                "recipe": task.recipe, "title": task.title, "folder": folder, "licence": task.licence,
-                "page": task.page, "readable": read.contains(&task.recipe), "files": files.collect::<Vec<_>>(),
-            })
-        });
-        return document(&json!({ "tasks": tasks.collect::<Vec<_>>() }));
+        return document(&listed);
     }
-    let mut table = table(&["recipe", "file", "size", "here", "terms"]);
-    for task in &tasks {
-        let folder = args.raw.join(&task.folder);
+    let mut table = table(&["recipe", "file", "size", "found", "licence"]);
+    for task in &listed.tasks {
         for (number, file) in task.files.iter().enumerate() {
-            let name = match read.contains(&task.recipe) {
-                true => task.recipe.clone(),
-                false => format!("{} (not read yet)", task.recipe),
-            };
             let first = |text: &str| if number == 0 { text.to_owned() } else { String::new() };
             table.add_row([
-                first(&name),
-                file.name.clone(),
+                first(&task.name()),
+                file.name.to_owned(),
                 if file.bytes == 0 { "-".to_owned() } else { size(file.bytes) },
-                match file.find(&folder) {
+                match &file.present {
                     Some(found) => match found.bytes {
                         Some(bytes) => format!("{}, {}", found.path.display(), size(bytes)),
                         None => found.path.display().to_string(),
                     },
                     None => "-".to_owned(),
                 },
-                first(&task.licence),
+                first(task.licence()),
             ]);
         }
     }
@@ -77,43 +61,40 @@ pub(crate) fn list(args: &args::DataList) -> Result<(), Error> {
     pages.sort_unstable();
     pages.dedup();
     writeln!(out, "from {}; into {}/<task>", pages.join(", "), args.raw.display())?;
-    Ok(writeln!(
-        out,
-        "your own data is read by the recipes parquet and npz: see pipelines/your-own-data.toml"
-    )?)
+    Ok(writeln!(out, "custom data is read by the recipes parquet and npz: see pipelines/your-own-data.toml")?)
 }
 
-/// Brings raw files to their place.
+/// Downloads or copies raw files into the raw folder.
 pub(crate) fn fetch(args: &args::Fetch) -> Result<(), Error> {
     let raw = args.raw.join(&args.task.folder);
     let fetched = match &args.from {
         Some(from) => dash_data::import(&args.task, from, &raw, &Silent)?,
         None => {
             let mirrors = args.mirrors.as_deref().map(Mirrors::read).transpose()?.unwrap_or_default();
-            dash_data::download(&args.task, &mirrors, &raw, progress::bytes(args.quiet).as_ref())?
+            dash_data::download(&args.task, &mirrors, &raw, progress::downloads(args.quiet).as_ref())?
         }
     };
     if args.format == Format::Json {
-        return document(&json!({ "licence": args.task.licence, "files": fetched }));
+        return document(&FetchDocument { licence: &args.task.licence, files: &fetched });
     }
     let mut out = stdout();
     for file in &fetched {
-        let came = match (&file.address, file.copied) {
+        let origin = match (&file.address, file.copied) {
             (Some(address), _) => format!("fetched from {address}"),
             (None, true) => "copied".to_owned(),
-            (None, false) => "was there".to_owned(),
+            (None, false) => "found".to_owned(),
         };
-        let seen = match (file.published, file.first) {
+        let hash = match (file.published, file.first) {
             (true, _) => "hash as published",
             (false, true) => "hash recorded",
             (false, false) => "hash as recorded",
         };
-        writeln!(out, "{}: {came}, {}, {seen}", file.path.display(), size(file.bytes))?;
+        writeln!(out, "{}: {origin}, {}, {hash}", file.path.display(), size(file.bytes))?;
     }
-    Ok(writeln!(out, "terms: {}", args.task.licence)?)
+    Ok(writeln!(out, "licence: {}", args.task.licence)?)
 }
 
-/// The recipes that this version reads, from the schema of pipeline files.
+/// The recipes of this version, from the schema of pipeline files.
 fn recipes() -> Vec<String> {
     let schema: Value = serde_json::from_str(&dash_core::load::schema()).unwrap_or_default();
     let variants = schema["$defs"]["Dataset"]["oneOf"].as_array().cloned().unwrap_or_default();
@@ -121,7 +102,7 @@ fn recipes() -> Vec<String> {
     variants.iter().filter_map(name).collect()
 }
 
-/// The folder of a dataset, given by itself, by its card, or by a pipeline file; with the pipeline.
+/// The folder of a dataset, which is given as the folder, its dataset card, or a pipeline file, with the pipeline.
 fn find(dataset: &Path, changes: &Changes, runs: &Path) -> Result<(PathBuf, Option<Pipeline>), Error> {
     if dataset.is_dir() {
         // The folder of a pipeline's runs holds its dataset.
@@ -132,7 +113,7 @@ fn find(dataset: &Path, changes: &Changes, runs: &Path) -> Result<(PathBuf, Opti
     if dataset.file_name().is_some_and(|name| name == "dataset.json") {
         return Ok((dataset.parent().unwrap_or(Path::new("")).to_owned(), None));
     }
-    let pipeline = files::one(dataset, changes)?;
+    let pipeline = files::load(dataset, changes)?;
     let folder = RunsRoot::new(runs).dataset(&pipeline.run_name());
     if !folder.join("dataset.json").exists() {
         return Err(Error::NoDataset { folder, file: dataset.to_owned() });
@@ -140,7 +121,7 @@ fn find(dataset: &Path, changes: &Changes, runs: &Path) -> Result<(PathBuf, Opti
     Ok((folder, Some(pipeline)))
 }
 
-/// What a dataset holds, in numbers and pictures.
+/// Shows what a dataset holds: statistics and pictures of samples.
 pub(crate) fn inspect(args: &args::Inspect) -> Result<(), Error> {
     let (path, _) = find(&args.dataset, &args.changes, &args.folders.runs_dir)?;
     let folder = DatasetFolder::open(&path)?;
@@ -150,7 +131,7 @@ pub(crate) fn inspect(args: &args::Inspect) -> Result<(), Error> {
         summaries.push(folder.summary(split, args.bins.get().into())?);
     }
     for message in folder.take_notices() {
-        progress::bytes(false).on(&Event::Warning { message });
+        progress::downloads(false).on(&Event::Warning { message });
     }
     if let Some(file) = &args.samples {
         let split = args.split.map_or(Split::Train, Split::from);
@@ -158,11 +139,7 @@ pub(crate) fn inspect(args: &args::Inspect) -> Result<(), Error> {
         dash_store::publish_file(file, &figure)?;
     }
     if args.folders.format == Format::Json {
-        let card = folder.card();
-        return document(&json!({
-            "folder": path, "recipe": card.recipe, "input": card.input, "target": card.target,
-            "sources": card.sources, "licence": card.licence, "notes": card.notes, "splits": summaries,
-        }));
+        return document(&InspectDocument::new(&path, folder.card(), &summaries));
     }
     describe(&path, folder.card(), &summaries)?;
     if let Some(file) = &args.samples {
@@ -183,7 +160,7 @@ fn describe(path: &Path, card: &DatasetCard, summaries: &[SplitSummary]) -> Resu
     let element = card.input.element.name();
     let longest = if card.pairs.is_some() { " (the longest)" } else { "" };
     writeln!(out, "input: shape {:?}{longest}, {element}; target: {target}", card.input.shape)?;
-    let mut numbers = table(&["split", "rows", "column", "min", "max", "mean", "deviation", "histogram"]);
+    let mut numbers = table(&["split", "rows", "column", "min", "max", "mean", "std", "histogram"]);
     for summary in summaries {
         for (at, tensor) in summary.tensors.iter().enumerate() {
             let first = |text: String| if at == 0 { text } else { String::new() };
@@ -210,9 +187,9 @@ fn describe(path: &Path, card: &DatasetCard, summaries: &[SplitSummary]) -> Resu
     counts(&mut out, summaries)
 }
 
-/// Channels of a tensor that are told apart in text; JSON has all.
+/// Largest number of channels that are described separately in text; JSON has all.
 const CHANNELS: usize = 8;
-/// Classes and labels that are listed in text; JSON has all.
+/// Largest number of classes and labels that are listed in text; JSON has all.
 const LABELS: usize = 40;
 
 fn channels(out: &mut impl Write, tensor: &TensorSummary) -> Result<(), Error> {
@@ -222,16 +199,12 @@ fn channels(out: &mut impl Write, tensor: &TensorSummary) -> Result<(), Error> {
     for (number, channel) in tensor.channels.iter().enumerate() {
         let [min, max, mean, deviation] =
             [channel.min, channel.max, channel.mean, channel.deviation].map(|v| number::value(v, 4));
-        writeln!(
-            out,
-            "{} channel {number}: {min} to {max}, mean {mean}, deviation {deviation}",
-            tensor.column
-        )?;
+        writeln!(out, "{} channel {number}: {min} to {max}, mean {mean}, std {deviation}", tensor.column)?;
     }
     Ok(())
 }
 
-/// Samples per class or label and split.
+/// Prints the number of samples per class or label and split.
 fn counts(out: &mut impl Write, summaries: &[SplitSummary]) -> Result<(), Error> {
     let Some(first) = summaries.first().filter(|summary| !summary.counts.is_empty()) else { return Ok(()) };
     let heads: Vec<&str> = std::iter::once("label").chain(summaries.iter().map(|s| s.split.name())).collect();
@@ -250,7 +223,7 @@ fn counts(out: &mut impl Write, summaries: &[SplitSummary]) -> Result<(), Error>
     Ok(())
 }
 
-/// A histogram in one line: the tallest interval is a full block, empty ones are spaces.
+/// Draws a histogram in one line: the tallest bin is a full block, empty bins are spaces.
 fn bars(histogram: &Histogram) -> String {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let most = histogram.counts.iter().copied().max().unwrap_or(0).max(1);
@@ -264,7 +237,7 @@ fn bars(histogram: &Histogram) -> String {
     histogram.counts.iter().map(bar).collect()
 }
 
-/// Some samples of a split, equally far apart, in the format that the name of the file asks for.
+/// Draws evenly spaced samples of a split, in the format that the file name asks for.
 fn figure(folder: &DatasetFolder, split: Split, count: usize, file: &Path) -> Result<Vec<u8>, Error> {
     let data = folder.split(split)?;
     let card = folder.card();
@@ -297,9 +270,9 @@ fn figure(folder: &DatasetFolder, split: Split, count: usize, file: &Path) -> Re
                 let class = classes.first().and_then(|&class| usize::try_from(class).ok());
                 class.and_then(|class| labels.get(class)).map(String::as_str).into_iter().collect()
             }
-            (BatchTarget::Labels(marks), Target::Labels { labels, .. }) => {
-                let marked = labels.iter().zip(marks).filter(|(_, mark)| *mark == 1);
-                marked.map(|(label, _)| label.as_str()).collect()
+            (BatchTarget::Labels(multi_hot), Target::Labels { labels, .. }) => {
+                let present = labels.iter().zip(multi_hot).filter(|(_, value)| *value == 1);
+                present.map(|(label, _)| label.as_str()).collect()
             }
             _ => vec![],
         };
@@ -316,7 +289,7 @@ fn figure(folder: &DatasetFolder, split: Split, count: usize, file: &Path) -> Re
     Ok(samples::draw(&drawn, &alt))
 }
 
-/// Whether a dataset's files are those of its card.
+/// Compares the files of a dataset with the hashes in its dataset card.
 pub(crate) fn verify(args: &args::Verify) -> Result<(), Error> {
     let (path, pipeline) = find(&args.dataset, &args.changes, &args.folders.runs_dir)?;
     let mut checked = dash_data::verify(&path)?;
@@ -324,11 +297,11 @@ pub(crate) fn verify(args: &args::Verify) -> Result<(), Error> {
         checked.extend(dash_data::verify_sources(&dash_data::read_card(&path)?, raw));
     }
     match args.folders.format {
-        Format::Json => document(&json!({ "files": checked }))?,
+        Format::Json => document(&VerifyDocument { files: &checked })?,
         Format::Human => {
             let mut out = stdout();
             for Checked { path, problem } in &checked {
-                let state = if problem.is_some() { "damaged" } else { "fine" };
+                let state = if problem.is_some() { "damaged" } else { "intact" };
                 writeln!(out, "{}: {state}", path.display())?;
             }
         }
@@ -337,7 +310,7 @@ pub(crate) fn verify(args: &args::Verify) -> Result<(), Error> {
     if damaged.is_empty() { Ok(()) } else { Err(Error::Damaged { files: damaged }) }
 }
 
-/// Bytes as people say them.
+/// Formats a number of bytes.
 pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;

@@ -1,6 +1,6 @@
-//! All errors that reach the terminal.
+//! Errors that the program prints.
 
-use crate::log::Failure;
+use crate::log::LogFailure;
 use dash_core::error::{Classify, ErrorKind};
 use dash_data::Checked;
 use std::{io, path::PathBuf};
@@ -8,7 +8,7 @@ use std::{io, path::PathBuf};
 /// Failures of the program.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// A pipeline file cannot be read. Its kind is that of a bad pipeline file, exit code 3.
+    /// A pipeline file cannot be read. It counts as a bad pipeline file, exit code 3.
     #[error("cannot read the pipeline file {path}: {source}", path = path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{path}: a sweep cannot include the sweep {inner}", path = path.display(), inner = inner.display())]
@@ -25,26 +25,26 @@ pub(crate) enum Error {
     Store(#[from] dash_store::Error),
     #[error(transparent)]
     Data(#[from] dash_data::Error),
-    /// An instruction set was asked for that cannot be used.
+    /// The requested instruction set cannot be used.
     #[error(transparent)]
     InstructionSet(#[from] dash_conv::Error),
-    /// The dataset of a pipeline was not made yet.
+    /// The dataset of a pipeline does not exist yet.
     #[error("{folder}: there is no dataset of {file} yet", folder = folder.display(), file = file.display())]
     NoDataset { folder: PathBuf, file: PathBuf },
-    /// Files are not what is written down about them.
+    /// Files differ from their recorded hashes.
     #[error("{}", .files.iter().map(damage).collect::<Vec<_>>().join("\n"))]
     Damaged { files: Vec<Checked> },
-    /// A picture of pixels would be too large to make.
+    /// A PNG file would be too large.
     #[error("{count} samples are too many for the PNG file {}", file.display())]
     TooManySamples { count: usize, file: PathBuf },
-    /// Results that pipelines ask for do not exist, and the user wants to know.
+    /// Results that the pipelines ask for are missing, which is an error with `--strict`.
     #[error("{missing} {} missing", if *.missing == 1 { "result is" } else { "results are" })]
     Missing { missing: usize },
-    #[error("the system does not let {threads} more threads start: {source}")]
+    #[error("the system refuses to start {threads} more threads: {source}")]
     Threads { threads: usize, source: io::Error },
-    /// What was computed is complete.
+    /// Records are missing in a log file; the results are complete.
     #[error(transparent)]
-    Log(#[from] Failure),
+    Log(#[from] LogFailure),
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
     #[error("cannot write JSON: {0}")]
@@ -68,7 +68,7 @@ impl Error {
         }
     }
 
-    /// Whether the reader of our output has gone, as in `dash-nas schema | head`.
+    /// Whether the reader of standard output has closed it, as in `dash-nas schema | head`.
     pub(crate) fn is_closed_pipe(&self) -> bool {
         match self {
             Error::Output(e) => e.kind() == io::ErrorKind::BrokenPipe,
@@ -107,22 +107,22 @@ impl Classify for Error {
             Error::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("pipeline files of the benchmark are in pipelines/".into())
             }
-            Error::Nested { .. } => Some("list the pipeline files themselves".into()),
+            Error::Nested { .. } => Some("list its pipeline files instead".into()),
             Error::NoDataset { file, .. } => {
                 Some(format!("make it: dash-nas data ingest {}", file.display()))
             }
-            Error::Missing { .. } => Some("the report and its results files say which, and why".into()),
-            Error::TooManySamples { .. } => Some("lower --count, or let the file be an SVG file".into()),
+            Error::Missing { .. } => Some("the report and its results files say which results are missing, and why".into()),
+            Error::TooManySamples { .. } => Some("lower --count, or choose an SVG file".into()),
             Error::Threads { .. } => Some(
                 "lower --threads, or raise the limit of processes and threads: `ulimit -u`, or that of the container"
                     .into(),
             ),
-            Error::Log(_) => Some("the results are complete; only these records were lost".into()),
+            Error::Log(_) => Some("the results are complete; only these records are missing".into()),
             Error::InstructionSet(_) => {
-                Some("unset DASH_NAS_ISA: the fastest is chosen, and results are the same".into())
+                Some("unset DASH_NAS_ISA; the fastest instruction set is chosen, with the same results".into())
             }
             Error::Damaged { .. } => {
-                Some("remove the dataset folder and make it again from good raw files".into())
+                Some("remove the dataset folder and make it again from intact raw files".into())
             }
             other => other.classified().and_then(Classify::hint),
         }

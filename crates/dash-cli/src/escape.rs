@@ -1,8 +1,8 @@
-//! Text on its way to a terminal or a JSON document. Names and messages come from files that others wrote;
-//! what would control a terminal is shown as an escape such as `\x1b` instead.
+//! Escapes text for terminals and JSON documents. Names and messages come from files that others wrote; characters that
+//! would control a terminal are shown as escapes such as `\x1b`.
 //!
-//! Everything that this program prints passes here: tables escape their cells, [`stdout`] and [`stderr`]
-//! all that is written to them, [`Json`] documents, and the progress display its texts.
+//! Everything that this program prints is escaped here: tables escape their cells, [`stdout`] and [`stderr`] all that is
+//! written to them, [`Json`] documents, and the progress display its texts.
 
 use dash_core::text::is_hidden;
 use std::{
@@ -11,12 +11,12 @@ use std::{
     io::{self, StderrLock, StdoutLock, Write},
 };
 
-/// One line: line breaks are escaped too.
+/// Escapes one line, line breaks included.
 pub(crate) fn line(text: &str) -> Cow<'_, str> {
     escaped(text, |_| false)
 }
 
-/// Lines: line breaks are kept.
+/// Escapes lines; line breaks are kept.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c == '\n')
 }
@@ -51,8 +51,8 @@ pub(crate) fn stderr() -> Lines<StderrLock<'static>> {
     Lines(io::stderr().lock())
 }
 
-/// Writes text and nothing that controls a terminal. What is formatted (`writeln!`) is one line, whatever is put
-/// into it; bytes are lines.
+/// Writes text without terminal control characters. Formatted text (`writeln!`) is one line, whatever its arguments
+/// contain; bytes may hold several lines.
 pub(crate) struct Lines<W>(W);
 
 impl<W: Write> Write for Lines<W> {
@@ -66,7 +66,7 @@ impl<W: Write> Write for Lines<W> {
         self.0.flush()
     }
 
-    // In one piece, so that lines of several processes do not mix.
+    // Written at once, so that lines of several processes do not mix.
     fn write_fmt(&mut self, text: fmt::Arguments<'_>) -> io::Result<()> {
         let text = text.to_string();
         let (text, end) = text.strip_suffix('\n').map_or((text.as_str(), ""), |text| (text, "\n"));
@@ -74,13 +74,13 @@ impl<W: Write> Write for Lines<W> {
     }
 }
 
-/// A JSON document on its way to a terminal: what serde leaves as it is becomes an escape of JSON. Such
-/// characters occur in texts only, so that the document means the same.
+/// Writes a JSON document to a terminal: control characters that serde does not escape are escaped as JSON does. They
+/// occur in strings only, so that the meaning of the document does not change.
 pub(crate) struct Json<W>(pub(crate) W);
 
 impl<W: Write> Write for Json<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Serde hands over whole characters.
+        // serde writes whole characters.
         let text = String::from_utf8_lossy(bytes);
         let changes = |c: char| is_hidden(c) && !c.is_ascii_whitespace();
         if !text.contains(changes) {
@@ -114,14 +114,14 @@ mod tests {
     const HOSTILE: &str = "a\u{1b}[2J\u{9b}31m\r\u{7}\u{202e}b\nc\u{7f}ä\u{e0041}";
 
     #[test]
-    fn what_controls_a_terminal_is_shown() {
+    fn control_characters_are_shown() {
         assert_eq!(line(HOSTILE), "a\\x1b[2J\\x9b31m\\r\\x07\\u{202e}b\\nc\\x7fä\\u{e0041}");
         assert_eq!(lines("a\tb\nc"), "a\\tb\nc");
         assert!(matches!(line("plain ─ ä"), Cow::Borrowed("plain ─ ä")));
     }
 
     #[test]
-    fn writers_let_nothing_pass() {
+    fn writers_escape_everything() {
         let mut out = Lines(Vec::new());
         writeln!(out, "{HOSTILE}").unwrap();
         out.write_all(HOSTILE.as_bytes()).unwrap();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn json_means_the_same_afterwards() {
+    fn escaped_json_has_the_same_meaning() {
         let value = serde_json::json!({ HOSTILE: [HOSTILE, 1, null] });
         let mut out = Json(Vec::new());
         serde_json::to_writer_pretty(&mut out, &value).unwrap();

@@ -1,7 +1,9 @@
-//! Pipeline and sweep files -> a batch.
+//! Loads pipeline and sweep files.
 
-use crate::{args::Changes, args::Input, error::Error, program::program};
-use dash_conv::Planner;
+use crate::{
+    args::{Changes, Input},
+    error::Error,
+};
 use dash_core::{
     load::{self, FileKind},
     pipeline::Pipeline,
@@ -12,25 +14,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// All pipelines of the files. Several files, or a sweep, get a common report if a sweep asks.
-pub(crate) fn batch(input: &Input, planner: Planner) -> Result<RunSet, Error> {
-    let mut batch = RunSet { pipelines: Vec::new(), report: None, planner, program: program() };
+/// Loads all pipelines of the files. A sweep file names a report over all of them.
+pub(crate) fn load_all(input: &Input) -> Result<RunSet, Error> {
+    let mut runs = RunSet { pipelines: Vec::new(), report: None };
     for path in &input.files {
         let text = read(path)?;
         match load::kind(&name(path), &text)? {
-            FileKind::Pipeline => batch.pipelines.push(pipeline(path, &text, &input.changes)?),
-            FileKind::Sweep => sweep(path, &text, &input.changes, &mut batch)?,
+            FileKind::Pipeline => runs.pipelines.push(pipeline(path, &text, &input.changes)?),
+            FileKind::Sweep => sweep(path, &text, &input.changes, &mut runs)?,
         }
     }
-    Ok(batch)
+    Ok(runs)
 }
 
-/// One pipeline file.
-pub(crate) fn one(path: &Path, changes: &Changes) -> Result<Pipeline, Error> {
+/// Loads one pipeline file.
+pub(crate) fn load(path: &Path, changes: &Changes) -> Result<Pipeline, Error> {
     pipeline(path, &read(path)?, changes)
 }
 
-fn sweep(path: &Path, text: &str, changes: &Changes, batch: &mut RunSet) -> Result<(), Error> {
+fn sweep(path: &Path, text: &str, changes: &Changes, runs: &mut RunSet) -> Result<(), Error> {
     let sweep = load::sweep(&name(path), text)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     for include in &sweep.include {
@@ -43,11 +45,11 @@ fn sweep(path: &Path, text: &str, changes: &Changes, batch: &mut RunSet) -> Resu
         if let (Some(seeds), None) = (&sweep.seeds, &changes.seeds) {
             pipeline.seeds.clone_from(seeds);
         }
-        batch.pipelines.push(pipeline);
+        runs.pipelines.push(pipeline);
     }
     let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let name = sweep.report.or(stem);
-    batch.report = match (name, &changes.profile) {
+    runs.report = match (name, &changes.profile) {
         (Some(name), Some(profile)) => Some(format!("{name}@{profile}")),
         (name, _) => name,
     };

@@ -1,8 +1,8 @@
-//! Files that grow by records while a run goes on: events, and the scalars of TensorBoard.
+//! Files that records are appended to during a run: events, and the scalars of TensorBoard.
 //!
-//! A record is handed to the system in one write, so that whoever reads meanwhile, and a process that
-//! appends to the same file, see whole ones. A full disk does not end the run: records wait until there is
-//! room, and what the system took of one is continued, not repeated.
+//! A record is written with one system call, so that processes that read the file, or append to it, see whole records. A
+//! full disk does not end the run: records wait until there is space, and a record that was written in part is
+//! continued.
 
 use std::{
     collections::VecDeque,
@@ -11,15 +11,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Bytes that may wait; records beyond are given up.
-const MOST_WAITING: usize = 4 << 20;
+/// Limit of the size of waiting records in bytes; further records are dropped.
+const WAITING_LIMIT: usize = 4 << 20;
 
-/// How records are told apart.
+/// How records are separated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Records {
-    /// Each is a line; other processes may append lines too.
+    /// Each record is a line; other processes may append lines too.
     Lines,
-    /// They follow each other; nobody else writes to the file.
+    /// Records follow each other without a separator; no other process writes to the file.
     Bytes,
 }
 
@@ -28,43 +28,43 @@ pub(crate) struct Log {
     path: PathBuf,
     file: File,
     records: Records,
-    /// Records that the file does not hold yet, or of the first not all.
+    /// Records that are not written yet, or of the first not all.
     waiting: VecDeque<Vec<u8>>,
-    /// Bytes of the first one that the file holds.
+    /// Bytes of the first one that are written.
     begun: usize,
     /// Length of the file after them.
     end: u64,
-    /// Bytes of all that wait.
+    /// Size of all waiting records in bytes.
     size: usize,
-    /// Records that were given up.
+    /// Number of dropped records.
     lost: usize,
-    /// Whether a failure was told.
-    told: bool,
+    /// Whether a failure was reported.
+    reported: bool,
 }
 
-/// Why records are missing in a file.
+/// Records are missing in a file.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("cannot write {path}: {reason}; {missing} records of it are missing", path = path.display())]
-pub(crate) struct Failure {
+pub(crate) struct LogFailure {
     pub(crate) path: PathBuf,
     pub(crate) missing: usize,
     pub(crate) reason: String,
 }
 
 impl Log {
-    /// Records are appended to `file`, which was opened for that at `path`.
+    /// Appends records to `file`, which was opened for appending at `path`.
     pub(crate) fn new(path: &Path, file: File, records: Records) -> Log {
         let waiting = VecDeque::new();
-        Log { path: path.into(), file, records, waiting, begun: 0, end: 0, size: 0, lost: 0, told: false }
+        Log { path: path.into(), file, records, waiting, begun: 0, end: 0, size: 0, lost: 0, reported: false }
     }
 
-    /// Appends a record and whatever waits; a line without its end. The first failure is given back, for
-    /// being told at once.
-    pub(crate) fn append(&mut self, mut record: Vec<u8>) -> Option<Failure> {
+    /// Appends waiting records and this one; a line is passed without its line break. Returns the first failure, so that
+    /// it can be reported at once.
+    pub(crate) fn append(&mut self, mut record: Vec<u8>) -> Option<LogFailure> {
         if self.records == Records::Lines {
             record.push(b'\n');
         }
-        match self.size + record.len() <= MOST_WAITING {
+        match self.size + record.len() <= WAITING_LIMIT {
             true => {
                 self.size += record.len();
                 self.waiting.push_back(record);
@@ -72,14 +72,14 @@ impl Log {
             false => self.lost += 1,
         }
         let source = self.flush().err()?;
-        (!std::mem::replace(&mut self.told, true)).then(|| self.failure(source))
+        (!std::mem::replace(&mut self.reported, true)).then(|| self.failure(source))
     }
 
-    /// Tries once more.
+    /// Tries once more to write waiting records.
     ///
     /// # Errors
-    /// Records are missing in the file.
-    pub(crate) fn finish(mut self) -> Result<(), Failure> {
+    /// If records are missing in the file.
+    pub(crate) fn finish(mut self) -> Result<(), LogFailure> {
         match self.flush() {
             Err(source) => Err(self.failure(source)),
             Ok(()) if self.lost > 0 => Err(self.failure(io::ErrorKind::StorageFull.into())),
@@ -87,15 +87,15 @@ impl Log {
         }
     }
 
-    fn failure(&self, source: io::Error) -> Failure {
+    fn failure(&self, source: io::Error) -> LogFailure {
         let missing = self.waiting.len() + self.lost;
-        Failure { path: self.path.clone(), missing, reason: source.to_string() }
+        LogFailure { path: self.path.clone(), missing, reason: source.to_string() }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         while let Some(record) = self.waiting.front() {
             let metadata = self.file.metadata()?;
-            // Others may have appended to what was begun here: then it is a line of its own for ever.
+            // If another process has appended to the partial record, it remains as a line of its own.
             if self.begun > 0 && metadata.is_file() && metadata.len() != self.end {
                 self.begun = 0;
             }
@@ -116,7 +116,7 @@ impl Log {
                     self.waiting.pop_front();
                 }
                 Ok(0) if !inside => return Err(io::ErrorKind::WriteZero.into()),
-                // The next write says why.
+                // The next write returns the reason.
                 Ok(written) => {
                     self.begun += written;
                     self.end = self.file.metadata()?.len();
@@ -127,13 +127,13 @@ impl Log {
     }
 }
 
-/// Whether the last line of a file has no end, as a process leaves it that is killed while it writes. False
-/// if the file cannot be read, or is no plain file.
+/// Whether the last line of a file has no line break, as a process leaves it that is killed while it writes. False if the
+/// file is not a regular file.
 fn is_inside_line(path: &Path, written: &Metadata) -> io::Result<bool> {
     if !written.is_file() || written.len() == 0 {
         return Ok(false);
     }
-    // Asked before it is opened: a pipe that has taken the name would wait for a writer.
+    // Checked before it is opened: opening a pipe with the same name would wait for a writer.
     if !is_same(&std::fs::metadata(path)?, written) {
         return Ok(false);
     }
@@ -144,7 +144,7 @@ fn is_inside_line(path: &Path, written: &Metadata) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-/// Whether two files are one: a path may name another by now.
+/// Whether both are the same file: the path may have been replaced.
 #[cfg(unix)]
 fn is_same(a: &Metadata, b: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -198,12 +198,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_is_continued_or_made_a_line_of_its_own() {
+    fn a_partial_record_is_continued_or_becomes_a_line_of_its_own() {
         let dir = tempfile::tempdir().unwrap();
         for other in [false, true] {
             let path = dir.path().join(format!("events-{other}"));
             let mut lines = log(&path, Records::Lines);
-            // As after a write that the system cut: four bytes of the record are in the file.
+            // As after a short write: four bytes of the record are in the file.
             lines.file.write_all(b"{\"a\"").unwrap();
             lines.waiting.push_back(b"{\"a\":1}\n".to_vec());
             (lines.begun, lines.end, lines.size) = (4, 4, 8);
@@ -222,12 +222,12 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_full_disk_is_told_once_and_at_the_end() {
+    fn a_full_disk_is_reported_once_and_at_the_end() {
         let mut lines = log(Path::new("/dev/full"), Records::Lines);
         let first = lines.append(b"1".to_vec()).unwrap();
         assert!(first.to_string().starts_with("cannot write /dev/full: No space left"), "{first}");
         assert!(lines.append(b"2".to_vec()).is_none());
-        assert!(lines.append(vec![b'3'; 2 * MOST_WAITING]).is_none());
+        assert!(lines.append(vec![b'3'; 2 * WAITING_LIMIT]).is_none());
         assert_eq!(lines.finish().unwrap_err().missing, 3);
     }
 }

@@ -1,4 +1,4 @@
-//! Standard output: tables for people, JSON for programs.
+//! Prints results on standard output: tables for people, JSON documents for programs.
 
 use crate::{
     args::Format,
@@ -8,40 +8,38 @@ use crate::{
 use comfy_table::{CellAlignment, Column, ContentArrangement, presets::UTF8_HORIZONTAL_ONLY};
 use dash_bench::{StepTiming, comparison::MixingTiming};
 use dash_core::error::Classify;
-use dash_pipeline::{Action, Planned, RunOutcome, RunStatus, Superseded};
-use dash_store::ConvolutionPlan;
-use serde_json::{Value, json};
+use dash_pipeline::{
+    Planned, RunOutcome, RunStatus, StageStatus, Superseded,
+    output::{
+        ErrorDocument, ExplainDocument, IngestDocument, PlanDocument, PruneDocument, RunDocument,
+        StatusDocument,
+    },
+};
+use serde::Serialize;
 use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
 };
 
-/// As many missing results are told one by one.
-const TOLD: usize = 20;
+/// Largest number of missing results that are listed.
+const MISSING_LIMIT: usize = 20;
 
-/// Results and where the report is.
+/// Prints results and the pages of reports.
 pub(crate) fn outcome(outcome: &RunOutcome, format: Format) -> Result<(), Error> {
     if format == Format::Json {
-        let failures = outcome.failures.iter().map(|f| {
-            json!({ "run": f.run, "stage": f.stage, "kind": f.kind, "message": f.message, "hint": f.hint })
-        });
-        return document(&json!({
-            "results": outcome.rows,
-            "reports": outcome.reports,
-            "failures": failures.collect::<Vec<_>>(),
-        }));
+        return document(&RunDocument::from(outcome));
     }
     let mut out = stdout();
     if !outcome.rows.is_empty() {
         results(outcome)?.print(&mut out)?;
     }
     let missing = outcome.rows.iter().filter_map(|row| Some((row, row.reason.as_ref()?)));
-    for (row, reason) in missing.clone().take(TOLD) {
+    for (row, reason) in missing.clone().take(MISSING_LIMIT) {
         writeln!(out, "{}, {}: {}: {reason}", row.run, row.method, row.status.name())?;
     }
-    let more = missing.count().saturating_sub(TOLD);
+    let more = missing.count().saturating_sub(MISSING_LIMIT);
     if more > 0 {
-        writeln!(out, "and {more} more without a result")?;
+        writeln!(out, "and {more} more missing results")?;
     }
     for page in &outcome.reports {
         writeln!(out, "report: {}", page.display())?;
@@ -85,45 +83,34 @@ fn results(outcome: &RunOutcome) -> Result<Table, Error> {
     Ok(table)
 }
 
-/// What would be done.
+/// Prints what would be done.
 pub(crate) fn plan(planned: &[Planned], format: Format) -> Result<(), Error> {
     if format == Format::Json {
-        return document(&json!({ "plan": planned.iter().map(step).collect::<Vec<_>>() }));
+        return document(&PlanDocument::from(planned));
     }
     let mut table = table(&["run", "stage", "action", "reason", "memory"]);
     for p in planned {
         let memory = p.memory.map(about).unwrap_or_default();
-        table.add_row([p.run.as_str(), &p.stage, action(p.action), &p.reason, &memory]);
+        table.add_row([&p.run.to_string(), p.stage.name(), p.action.name(), &p.reason, &memory]);
     }
     Ok(table.print(&mut stdout())?)
 }
 
-/// Why, in full.
+/// Prints why a stage would run or be reused, with all differences.
 pub(crate) fn explanation(planned: &[Planned], format: Format) -> Result<(), Error> {
     if format == Format::Json {
-        let full = |p: &Planned| {
-            let mut value = step(p);
-            let plan = |plan: &Option<ConvolutionPlan>| {
-                json!(plan.as_ref().map(|plan| json!({ "by": plan.by, "sizes": plan.convolutions })))
-            };
-            if let Some(object) = value.as_object_mut() {
-                object.insert("convolutions".to_owned(), plan(&p.plan));
-                object.insert("expected_convolutions".to_owned(), plan(&p.expected_plan));
-            }
-            value
-        };
-        return document(&json!({ "plan": planned.iter().map(full).collect::<Vec<_>>() }));
+        return document(&ExplainDocument::from(planned));
     }
     let mut out = stdout();
     for p in planned {
-        writeln!(out, "{} {}: {} ({})", p.run, p.stage, action(p.action), p.reason)?;
+        writeln!(out, "{} {}: {} ({})", p.run, p.stage, p.action.name(), p.reason)?;
         for difference in &p.differences {
             writeln!(out, "    {difference}")?;
         }
         if let Some(bytes) = p.memory {
-            writeln!(out, "  about {} of memory will be needed", about(bytes))?;
+            writeln!(out, "  estimated memory: {}", about(bytes))?;
         }
-        for (whose, plan) in [("of the earlier result", &p.plan), ("to come", &p.expected_plan)] {
+        for (whose, plan) in [("of the earlier result", &p.plan), ("of the next run", &p.expected_plan)] {
             let Some(plan) = plan else { continue };
             writeln!(out, "  convolutions {whose}, planned by {}:", plan.by)?;
             for convolution in &plan.convolutions {
@@ -134,40 +121,32 @@ pub(crate) fn explanation(planned: &[Planned], format: Format) -> Result<(), Err
     Ok(())
 }
 
-/// Where datasets are.
+/// Prints the folders of datasets.
 pub(crate) fn datasets(made: &[PathBuf], format: Format) -> Result<(), Error> {
     match format {
         Format::Human => {
             let mut out = stdout();
             Ok(made.iter().try_for_each(|path| writeln!(out, "dataset: {}", path.display()))?)
         }
-        Format::Json => line(&json!({ "datasets": made })),
+        Format::Json => line(&IngestDocument { datasets: made }),
     }
 }
 
-/// An effective configuration. Programs get it as it is; in a terminal, what would control it is shown.
+/// Prints an effective configuration. Programs receive it unchanged; in a terminal, control characters are escaped.
 pub(crate) fn toml(text: &str) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     let text = if out.is_terminal() { escape::lines(text) } else { text.into() };
     Ok(out.write_all(text.as_bytes())?)
 }
 
-/// What is there.
+/// Prints runs, their finished stages, and the processes that work on them.
 pub(crate) fn status(runs: &[RunStatus], format: Format) -> Result<(), Error> {
     if format == Format::Json {
-        let stage = |s: &dash_pipeline::StageStatus| json!({ "stage": s.stage, "seconds": s.seconds, "finished": s.finished, "damage": s.damage });
-        let run = |r: &RunStatus| {
-            let stages: Vec<Value> = r.stages.iter().map(stage).collect();
-            json!({
-                "run": r.run, "holder": r.holder, "progress": r.progress, "stages": stages,
-                "superseded": r.superseded,
-            })
-        };
-        return document(&json!({ "runs": runs.iter().map(run).collect::<Vec<_>>() }));
+        return document(&StatusDocument { runs });
     }
-    let mut table = table(&["run", "finished stages", "last", "at work", "kept aside"]);
+    let mut table = table(&["run", "finished stages", "last", "in progress", "superseded"]);
     for run in runs {
-        let name = |s: &dash_pipeline::StageStatus| match &s.damage {
+        let name = |s: &StageStatus| match &s.damage {
             Some(_) => format!("{} (damaged)", s.stage),
             None => format!("{} ({})", s.stage, seconds(Some(s.seconds as f64))),
         };
@@ -178,7 +157,7 @@ pub(crate) fn status(runs: &[RunStatus], format: Format) -> Result<(), Error> {
         let holder = (run.holder.as_ref())
             .map(|h| format!("{progress}process {} on {} since {}", h.pid, h.host, h.since));
         table.add_row([
-            run.run.clone(),
+            run.run.to_string(),
             run.stages.iter().map(name).collect::<Vec<_>>().join(", "),
             run.stages.iter().map(|s| s.finished.as_str()).max().unwrap_or_default().to_owned(),
             holder.unwrap_or_default(),
@@ -189,20 +168,20 @@ pub(crate) fn status(runs: &[RunStatus], format: Format) -> Result<(), Error> {
     table.print(&mut out)?;
     let kept: usize = runs.iter().map(|run| run.superseded.len()).sum();
     if kept > 0 {
-        let stages = if kept == 1 { "result" } else { "results" };
+        let results = if kept == 1 { "result" } else { "results" };
         writeln!(
             out,
-            "{kept} {stages} of other settings are kept aside: a run with those settings restores them, \
-             `dash-nas runs prune` removes them"
+            "{kept} superseded {results}: a run with the earlier settings restores them, `dash-nas runs prune` \
+             removes them"
         )?;
     }
     Ok(())
 }
 
-/// What was removed, or would be.
+/// Prints superseded results that were removed, or would be.
 pub(crate) fn pruned(removed: &[Superseded], dry_run: bool, format: Format) -> Result<(), Error> {
     if format == Format::Json {
-        return document(&json!({ "dry_run": dry_run, "removed": removed }));
+        return document(&PruneDocument { dry_run, removed });
     }
     let mut out = stdout();
     for one in removed {
@@ -210,15 +189,15 @@ pub(crate) fn pruned(removed: &[Superseded], dry_run: bool, format: Format) -> R
         writeln!(out, "{verb} {}", one.path.display())?;
     }
     if removed.is_empty() {
-        writeln!(out, "nothing is kept aside")?;
+        writeln!(out, "there are no superseded results")?;
     }
     Ok(())
 }
 
-/// What a timed step took.
+/// Prints the time of a training step.
 pub(crate) fn timing(timing: &StepTiming, format: Format) -> Result<(), Error> {
     if format == Format::Json {
-        return line(&serde_json::to_value(timing)?);
+        return line(timing);
     }
     let memory = timing.peak_rss_mib.map_or_else(|| "unknown".into(), |mib| format!("{mib} MiB"));
     let heads =
@@ -239,15 +218,15 @@ pub(crate) fn timing(timing: &StepTiming, format: Format) -> Result<(), Error> {
     Ok(table.print(&mut stdout())?)
 }
 
-/// What one method took at one point of a sweep: its line of JSON. People wait for the table, and see
-/// on standard error, if it is a terminal, how far it is.
+/// Prints the time of one method at one point as a line of JSON. For people, the table follows at the end; until then,
+/// progress is shown on standard error if it is a terminal.
 pub(crate) fn comparison_point(timing: &MixingTiming, format: Format) -> Result<(), Error> {
     if format == Format::Json {
-        return line(&serde_json::to_value(timing)?);
+        return line(timing);
     }
     if io::stderr().is_terminal() {
         let MixingTiming { method, candidates, length, ms_per_step, .. } = timing;
-        // Progress that cannot be shown is no failure.
+        // The comparison continues if progress cannot be shown.
         let _ = writeln!(
             stderr(),
             "{candidates} candidates, length {length}: {method} {ms_per_step:.2} ms per step"
@@ -256,10 +235,10 @@ pub(crate) fn comparison_point(timing: &MixingTiming, format: Format) -> Result<
     Ok(())
 }
 
-/// All sweeps, for people.
+/// Prints the table of a comparison, for people.
 pub(crate) fn comparison(timings: &[MixingTiming], format: Format) -> Result<(), Error> {
     let (Format::Human, Some(first)) = (format, timings.first()) else { return Ok(()) };
-    let heads = ["sweep", "candidates", "length", "method", "median", "fastest", "steps", "epoch"];
+    let heads = ["axis", "candidates", "length", "method", "median", "fastest", "steps", "epoch"];
     let mut table = table(&heads);
     for timing in timings {
         table.add_row([
@@ -278,20 +257,13 @@ pub(crate) fn comparison(timings: &[MixingTiming], format: Format) -> Result<(),
     let MixingTiming { batch, threads, grouping, plan, .. } = first;
     let note = format!(
         "batch {batch}, threads {threads}; an epoch is 469 steps. All methods have the same grouping ({grouping}),\n\
-         parameters and optimiser; fourier uses transforms in every mixture, the others in none, their\n\
-         algorithms being chosen by {plan}.\n"
+         parameters and optimizer. fourier uses Fourier transforms in every mixed operation, the others in none;\n\
+         their algorithms are chosen by {plan}.\n"
     );
     Ok(out.write_all(note.as_bytes())?)
 }
 
-fn step(p: &Planned) -> Value {
-    json!({
-        "run": p.run, "stage": p.stage, "action": action(p.action),
-        "reason": p.reason, "differences": p.differences, "memory_bytes": p.memory,
-    })
-}
-
-/// An amount of memory that is not known exactly.
+/// Formats an estimated amount of memory.
 fn about(bytes: u64) -> String {
     match bytes >> 20 {
         mib @ 0..1024 => format!("{mib} MiB"),
@@ -299,26 +271,14 @@ fn about(bytes: u64) -> String {
     }
 }
 
-fn action(action: Action) -> &'static str {
-    match action {
-        Action::Run => "run",
-        Action::Reuse => "reuse",
-        Action::Restore => "restore",
-    }
-}
-
-/// Why the program ends, on standard error: for people a line per problem and what to do, for programs one
-/// JSON object.
+/// Prints on standard error why the program ends: for people a line per problem and per hint, for programs one JSON
+/// object.
 pub(crate) fn error(error: &Error, format: Format) -> io::Result<()> {
-    let hint = error.hint();
     let mut out = io::stderr().lock();
     if format == Format::Json {
-        let value = json!({
-            "code": error.kind().exit_code(), "kind": error.kind(), "message": error.to_string(),
-            "where": error.place(), "hint": hint,
-        });
         let mut text = Vec::new();
-        writeln!(Json(&mut text), "{value}")?;
+        serde_json::to_writer(Json(&mut text), &ErrorDocument::from(error as &dyn Classify))?;
+        text.push(b'\n');
         return out.write_all(&text);
     }
     let (red, blue, plain) = match out.is_terminal() && std::env::var_os("NO_COLOR").is_none() {
@@ -329,19 +289,19 @@ pub(crate) fn error(error: &Error, format: Format) -> io::Result<()> {
     for line in error.to_string().lines() {
         text += &format!("{red}error:{plain} {}\n", escape::line(line));
     }
-    for line in hint.iter().flat_map(|hint| hint.lines()) {
+    for line in error.hint().iter().flat_map(|hint| hint.lines()) {
         text += &format!("{blue}hint:{plain} {}\n", escape::line(line));
     }
     out.write_all(text.as_bytes())
 }
 
-/// A table whose cells show what they hold, whatever it is.
+/// A table that escapes its cells.
 pub(crate) struct Table(comfy_table::Table);
 
 pub(crate) fn table(heads: &[&str]) -> Table {
     let mut table = comfy_table::Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
-    // Some terminals do not know their width and say 0.
+    // Some terminals report a width of 0.
     if table.width().is_some_and(|width| width < 20) {
         table.set_width(80);
     }
@@ -363,21 +323,22 @@ impl Table {
     }
 }
 
-pub(crate) fn document(value: &Value) -> Result<(), Error> {
+/// Prints a JSON document.
+pub(crate) fn document(value: &impl Serialize) -> Result<(), Error> {
     let mut out = Json(io::stdout().lock());
     serde_json::to_writer_pretty(&mut out, value)?;
     Ok(writeln!(out)?)
 }
 
-/// A document of JSON on one line, so that many make a file of lines.
-fn line(value: &Value) -> Result<(), Error> {
+/// Prints a JSON document on one line, so that several documents are JSON lines.
+fn line(value: &impl Serialize) -> Result<(), Error> {
     let mut out = Json(io::stdout().lock());
     serde_json::to_writer(&mut out, value)?;
     writeln!(out)?;
     Ok(out.flush()?)
 }
 
-/// Seconds as people say them.
+/// Formats a time in seconds, minutes or hours.
 pub(crate) fn seconds(value: Option<f64>) -> String {
     match value {
         None => "-".into(),

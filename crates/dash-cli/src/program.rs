@@ -1,9 +1,9 @@
-//! What this program was built from, and how it ends.
+//! The build of this program, and its conventions: exit codes and signals.
 
 use dash_core::provenance::{Program, UNKNOWN};
 use std::sync::LazyLock;
 
-/// What the program answers with and listens to, at the end of its help.
+/// Exit codes and signals, printed at the end of the long help.
 pub(crate) const CONVENTIONS: &str = "\
 Exit codes:
     0  done
@@ -18,8 +18,8 @@ Exit codes:
   130  interrupted
 
 Signals:
-  The first SIGINT, SIGTERM or SIGHUP (unless it was ignored, as by nohup)
-  lets a stage that trains take a checkpoint and stop; a second one, or one
+  The first SIGINT, SIGTERM or SIGHUP (unless it is ignored, as with nohup)
+  asks a training stage to take a checkpoint and stop. A second one, or one
   at any other time, ends the program at once.
 
 With --format json an error is one JSON object on standard error: code,
@@ -27,7 +27,7 @@ kind, message, where, hint.";
 
 /// The build of this program, for records of what it makes.
 pub(crate) fn program() -> Program {
-    // The build script leaves empty what it cannot tell.
+    // The build script leaves unknown values empty.
     let known = |text: &str| if text.is_empty() { UNKNOWN.to_owned() } else { text.to_owned() };
     Program {
         version: known(env!("CARGO_PKG_VERSION")),
@@ -61,12 +61,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_build_tells_what_it_was_made_from() {
+    fn the_build_is_described() {
         let program = program();
         assert_eq!(program.version, env!("CARGO_PKG_VERSION"));
         assert!(program.rustc.starts_with("rustc 1."), "{program:?}");
         assert!(program.target.contains('-'), "{program:?}");
-        // Of an archive without a repository the commit is not known.
+        // The commit is unknown in an archive without a repository.
         let is_hash = program.commit.len() == 40 && program.commit.chars().all(|c| c.is_ascii_hexdigit());
         assert!(is_hash || (program.commit == UNKNOWN && !program.dirty), "{program:?}");
         assert!(long().starts_with(short()));

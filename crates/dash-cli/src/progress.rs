@@ -1,10 +1,11 @@
-//! Events -> progress on standard error, and the file of `--events`.
+//! Shows events as progress on standard error, and writes them to the files of `--events` and `--tensorboard`.
 
 use crate::{
     args::Execution,
+    documents::LoggedEvent,
     error::Error,
     escape::{self, Json, stderr},
-    log::{Failure, Log, Records},
+    log::{Log, LogFailure, Records},
     output::seconds,
     signals,
     tensorboard::TensorBoard,
@@ -17,26 +18,26 @@ use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     io::{self, IsTerminal, Write},
     path::PathBuf,
-    sync::{Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-/// Who hears the events of a run.
+/// Receives the events of a run and passes them to the progress display and the files.
 pub(crate) struct Listeners {
-    shown: Box<dyn Listener>,
+    display: Box<dyn Listener>,
     /// One JSON object per event.
     log: Option<Mutex<Log>>,
     board: Option<TensorBoard>,
     start: Instant,
 }
 
-/// Makes the files that events are written to.
+/// Creates the progress display and the files that events are written to.
 ///
 /// # Errors
-/// They cannot be written.
-pub(crate) fn listeners(args: &Execution) -> Result<Listeners, Error> {
-    let shown: Box<dyn Listener> = if args.quiet {
+/// If a file cannot be written.
+pub(crate) fn listeners(args: &Execution) -> Result<Arc<Listeners>, Error> {
+    let display: Box<dyn Listener> = if args.quiet {
         Box::new(Lines { quiet: true, ..Lines::default() })
     } else if io::stderr().is_terminal() {
         Box::new(Bar::new())
@@ -46,47 +47,45 @@ pub(crate) fn listeners(args: &Execution) -> Result<Listeners, Error> {
     let open = |path: &PathBuf| -> Result<_, Error> {
         Ok(Mutex::new(Log::new(path, dash_store::append(path)?, Records::Lines)))
     };
-    Ok(Listeners {
-        shown,
+    Ok(Arc::new(Listeners {
+        display,
         log: args.events.as_ref().map(open).transpose()?,
         board: args.tensorboard.as_deref().map(TensorBoard::new).transpose()?,
         start: Instant::now(),
-    })
+    }))
 }
 
 impl Listeners {
-    /// Ends the display and the files.
+    /// Ends the display and the files. No engine may use the listeners any longer.
     ///
     /// # Errors
-    /// A file lacks events.
-    pub(crate) fn finish(self) -> Result<(), Error> {
-        drop(self.shown);
-        let log = self.log.map(|log| log.into_inner().unwrap_or_else(PoisonError::into_inner).finish());
-        let board = self.board.map(TensorBoard::finish);
+    /// If events are missing in a file.
+    pub(crate) fn finish(self: Arc<Self>) -> Result<(), Error> {
+        let Some(Listeners { display, log, board, .. }) = Arc::into_inner(self) else { return Ok(()) };
+        drop(display);
+        let log = log.map(|log| log.into_inner().unwrap_or_else(PoisonError::into_inner).finish());
+        let board = board.map(TensorBoard::finish);
         Ok([log, board].into_iter().flatten().collect::<Result<(), _>>()?)
     }
 
-    fn log(&self, event: &Event) -> Option<Failure> {
+    fn log(&self, event: &Event) -> Option<LogFailure> {
         let log = self.log.as_ref()?;
-        let mut value = serde_json::to_value(event).ok()?;
-        if let Some(fields) = value.as_object_mut() {
-            fields.insert("elapsed".into(), self.start.elapsed().as_secs_f64().into());
-        }
+        let elapsed = self.start.elapsed().as_secs_f64();
         let mut line = Vec::new();
-        serde_json::to_writer(Json(&mut line), &value).ok()?;
+        serde_json::to_writer(Json(&mut line), &LoggedEvent { event, elapsed }).ok()?;
         log.lock().unwrap_or_else(PoisonError::into_inner).append(line)
     }
 }
 
 impl Listener for Listeners {
     fn on(&self, event: &Event) {
-        signals::hear(event);
-        self.shown.on(event);
-        let failures = [self.log(event), self.board.as_ref().and_then(|board| board.hear(event))];
+        signals::observe(event);
+        self.display.on(event);
+        let failures = [self.log(event), self.board.as_ref().and_then(|board| board.observe(event))];
         for failure in failures.into_iter().flatten() {
-            // A full disk must not end the run; the exit code tells it in the end.
+            // A full disk must not end the run; the exit code reports it at the end.
             let message = format!("{failure}; the run continues");
-            self.shown.on(&Event::Warning { message });
+            self.display.on(&Event::Warning { message });
         }
     }
 
@@ -95,8 +94,8 @@ impl Listener for Listeners {
     }
 }
 
-/// Who hears how many bytes of a file have come.
-pub(crate) fn bytes(quiet: bool) -> Box<dyn Listener> {
+/// Creates a display of downloads.
+pub(crate) fn downloads(quiet: bool) -> Box<dyn Listener> {
     if quiet {
         Box::new(Lines { quiet: true, ..Lines::default() })
     } else if io::stderr().is_terminal() {
@@ -105,15 +104,16 @@ pub(crate) fn bytes(quiet: bool) -> Box<dyn Listener> {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Box::new(BytesBar(bar))
+        Box::new(DownloadBar(bar))
     } else {
-        Box::new(BytesLines::default())
+        Box::new(DownloadLines::default())
     }
 }
 
-struct BytesBar(ProgressBar);
+/// One progress bar for the file that is being downloaded.
+struct DownloadBar(ProgressBar);
 
-impl Listener for BytesBar {
+impl Listener for DownloadBar {
     fn on(&self, event: &Event) {
         match event {
             Event::Download { file, done, total } => {
@@ -129,17 +129,17 @@ impl Listener for BytesBar {
     }
 }
 
-impl Drop for BytesBar {
+impl Drop for DownloadBar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }
 }
 
-/// A line per file and tenth of it, for logs.
+/// One line per file and tenth of it, for logs.
 #[derive(Default)]
-struct BytesLines(Mutex<(String, usize)>);
+struct DownloadLines(Mutex<(String, usize)>);
 
-impl Listener for BytesLines {
+impl Listener for DownloadLines {
     fn on(&self, event: &Event) {
         let line = match event {
             Event::Download { file, done, total } => {
@@ -157,44 +157,52 @@ impl Listener for BytesLines {
             }
             other => describe(other),
         };
-        // There is nowhere to tell that standard error is closed.
-        let _ = stderr().write_all(format!("{line}\n").as_bytes());
+        print_line(&line);
     }
+}
+
+/// Prints a line on standard error. If it is closed, there is no other place to report that.
+fn print_line(line: &str) {
+    let _ = stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// One line per stage and epoch, for logs.
 #[derive(Default)]
 struct Lines {
     quiet: bool,
+    /// The running stage.
     stage: Mutex<Option<Stage>>,
 }
 
 impl Listener for Lines {
     fn on(&self, event: &Event) {
-        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Event::StageStarted { stage: name, .. } = event {
-            *stage = Some(*name);
+        let mut running = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Event::StageStarted { stage, .. } = event {
+            *running = Some(*stage);
         }
-        let important = matches!(event, Event::Warning { .. } | Event::StageStopped { .. });
-        // The epochs of tuning trials are told by the trials.
-        let minor = matches!(event, Event::Step { .. } | Event::Progress { .. } | Event::Download { .. })
-            || (matches!(event, Event::Epoch { .. }) && stage.is_some_and(Stage::is_tuning));
-        if important || !(self.quiet || minor) {
-            // There is nowhere to tell that standard error is closed.
-            let _ = stderr().write_all(format!("{}\n", describe(event)).as_bytes());
+        let is_important = matches!(event, Event::Warning { .. } | Event::StageStopped { .. });
+        let is_minor = match event {
+            Event::Step { .. } | Event::Progress { .. } | Event::Download { .. } => true,
+            // Tuning is shown by its trials.
+            Event::Epoch { .. } => running.is_some_and(Stage::is_tuning),
+            _ => false,
+        };
+        if is_important || !(self.quiet || is_minor) {
+            print_line(&describe(event));
         }
     }
 }
 
-/// One bar for the stage at work; finished stages scroll up.
+/// One bar for the running stage; finished stages scroll up.
 struct Bar {
     bar: ProgressBar,
+    /// The running stage.
     stage: Mutex<Option<Stage>>,
     ticker: Option<Ticker>,
 }
 
-/// Redraws a bar twice per second, so that it shows the time; ends when it is dropped. Without a thread for
-/// it, events alone redraw the bar.
+/// Redraws a bar twice per second, so that it shows the time, until it is dropped. If its thread cannot be started, only
+/// events redraw the bar.
 struct Ticker {
     end: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -216,7 +224,7 @@ impl Ticker {
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.end.take();
-        // A thread that panicked has nothing to tell.
+        // If the thread panicked, only the display is affected.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -236,14 +244,14 @@ impl Bar {
 impl Listener for Bar {
     fn on(&self, event: &Event) {
         let bar = &self.bar;
-        let mut stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
-        let tuning = stage.is_some_and(Stage::is_tuning);
+        let mut running = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_tuning = running.is_some_and(Stage::is_tuning);
         match event {
-            Event::StageStarted { run, stage: name, .. } => {
-                *stage = Some(*name);
+            Event::StageStarted { run, stage, .. } => {
+                *running = Some(*stage);
                 bar.reset();
                 bar.set_length(1);
-                bar.set_prefix(escape::line(&format!("{run} {name}")).into_owned());
+                bar.set_prefix(escape::line(&format!("{run} {stage}")).into_owned());
                 bar.set_message("");
                 bar.println(describe(event));
             }
@@ -253,7 +261,7 @@ impl Listener for Bar {
                 bar.set_position(*done as u64);
                 bar.set_message(escape::line(what).into_owned());
             }
-            Event::Epoch { .. } if tuning => {}
+            Event::Epoch { .. } if is_tuning => {}
             Event::Epoch { epoch, epochs, .. } => {
                 bar.set_length(*epochs as u64);
                 bar.set_position(*epoch as u64 + 1);
@@ -276,8 +284,7 @@ impl Drop for Bar {
     }
 }
 
-/// An event in one line; of an error in several lines the others are set in, so that they cannot be taken
-/// for events.
+/// Describes an event in one line. Further lines of an error are indented, so that they cannot be mistaken for events.
 fn describe(event: &Event) -> String {
     let text = text(event);
     let lines: Vec<_> = text.lines().map(escape::line).collect();
@@ -285,7 +292,6 @@ fn describe(event: &Event) -> String {
 }
 
 fn text(event: &Event) -> String {
-    let score = |score: &Option<f64>| score.map_or(String::new(), |s| format!("  score {s:.5}"));
     match event {
         Event::StageStarted { run, stage, reason } => format!("{run} {stage}: started ({reason})"),
         Event::StageReused { run, stage } => format!("{run} {stage}: reused"),
@@ -295,25 +301,24 @@ fn text(event: &Event) -> String {
         Event::StageFailed { run, stage, error } => format!("{run} {stage}: FAILED: {error}"),
         Event::StageStopped { run, stage } => format!("{run} {stage}: stopped at a checkpoint"),
         Event::Resumed { trial: 0, epoch, step } => {
-            format!("  going on from epoch {}, step {}", epoch + 1, step + 1)
+            format!("  resuming from epoch {}, step {}", epoch + 1, step + 1)
         }
         Event::Resumed { trial, epoch, step } => {
-            format!("  going on from trial {}, epoch {}, step {}", trial + 1, epoch + 1, step + 1)
+            format!("  resuming from trial {}, epoch {}, step {}", trial + 1, epoch + 1, step + 1)
         }
         Event::Progress { what, done, total } | Event::Download { file: what, done, total } => {
             format!("  {what} {done}/{total}")
         }
         Event::Step { step, steps } => format!("  step {step}/{steps}"),
-        Event::Epoch { epoch, epochs, train_loss, score: s, learning_rate, seconds: t } => format!(
-            "  epoch {}/{epochs}  loss {train_loss:.5}{}  lr {learning_rate:.2e}  {}",
-            epoch + 1,
-            score(s),
-            seconds(Some(*t))
-        ),
-        Event::Trial { trial, trials, score: Some(s) } => {
-            format!("  trial {}/{trials}  score {s:.5}", trial + 1)
+        Event::Epoch { epoch, epochs, train_loss, score, learning_rate, seconds: s } => {
+            let metric = score.map_or(String::new(), |value| format!("  metric {value:.5}"));
+            let (epoch, time) = (epoch + 1, seconds(Some(*s)));
+            format!("  epoch {epoch}/{epochs}  loss {train_loss:.5}{metric}  lr {learning_rate:.2e}  {time}")
         }
-        Event::Trial { trial, trials, score: None } => format!("  trial {}/{trials}  diverged", trial + 1),
+        Event::Trial { trial, trials, score } => {
+            let metric = score.map_or("diverged".to_owned(), |value| format!("metric {value:.5}"));
+            format!("  trial {}/{trials}  {metric}", trial + 1)
+        }
         Event::Warning { message } => format!("warning: {message}"),
     }
 }

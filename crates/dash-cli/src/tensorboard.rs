@@ -1,15 +1,14 @@
-//! Events -> event files of TensorBoard, a folder per stage.
+//! Writes events as event files of TensorBoard, in a folder per stage.
 //!
-//! A file is a sequence of records (TensorFlow, `lib/io/record_writer.h`): length, checksum of the length,
-//! bytes, checksum of the bytes. Each record is a message `Event` (`core/util/event.proto`), of which the few
-//! fields needed here are written by hand: wall time 1, step 2, file version 3, summary 5, which holds values 1
-//! of tag 1 and number 2.
+//! A file is a sequence of records (TensorFlow, `lib/io/record_writer.h`): length, checksum of the length, bytes, checksum
+//! of the bytes. Each record is a message `Event` (`core/util/event.proto`). Its few fields that are needed here are
+//! encoded directly: wall time 1, step 2, file version 3, summary 5, which holds values 1 of tag 1 and number 2.
 
 use crate::{
     error::Error,
-    log::{Failure, Log, Records},
+    log::{Log, LogFailure, Records},
 };
-use dash_core::event::Event;
+use dash_core::{event::Event, stage::Stage};
 use std::{
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -24,42 +23,44 @@ pub(crate) struct TensorBoard {
 
 #[derive(Default)]
 struct State {
-    stage: Option<Stage>,
-    /// What the file of a finished stage lacks.
-    failure: Option<Failure>,
+    stage: Option<StageFile>,
+    /// The first failure of the files of finished stages.
+    failure: Option<LogFailure>,
 }
 
-/// The stage at work. Its file is made when it has something to tell.
-struct Stage {
+/// The running stage. Its file is created with its first scalar.
+struct StageFile {
+    stage: Stage,
     folder: PathBuf,
-    tuning: bool,
     log: Option<Log>,
-    /// Why there is no file.
-    failure: Option<Failure>,
+    /// Why the file could not be created.
+    failure: Option<LogFailure>,
 }
 
 impl TensorBoard {
     /// Checks that `folder` can be written to.
     pub(crate) fn new(folder: &Path) -> Result<TensorBoard, Error> {
-        // Told now rather than after hours of training.
+        // Reported now rather than after hours of training.
         let probe = folder.join(".dash-nas");
         dash_store::publish_file(&probe, b"")?;
         dash_store::remove(&probe)?;
         Ok(TensorBoard { folder: folder.to_owned(), state: Mutex::default() })
     }
 
-    /// Writes what there is of an event. The first failure of a stage is given back, for being told at once.
-    pub(crate) fn hear(&self, event: &Event) -> Option<Failure> {
+    /// Writes the scalars of an event. Returns the first failure of a stage, so that it can be reported at once.
+    pub(crate) fn observe(&self, event: &Event) -> Option<LogFailure> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (step, scalars) = match event {
-            Event::StageStarted { run, stage: name, .. } => {
-                let folder = self.folder.join(run.to_string()).join(name.name());
+            Event::StageStarted { run, stage, .. } => {
+                let folder = self.folder.join(run.to_string()).join(stage.name());
                 state.end_stage();
-                state.stage = Some(Stage { folder, tuning: name.is_tuning(), log: None, failure: None });
+                state.stage = Some(StageFile { stage: *stage, folder, log: None, failure: None });
                 return None;
             }
-            // The epochs of tuning trials are told by the trials.
-            Event::Epoch { .. } if state.stage.as_ref().is_some_and(|stage| stage.tuning) => return None,
+            // Tuning is shown by its trials.
+            Event::Epoch { .. } if state.stage.as_ref().is_some_and(|file| file.stage.is_tuning()) => {
+                return None;
+            }
             Event::Epoch { epoch, train_loss, score, learning_rate, .. } => {
                 let scalars =
                     [("loss", Some(*train_loss)), ("score", *score), ("learning rate", Some(*learning_rate))];
@@ -75,11 +76,11 @@ impl TensorBoard {
         state.stage.as_mut()?.write(step as u64, &scalars)
     }
 
-    /// Ends the files.
+    /// Finishes the files.
     ///
     /// # Errors
-    /// One of them lacks scalars.
-    pub(crate) fn finish(self) -> Result<(), Failure> {
+    /// If scalars are missing in one of them.
+    pub(crate) fn finish(self) -> Result<(), LogFailure> {
         let mut state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         state.end_stage();
         state.failure.map_or(Ok(()), Err)
@@ -94,9 +95,9 @@ impl State {
     }
 }
 
-impl Stage {
-    fn write(&mut self, step: u64, scalars: &[(&str, f64)]) -> Option<Failure> {
-        // A clock before 1970 shows all at one time.
+impl StageFile {
+    fn write(&mut self, step: u64, scalars: &[(&str, f64)]) -> Option<LogFailure> {
+        // With a clock before 1970, all scalars have the same time.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let record_of = |now: f64| record(&summary(now, step, scalars));
         if let Some(log) = &mut self.log {
@@ -111,7 +112,7 @@ impl Stage {
         let file = match dash_store::append(&path) {
             Ok(file) => file,
             Err(error) => {
-                let failure = Failure { path, missing: 1, reason: error.to_string() };
+                let failure = LogFailure { path, missing: 1, reason: error.to_string() };
                 return Some(self.failure.insert(failure).clone());
             }
         };
@@ -177,7 +178,7 @@ fn record(event: &[u8]) -> Vec<u8> {
     out
 }
 
-/// TensorFlow's checksum: CRC-32C, turned and shifted so that checksums of checksums differ.
+/// TensorFlow's checksum: CRC-32C, rotated and offset so that checksums of checksums differ.
 fn masked(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
@@ -185,10 +186,7 @@ fn masked(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dash_core::{
-        pipeline::Method,
-        stage::{RunId, Stage as PipelineStage},
-    };
+    use dash_core::{pipeline::Method, stage::RunId};
 
     /// The record that `tensorboard.summary.writer.record_writer.RecordWriter` makes of
     /// `Event(wall_time=1.5, step=300, summary=Summary(value=[Summary.Value(tag="loss", simple_value=0.25)]))`:
@@ -215,8 +213,8 @@ mod tests {
     fn stages_have_files_of_their_own() {
         let folder = tempfile::tempdir().unwrap();
         let board = TensorBoard::new(folder.path()).unwrap();
-        let started =
-            |stage| Event::StageStarted { run: RunId::new("p", Some(0)), stage, reason: "new".into() };
+        let run = RunId::new("p", Some(0));
+        let started = |stage| Event::StageStarted { run: run.clone(), stage, reason: "new".into() };
         let epoch = Event::Epoch {
             epoch: 0,
             epochs: 1,
@@ -227,15 +225,15 @@ mod tests {
         };
         for event in [
             epoch.clone(),
-            started(PipelineStage::Search),
+            started(Stage::Search),
             epoch.clone(),
             epoch.clone(),
-            started(PipelineStage::Tune(Method::Dash)),
+            started(Stage::Tune(Method::Dash)),
             epoch,
             Event::Trial { trial: 0, trials: 2, score: None },
             Event::Trial { trial: 1, trials: 2, score: Some(0.5) },
         ] {
-            assert!(board.hear(&event).is_none());
+            assert!(board.observe(&event).is_none());
         }
         let sizes = |stage: &str| -> Vec<u64> {
             let files = std::fs::read_dir(folder.path().join("p/0").join(stage)).unwrap();

@@ -1,10 +1,11 @@
 //! Events: what happens while pipelines run, as values. Only the binary prints them.
 
 use crate::stage::{RunId, Stage};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One event. `--events` writes each as a JSON object whose key `event` holds the name in kebab-case.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
     /// A stage begins.

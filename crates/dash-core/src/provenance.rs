@@ -1,5 +1,6 @@
 //! Provenance of a result: the program, the machine, and how the stage was run.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The value of a property that the build could not determine, such as the commit of a program that was built from an
@@ -8,7 +9,7 @@ pub const UNKNOWN: &str = "unknown";
 
 /// The build of the program: what is needed to build it again. The binary's build script determines it with git and the
 /// compiler, and the binary passes it to the crates that write records.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Program {
     /// Version of the package, such as `0.1.0`.
     pub version: String,
@@ -49,7 +50,7 @@ impl Default for Program {
 }
 
 /// How a stage was run. None of it changes a result on the CPU; it helps to find out why two results differ.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Provenance {
     /// The program that finished the stage.
     pub program: Program,

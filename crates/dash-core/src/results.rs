@@ -5,10 +5,13 @@ use crate::{
     pipeline::{Method, Protocol},
     provenance::Provenance,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whether a value that a pipeline asks for was measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// The value was measured.
@@ -33,7 +36,7 @@ impl Status {
 
 /// One value that a pipeline asks for: one row per (task, method, seed, metric). A (task, method, seed) without a result has
 /// one row for the primary metric, with the reason.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResultRow {
     /// Name of the pipeline, `NAME@PROFILE` if a profile was applied.
     pub pipeline: String,
@@ -85,7 +88,7 @@ fn yes() -> bool {
 }
 
 /// Wall time per stage in seconds, summed over attempts; absent if the method has no such stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StageSeconds {
     /// Architecture search.
     pub search: Option<f64>,

@@ -1,8 +1,9 @@
 //! The names of what runs: stages of a pipeline, and runs.
 
 use crate::pipeline::Method;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// A stage of a pipeline. Data files and events hold its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +21,22 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All stages in the order in which they run.
+    pub const ALL: [Stage; 7] = [
+        Stage::Dataset,
+        Stage::Search,
+        Stage::Tune(Method::Dash),
+        Stage::Retrain(Method::Dash),
+        Stage::Tune(Method::Backbone),
+        Stage::Retrain(Method::Backbone),
+        Stage::Report,
+    ];
+
+    /// The stage with this name, if there is one.
+    pub fn named(name: &str) -> Option<Stage> {
+        Stage::ALL.into_iter().find(|stage| stage.name() == name)
+    }
+
     /// The name in messages and data files, which is also the name of the stage's folder.
     ///
     /// ```
@@ -62,6 +79,16 @@ impl Serialize for Stage {
     }
 }
 
+impl JsonSchema for Stage {
+    fn schema_name() -> Cow<'static, str> {
+        "Stage".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "enum": Stage::ALL.map(Stage::name) })
+    }
+}
+
 /// Names a run: one pipeline with one seed, or what all seeds of a pipeline share. Data files and events hold its
 /// text, `<pipeline>/<seed>` or `<pipeline>`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -97,5 +124,16 @@ impl fmt::Display for RunId {
 impl Serialize for RunId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for RunId {
+    fn schema_name() -> Cow<'static, str> {
+        "RunId".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let description = "A run, `<pipeline>/<seed>`, or what all seeds of a pipeline share, `<pipeline>`.";
+        json_schema!({ "type": "string", "description": description })
     }
 }

@@ -1,6 +1,7 @@
 //! The benchmark's raw files: names, sizes, terms, addresses, and which of them are there.
 
 use crate::Error;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     ops::RangeInclusive,
@@ -48,7 +49,7 @@ pub struct RawFile {
 }
 
 /// A raw file, or what may be in its place, that is there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Present {
     /// Where it was found.
     pub path: PathBuf,

@@ -9,6 +9,7 @@ use crate::{
 };
 use dash_core::event::{Event, Listener};
 use dash_store::{Lock, Partial};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -21,7 +22,7 @@ use std::{
 pub const HASHES_FILE: &str = "sha256.json";
 
 /// A raw file that is in its place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Fetched {
     /// The file.
     pub path: PathBuf,

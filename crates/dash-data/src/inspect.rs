@@ -2,6 +2,7 @@
 
 use crate::{BatchTarget, DatasetFolder, Error, SplitData};
 use dash_core::card::{Split, Target, TensorField};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -9,7 +10,7 @@ use std::borrow::Cow;
 const ROWS: usize = 256;
 
 /// A split in numbers.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct SplitSummary {
     /// The split.
     pub split: Split,
@@ -23,7 +24,7 @@ pub struct SplitSummary {
 }
 
 /// How many samples are of a class, or have a label.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LabelCount {
     /// Name of the class or label.
     pub label: String,
@@ -32,7 +33,7 @@ pub struct LabelCount {
 }
 
 /// A tensor column in numbers, as networks see it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct TensorSummary {
     /// Name of the column.
     pub column: String,
@@ -47,7 +48,7 @@ pub struct TensorSummary {
 }
 
 /// Range and moments of numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Moments {
     /// The smallest.
     pub min: f64,
@@ -60,7 +61,7 @@ pub struct Moments {
 }
 
 /// Numbers of values in equal intervals of a range.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Histogram {
     /// Lower end of the first interval.
     pub low: f64,

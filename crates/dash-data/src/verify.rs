@@ -7,11 +7,12 @@ use crate::{
     noise,
 };
 use dash_core::card::{DatasetCard, NoiseInfo, Split};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// A file that was compared with what is written down about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Checked {
     /// The file.
     pub path: PathBuf,

@@ -1,7 +1,7 @@
-//! How often and how long a stage was worked on, over all processes that did.
+//! Counts the attempts at a stage and their time over all processes that worked on it.
 //!
-//! `.<stage>.attempts.json` beside the folder of a stage exists from the first attempt until the stage is
-//! published; what it says then stands in the record of the stage.
+//! `.<stage>.attempts.json` beside the folder of a stage exists from the first attempt until the stage is published. Its
+//! content then becomes part of the record of the stage.
 
 use dash_store::now_utc;
 use serde::{Deserialize, Serialize};
@@ -11,48 +11,48 @@ use std::{
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Kept {
-    /// Of the stage that was worked on.
+struct AttemptsFile {
+    /// Fingerprint of the stage.
     fingerprint: String,
     first_started: String,
     attempts: u32,
-    /// Wall time of all attempts up to the last time at which this was written.
+    /// Wall time of all attempts until the file was last written.
     seconds: f64,
     /// Why the last attempt failed, if it did.
     #[serde(default)]
     failure: Option<String>,
 }
 
-/// The attempts at a stage, the present one included.
+/// The attempts at a stage, including the present one.
 #[derive(Debug)]
 pub struct Attempts {
     path: PathBuf,
-    kept: Kept,
-    clock: Instant,
+    file: AttemptsFile,
+    start: Instant,
 }
 
-/// Where the attempts at the stage with results in `dir` are counted.
-pub(crate) fn attempts_of(dir: &Path) -> PathBuf {
+/// Path of the file that counts the attempts at the stage with results in `dir`.
+pub(crate) fn attempts_path(dir: &Path) -> PathBuf {
     let name = dir.file_name().unwrap_or_default().to_string_lossy();
     dir.with_file_name(format!(".{name}.attempts.json"))
 }
 
-fn read(dir: &Path) -> Option<Kept> {
-    serde_json::from_slice(&dash_store::read_small(&attempts_of(dir), dash_store::STATE_LIMIT).ok()?).ok()
+fn read(dir: &Path) -> Option<AttemptsFile> {
+    serde_json::from_slice(&dash_store::read_small(&attempts_path(dir), dash_store::STATE_LIMIT).ok()?).ok()
 }
 
-/// Why the last attempt at the stage in `dir` failed, if it did.
+/// Why the last attempt at the stage with results in `dir` failed, if it did.
 pub(crate) fn last_failure(dir: &Path) -> Option<String> {
     read(dir)?.failure
 }
 
 impl Attempts {
-    /// Begins an attempt at the stage with this fingerprint, whose results will be in `dir`.
+    /// Starts an attempt at the stage with this fingerprint, whose results will be in `dir`.
     pub(crate) fn begin(dir: &Path, fingerprint: &str) -> Attempts {
-        let before = read(dir).filter(|kept| kept.fingerprint == fingerprint);
-        let kept = match before {
-            Some(kept) => Kept { attempts: kept.attempts.saturating_add(1), failure: None, ..kept },
-            None => Kept {
+        let earlier = read(dir).filter(|file| file.fingerprint == fingerprint);
+        let file = match earlier {
+            Some(file) => AttemptsFile { attempts: file.attempts.saturating_add(1), failure: None, ..file },
+            None => AttemptsFile {
                 fingerprint: fingerprint.to_owned(),
                 first_started: now_utc(),
                 attempts: 1,
@@ -60,32 +60,33 @@ impl Attempts {
                 failure: None,
             },
         };
-        let attempts = Attempts { path: attempts_of(dir), kept, clock: Instant::now() };
+        let attempts = Attempts { path: attempts_path(dir), file, start: Instant::now() };
         attempts.save(None);
         attempts
     }
 
     /// UTC date and time at which the first attempt started.
     pub fn first_started(&self) -> &str {
-        &self.kept.first_started
+        &self.file.first_started
     }
 
-    /// Processes that worked on the stage, this one included.
+    /// The number of processes that worked on the stage, including this one.
     pub fn count(&self) -> u32 {
-        self.kept.attempts
+        self.file.attempts
     }
 
-    /// Wall time in seconds, summed over attempts, up to now.
+    /// Wall time of all attempts until now, in seconds.
     pub fn seconds(&self) -> f64 {
-        let before = if self.kept.seconds.is_finite() { self.kept.seconds.max(0.0) } else { 0.0 };
-        before + self.clock.elapsed().as_secs_f64()
+        let earlier = if self.file.seconds.is_finite() { self.file.seconds.max(0.0) } else { 0.0 };
+        earlier + self.start.elapsed().as_secs_f64()
     }
 
-    /// Writes down what is known now, and why the attempt failed if it did. No result depends on it: a full disk
-    /// is told by the files whose loss matters.
+    /// Writes the file, with the reason why the attempt failed if it did. Errors are ignored because no result depends
+    /// on this file; a full disk is reported by the files whose loss matters.
     pub(crate) fn save(&self, failure: Option<&str>) {
-        let kept = Kept { seconds: self.seconds(), failure: failure.map(str::to_owned), ..self.kept.clone() };
-        if let Ok(text) = serde_json::to_vec(&kept) {
+        let failure = failure.map(str::to_owned);
+        let file = AttemptsFile { seconds: self.seconds(), failure, ..self.file.clone() };
+        if let Ok(text) = serde_json::to_vec(&file) {
             let _ = dash_store::publish_file(&self.path, &text);
         }
     }
@@ -103,8 +104,8 @@ mod tests {
         assert_eq!((first.count(), last_failure(&dir)), (1, None));
         first.save(Some("it broke"));
         assert_eq!(last_failure(&dir).as_deref(), Some("it broke"));
-        let kept = Kept { seconds: 100.0, ..read(&dir).unwrap() };
-        dash_store::publish_file(&attempts_of(&dir), &serde_json::to_vec(&kept).unwrap()).unwrap();
+        let file = AttemptsFile { seconds: 100.0, ..read(&dir).unwrap() };
+        dash_store::publish_file(&attempts_path(&dir), &serde_json::to_vec(&file).unwrap()).unwrap();
 
         let second = Attempts::begin(&dir, "a");
         assert_eq!((second.count(), second.first_started()), (2, first.first_started()));
@@ -113,7 +114,7 @@ mod tests {
 
         let other = Attempts::begin(&dir, "b");
         assert!(other.count() == 1 && other.seconds() < 100.0);
-        dash_store::publish_file(&attempts_of(&dir), b"{").unwrap();
+        dash_store::publish_file(&attempts_path(&dir), b"{").unwrap();
         assert_eq!(Attempts::begin(&dir, "b").count(), 1);
     }
 }

@@ -1,13 +1,13 @@
-//! Which settings a stage depends on, and how two sets of settings differ.
+//! The settings that a stage depends on, and the differences between two sets of settings.
 
-use crate::{Error, graph::Stage};
+use crate::error::Error;
 use dash_conv::Policy;
-use dash_core::pipeline::Pipeline;
+use dash_core::{pipeline::Pipeline, stage::Stage};
 use dash_store::StageRecord;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Exactly the part of the configuration that a stage depends on.
+/// Exactly the part of the configuration that the results of a stage depend on.
 pub(crate) fn of_stage(
     p: &Pipeline,
     stage: Stage,
@@ -15,13 +15,12 @@ pub(crate) fn of_stage(
     policy: Policy,
 ) -> Result<Value, Error> {
     let mut config = settings(p, stage, seed)?;
-    // Measured plans take part. Algorithms round differently and training amplifies the last bits, so
-    // that such a stage is not the one that the cost model, and with it the seed alone, determines: a
-    // run without --plan measure must not take it for its own. The cost model leaves no trace here: it
-    // is part of the code, whose changes `graph::code_format` states, and stages of earlier versions
-    // keep their fingerprints. Which algorithms were measured fastest does not take part: the same
-    // command, run again, must find its stages finished.
-    let trains = matches!(stage, Stage::Search | Stage::Tune(_) | Stage::Retrain(_));
+    // That plans are measured is a setting. Algorithms round differently and training amplifies the last bits, so
+    // that the results are not those that the cost model, and with it the seed alone, determines: a run without
+    // --plan measure must not reuse them. The cost model is not a setting: it is part of the code, whose changes
+    // `code_format` counts, so that stages of earlier versions keep their fingerprints. The algorithms that were
+    // measured to be fastest are not settings either: the same command must find its stages finished.
+    let trains = stage.is_training();
     if let (Policy::Measure, true, Some(config)) = (policy, trains, config.as_object_mut()) {
         config.insert("plan".to_owned(), policy.to_string().into());
     }
@@ -54,7 +53,7 @@ fn settings(p: &Pipeline, stage: Stage, seed: Option<u64>) -> Result<Value, Erro
             }
             json!({ "seed": seed, "task": task, "retrain": json(&p.retrain)? })
         }
-        // The report shows the whole configuration, but is not made again because raw files have moved.
+        // The report shows the whole configuration, but is not repeated because raw files have moved.
         Stage::Report => {
             let mut settings = without_places(json(p)?);
             if let Some(search) = settings.get_mut("search") {
@@ -80,7 +79,7 @@ fn stored_names(mut search: Value) -> Value {
     search
 }
 
-/// Without where raw files are and notes of people: files count by their content.
+/// Removes paths of raw files and notes of people: files count by their content.
 fn without_places(mut config: Value) -> Value {
     if let Some(dataset) = config.get_mut("dataset") {
         dash_data::reduce_settings(dataset);
@@ -88,12 +87,12 @@ fn without_places(mut config: Value) -> Value {
     config
 }
 
-/// The settings of an earlier result, to be compared with those of a stage.
+/// The settings of an earlier result in the form of [`of_stage`].
 pub(crate) fn comparable(record: &StageRecord) -> Value {
     without_places(record.config.clone())
 }
 
-/// What of the task a search depends on, which evaluates nothing.
+/// The part of the task that a search depends on. A search does not evaluate the metric.
 fn searched(p: &Pipeline) -> Result<Value, Error> {
     let mut task =
         augmented(p, json!({ "loss": json(&p.task.loss)?, "decode_target": p.task.decode_target }))?;
@@ -109,7 +108,7 @@ fn searched(p: &Pipeline) -> Result<Value, Error> {
     Ok(task)
 }
 
-/// The task without its name, which only the report shows.
+/// The part of the task that tuning and retraining depend on: all but its name, which only the report shows.
 fn learned(p: &Pipeline) -> Result<Value, Error> {
     let task = json!({
         "loss": json(&p.task.loss)?,
@@ -123,8 +122,8 @@ fn learned(p: &Pipeline) -> Result<Value, Error> {
     Ok(task)
 }
 
-/// With the changes to training inputs, if there are any: stages of tasks without them keep the
-/// fingerprints that they had before there were such changes.
+/// Adds the augmentation of training inputs, if there is any. Stages of tasks without it keep the fingerprints that they
+/// had before augmentation existed.
 fn augmented(p: &Pipeline, mut task: Value) -> Result<Value, Error> {
     if let (false, Some(task)) = (p.task.augment.is_empty(), task.as_object_mut()) {
         task.insert("augment".to_owned(), json(&p.task.augment)?);
@@ -136,7 +135,7 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Result<Value, Error> {
     serde_json::to_value(value).map_err(|source| Error::Json { what: "the configuration", source })
 }
 
-/// The settings that differ, each as `search.epochs changed 100 -> 50`.
+/// The settings that differ, each in the form `search.epochs changed 100 -> 50`.
 pub(crate) fn differences(old: &Value, new: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare(old, new, "", &mut found);
@@ -168,7 +167,7 @@ mod tests {
     use dash_core::pipeline::Method;
 
     #[test]
-    fn measured_plans_are_settings_of_the_stages_that_train_and_the_model_is_none() {
+    fn measured_plans_are_settings_of_the_stages_that_train_and_the_cost_model_is_not() {
         let text = r#"
             name = "p"
             dataset = { recipe = "darcy-flow", simulate = { grid = 21 } }
@@ -189,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn rounded_factors_are_a_setting_of_the_stages_that_train() {
+    fn tf32_is_a_setting_of_the_stages_that_train() {
         let text = r#"
             name = "p"
             dataset = { recipe = "cifar100", raw = "x" }
@@ -206,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_to_training_inputs_are_settings_of_the_stages_that_train() {
+    fn augmentation_is_a_setting_of_the_stages_that_train() {
         let text = r#"
             name = "p"
             dataset = { recipe = "cifar100", raw = "x" }
@@ -227,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_search_does_not_depend_on_windows_of_evaluation() {
+    fn the_search_does_not_depend_on_evaluation_windows() {
         let text = r#"
             name = "p"
             dataset = { recipe = "psicov", raw = "x" }

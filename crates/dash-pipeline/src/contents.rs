@@ -1,23 +1,20 @@
-//! What stages read of each other, known by its content.
+//! What stages read of each other, identified by its content.
 
 use crate::{
-    error::Failure,
-    graph::{Node, Stage},
+    error::{Error, Failure, InputError},
+    graph::Node,
 };
-use dash_core::pipeline::Pipeline;
+use dash_core::{pipeline::Pipeline, stage::Stage};
 use dash_store::HashMemo;
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
-/// SHA-256 of each input, by a name that says nothing about where it is.
+/// SHA-256 of each input of a stage, by a name that does not depend on where the input lies.
 pub(crate) type Contents = BTreeMap<String, String>;
 
 /// Name of the dataset among the inputs of a stage.
 pub(crate) const DATASET: &str = "dataset";
 
-/// The file that later stages read of a stage, if it is one file.
+/// The one file of a stage that later stages read, if there is one.
 pub(crate) fn file_of(stage: Stage) -> Option<&'static str> {
     match stage {
         Stage::Search => Some("architecture.json"),
@@ -28,89 +25,46 @@ pub(crate) fn file_of(stage: Stage) -> Option<&'static str> {
 
 /// Name of that file among the inputs of a later stage.
 pub(crate) fn name_of(stage: Stage, file: &str) -> String {
-    format!("{}/{file}", stage.name())
+    format!("{stage}/{file}")
 }
 
-/// Who reads the results of a stage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reader {
-    /// A later stage of the run.
-    Stage,
-    /// A report, which shows the records, too: times, device, program.
-    Report,
-}
-
-/// Adds what `reader` reads of the finished stage `node`, whose results are in `dir`.
+/// Adds what later stages read of the finished stage `node`, whose results are in `dir`.
 ///
 /// # Errors
 /// If a file cannot be read.
-pub(crate) fn add(
-    inputs: &mut Contents,
-    reader: Reader,
-    node: &Node,
-    dir: &Path,
-    hashes: &HashMemo,
-) -> Result<(), crate::Error> {
-    let (name, hash) = match (reader, node.stage, file_of(node.stage)) {
-        (Reader::Report, ..) => (node.name_among_runs(), hashes.hash(&dir.join(dash_store::RECORD_FILE))?),
-        (_, Stage::Dataset, _) => {
-            (DATASET.to_owned(), dash_data::dataset_content(dir).map_err(|e| failed(node, &e))?)
+pub(crate) fn add(inputs: &mut Contents, node: &Node, dir: &Path, hashes: &HashMemo) -> Result<(), Error> {
+    match (node.stage, file_of(node.stage)) {
+        (Stage::Dataset, _) => {
+            let content = dash_data::dataset_content(dir)
+                .map_err(|e| Error::Input(Failure::new(&node.run, node.stage, &e)))?;
+            inputs.insert(DATASET.to_owned(), content);
         }
-        (_, stage, Some(file)) => (name_of(stage, file), hashes.hash(&dir.join(file))?),
-        (_, _, None) => return Ok(()),
-    };
-    inputs.insert(name, hash);
+        (stage, Some(file)) => {
+            inputs.insert(name_of(stage, file), hashes.hash(&dir.join(file))?);
+        }
+        (_, None) => {}
+    }
     Ok(())
 }
 
-fn failed(node: &Node, cause: &dyn dash_core::error::Classify) -> crate::Error {
-    crate::Error::Input(Failure::new(&node.run, node.stage, cause))
+/// Adds what a report reads of the finished stage `node`, whose results are in `dir`: its record, and with it times,
+/// device and program, and the hashes of its outputs.
+///
+/// # Errors
+/// If the record cannot be read.
+pub(crate) fn add_to_report(
+    inputs: &mut Contents,
+    node: &Node,
+    dir: &Path,
+    hashes: &HashMemo,
+) -> Result<(), Error> {
+    inputs.insert(node.name_among_seeds(), hashes.hash(&dir.join(dash_store::RECORD_FILE))?);
+    Ok(())
 }
 
-/// SHA-256 of the raw files of a dataset, by names that say nothing about where they are.
-pub(crate) fn of_raw_files(p: &Pipeline, node: &Node, hashes: &HashMemo) -> Result<Contents, crate::Error> {
-    let hash = |path: &Path| hashes.hash(path).map_err(Source::Missing);
-    dash_data::source_hashes(&p.dataset, hash).map_err(|e| failed(node, &e))
-}
-
-/// Why raw files cannot be hashed. One that cannot be read is missing data, whatever the reason.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-enum Source {
-    Missing(dash_store::Error),
-    Data(#[from] dash_data::Error),
-}
-
-impl dash_core::error::Classify for Source {
-    fn kind(&self) -> dash_core::error::ErrorKind {
-        match self {
-            Source::Missing(_) => dash_core::error::ErrorKind::Data,
-            Source::Data(e) => e.kind(),
-        }
-    }
-    fn hint(&self) -> Option<String> {
-        match self {
-            Source::Missing(_) => Some(
-                "data/README.md says where the benchmark's files come from; `dataset.raw` names their folder"
-                    .into(),
-            ),
-            Source::Data(e) => e.hint(),
-        }
-    }
-}
-
-/// A file of an earlier stage that is not the one that the stage was planned with.
-#[derive(Debug, thiserror::Error)]
-#[error("{path} has changed since this stage was planned", path = .path.display())]
-pub(crate) struct Changed {
-    pub(crate) path: PathBuf,
-}
-
-impl dash_core::error::Classify for Changed {
-    fn kind(&self) -> dash_core::error::ErrorKind {
-        dash_core::error::ErrorKind::Data
-    }
-    fn hint(&self) -> Option<String> {
-        Some("run the same command again; the stages that read it will be made from what is there now".into())
-    }
+/// SHA-256 of the raw files of a dataset, by names that do not depend on where they lie.
+pub(crate) fn of_raw_files(p: &Pipeline, node: &Node, hashes: &HashMemo) -> Result<Contents, Error> {
+    let hash = |path: &Path| hashes.hash(path).map_err(InputError::RawFile);
+    dash_data::source_hashes(&p.dataset, hash)
+        .map_err(|e| Error::Input(Failure::new(&node.run, node.stage, &e)))
 }

@@ -1,10 +1,10 @@
-//! The choice of a device.
+//! Chooses and opens the device that computes.
 
-use crate::Error;
+use crate::error::Error;
 use candle_core::Device;
 use std::{fmt, str::FromStr};
 
-/// Which device to compute on.
+/// The device to compute on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The CPU.
@@ -18,10 +18,10 @@ pub enum DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// Opens the device. If `auto` has to make do with the CPU, the reason comes with it.
+    /// Opens the device. If `auto` falls back to the CPU, the reason is returned with it.
     ///
     /// # Errors
-    /// If a GPU was asked for by its number and cannot be used.
+    /// If a GPU was requested by its number and cannot be used.
     pub fn open(self) -> Result<(Device, Option<String>), Error> {
         match self {
             DeviceChoice::Cpu => Ok((Device::Cpu, None)),
@@ -40,7 +40,7 @@ impl DeviceChoice {
     }
 }
 
-/// A GPU, or why there is none.
+/// Opens a GPU, or says why it cannot be used.
 fn gpu(number: usize) -> Result<Device, String> {
     if !candle_core::utils::cuda_is_available() {
         return Err("this program was built without CUDA".to_owned());
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_processor_is_what_auto_makes_do_with() {
+    fn auto_falls_back_to_the_cpu() {
         let (device, reason) = DeviceChoice::Auto.open().unwrap();
         assert_eq!(device.is_cpu(), reason.is_some());
         assert!(matches!(DeviceChoice::Cpu.open(), Ok((Device::Cpu, None))));
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_back() {
+    fn names_can_be_parsed() {
         for choice in [DeviceChoice::Cpu, DeviceChoice::Auto, DeviceChoice::Cuda(3)] {
             assert_eq!(choice.to_string().parse(), Ok(choice));
         }

@@ -1,10 +1,10 @@
-//! Pipelines -> graph of stages -> results: what must run and why, running it, collecting it.
+//! Pipelines: plans which stages must run and why, runs them, and collects their results.
 //!
-//! A stage is known by the fingerprint of exactly the settings that it depends on and of the content of what it
-//! reads. What was finished with the same fingerprint and is undamaged is not run again.
+//! A stage is identified by a fingerprint of exactly the settings that it depends on and of the content of what it reads.
+//! Results that were finished with the same fingerprint and are undamaged are reused.
 //!
 //! ```
-//! use dash_pipeline::{RunSet, Folders, plan};
+//! use dash_pipeline::{Engine, Folders, RunSet};
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let text = r#"
 //! name = "tiny"
@@ -12,9 +12,9 @@
 //! dataset = { recipe = "darcy-flow", simulate = { grid = 21 }, subsample = 2 }
 //! task = { loss = { kind = "relative-l2" }, metric = { kind = "relative-l2" } }
 //! "#;
-//! let batch = RunSet::one(dash_core::load::pipeline("tiny.toml", text, None, &[])?);
-//! let folders = Folders::new("runs-that-do-not-exist", "reports-that-do-not-exist");
-//! let names: Vec<String> = plan(&batch, &folders)?.into_iter().map(|p| p.stage).collect();
+//! let runs = RunSet::one(dash_core::load::pipeline("tiny.toml", text, None, &[])?);
+//! let engine = Engine::new(Folders::new("runs-that-do-not-exist", "reports-that-do-not-exist"));
+//! let names: Vec<&str> = engine.plan(&runs)?.iter().map(|planned| planned.stage.name()).collect();
 //! assert_eq!(names, ["dataset", "backbone-tune", "backbone-retrain", "report"]);
 //! # Ok(())
 //! # }
@@ -25,29 +25,38 @@ mod collect;
 mod config;
 mod contents;
 mod device;
+mod engine;
 mod error;
 mod executor;
+mod folders;
 mod graph;
-mod machine;
-mod outlook;
+mod host;
+mod inputs;
+mod locks;
+mod memory;
+mod outcome;
+pub mod output;
 mod plan;
+mod planned;
 mod progress;
 mod report;
 mod run;
 mod status;
 mod superseded;
-mod work;
+mod training;
 
 pub use attempts::Attempts;
 pub use candle_core::Device;
+pub use dash_core::stage::{RunId, Stage};
 pub use device::DeviceChoice;
-pub use error::{Error, Failure};
-pub use executor::{Done, Executor, LocalExecutor, StageJob, StageRunner};
-pub use graph::{Folders, RunSet, Stage};
-pub use plan::{Action, Planned, plan};
+pub use engine::Engine;
+pub use error::{Error, Failure, StageError, TooLarge};
+pub use executor::{Executor, LocalExecutor, StageJob, StageRunner, StageSummary};
+pub use folders::Folders;
+pub use graph::RunSet;
+pub use outcome::{RunOutcome, StepOutcome, StepResult};
+pub use planned::{Action, Planned};
 pub use progress::StageProgress;
-pub use report::report;
-pub use run::{RunOutcome, ingest, run};
-pub use status::{RunStatus, StageStatus, status};
-pub use superseded::{Superseded, prune};
-pub use work::Training;
+pub use status::{RunStatus, StageStatus};
+pub use superseded::Superseded;
+pub use training::TrainingRunner;

@@ -1,58 +1,30 @@
-//! The report stage: collects what is finished and publishes the report's files.
+//! The stage `report`: collects what is finished and writes the report's files.
 
 use crate::{
-    Error, attempts, collect, config,
-    contents::{self, Contents, Reader},
-    graph::{Folders, RunSet, Stage},
-    plan::{Decision, Raw, Step, fingerprint_of, steps},
-    run::RunOutcome,
+    attempts, collect, config,
+    contents::{self, Contents},
+    error::{Error, Failure, StageError},
+    executor::{StageJob, StageRunner, StageSummary},
+    folders::Folders,
+    graph::{Node, RunSet},
+    host,
+    plan::{Decision, Planning, Step},
 };
-use dash_conv::Policy;
 use dash_core::{
     pipeline::Pipeline,
     results::{ResultRow, RunDetail, Status},
+    stage::{RunId, Stage},
 };
 use dash_report::{PipelineConfig, ReportInput, render};
-use dash_store::{HashMemo, StageRecord, Staging, now_utc};
+use dash_store::{Staging, now_utc};
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    time::Instant,
-};
-
-/// Rebuilds the reports of `batch` from what is finished with the present settings; no other
-/// stage runs, and no raw file is read.
-///
-/// # Errors
-/// If no pipeline has a result, or a report cannot be written.
-pub fn report(batch: &RunSet, folders: &Folders) -> Result<RunOutcome, Error> {
-    batch.check()?;
-    dash_store::recover_shared(&folders.reports)?;
-    let hashes = folders.hashes();
-    let mut outcome = RunOutcome::default();
-    let mut parts = Vec::new();
-    for pipeline in &batch.pipelines {
-        parts.push(gather(pipeline, folders, batch.planner.policy(), &hashes)?);
-    }
-    let _ = hashes.save();
-    if !parts.iter().any(ReportSection::any_result) {
-        let names: Vec<String> = batch.pipelines.iter().map(Pipeline::run_name).collect();
-        return Err(Error::NoResults { names: names.join(", ") });
-    }
-    for part in parts.iter().filter(|part| part.any_result()) {
-        write(&part.name, std::slice::from_ref(part), folders)?;
-    }
-    outcome.finish(batch, folders, parts)?;
-    Ok(outcome)
-}
+use std::{fs, path::Path};
 
 /// What one pipeline contributes to a report.
 pub(crate) struct ReportSection {
     /// Name of its runs and of its own report.
     pub(crate) name: String,
-    /// A row for each value that the pipeline asks for, the missing ones included.
+    /// A row for each value that the pipeline asks for, including missing ones.
     pub(crate) rows: Vec<ResultRow>,
     details: Vec<RunDetail>,
     notes: Vec<String>,
@@ -62,62 +34,62 @@ pub(crate) struct ReportSection {
 }
 
 impl ReportSection {
-    /// Whether anything was measured.
-    pub(crate) fn any_result(&self) -> bool {
+    /// Whether there is any value.
+    pub(crate) fn has_results(&self) -> bool {
         self.rows.iter().any(|row| row.status == Status::Done)
     }
-}
 
-/// Collects the methods and seeds that a pipeline asks for from what is finished with its present settings.
-///
-/// # Errors
-/// If the state of the runs cannot be read. A single run that cannot be shown is a row with the reason.
-pub(crate) fn gather(
-    p: &Pipeline,
-    folders: &Folders,
-    policy: Policy,
-    hashes: &HashMemo,
-) -> Result<ReportSection, Error> {
-    let steps = steps(p, folders, policy, hashes, Raw::Ignored)?;
-    let name = p.run_name();
-    let mut part = ReportSection {
-        rows: Vec::new(),
-        details: Vec::new(),
-        notes: notes(p),
-        config: PipelineConfig { pipeline: name.clone(), toml: dash_core::load::to_toml(p)? },
-        settings: config::of_stage(p, Stage::Report, None, policy)?,
-        inputs: Contents::new(),
-        name,
-    };
-    for step in &steps {
-        let (Stage::Retrain(method), Some(seed)) = (step.node.stage, step.node.seed) else { continue };
-        let collected = match without_result(&steps, step) {
-            Some(problem) => Err(problem),
-            None => collect::run(p, folders, seed, method)
-                .map_err(|failure| (Status::Failed, failure.message.clone())),
+    /// Collects the results of a pipeline's methods and seeds that are finished with its present settings.
+    ///
+    /// # Errors
+    /// If the state of the runs cannot be read. A single run that cannot be shown becomes a row with the reason.
+    pub(crate) fn collect(p: &Pipeline, planning: &Planning<'_>) -> Result<ReportSection, Error> {
+        let steps = planning.steps(p)?;
+        let name = p.run_name();
+        let mut section = ReportSection {
+            rows: Vec::new(),
+            details: Vec::new(),
+            notes: notes(p),
+            config: PipelineConfig { pipeline: name.clone(), toml: dash_core::load::to_toml(p)? },
+            settings: config::of_stage(p, Stage::Report, None, planning.policy)?,
+            inputs: Contents::new(),
+            name,
         };
-        match collected {
-            Ok((rows, detail)) => {
-                part.rows.extend(rows);
-                part.details.push(detail);
-                let shown = step.node.inputs.iter().filter_map(|&i| steps.get(i)).chain([step]);
-                for node in shown.map(|step| &step.node).filter(|node| node.seed.is_some()) {
-                    contents::add(&mut part.inputs, Reader::Report, node, &node.dir, hashes)?;
+        for step in &steps {
+            let (Stage::Retrain(method), Some(seed)) = (step.node.stage, step.node.run.seed) else {
+                continue;
+            };
+            let collected = match missing_result(&steps, step) {
+                Some(missing) => Err(missing),
+                None => collect::collect(p, planning.folders, seed, method).map_err(|error| {
+                    let failure = Failure::of_stage(&step.node.run, Stage::Report, &error);
+                    (Status::Failed, failure.message)
+                }),
+            };
+            match collected {
+                Ok((rows, detail)) => {
+                    section.rows.extend(rows);
+                    section.details.push(detail);
+                    let shown = step.node.inputs.iter().filter_map(|&i| steps.get(i)).chain([step]);
+                    for node in shown.map(|step| &step.node).filter(|node| node.run.seed.is_some()) {
+                        contents::add_to_report(&mut section.inputs, node, &node.dir, planning.hashes)?;
+                    }
+                }
+                Err((status, reason)) => {
+                    let note =
+                        format!("{}, seed {seed}: {method} is {}: {reason}.", section.name, status.name());
+                    section.notes.push(note);
+                    // A report with other missing values is another report.
+                    section.inputs.insert(step.node.name_among_seeds(), reason.clone());
+                    section.rows.push(collect::missing(p, seed, method, status, reason));
                 }
             }
-            Err((status, reason)) => {
-                let note = format!("{}, seed {seed}: {method} is {}: {reason}.", part.name, status.name());
-                part.notes.push(note);
-                // A report with other gaps is another report.
-                part.inputs.insert(step.node.name_among_runs(), reason.clone());
-                part.rows.push(collect::missing(p, seed, method, status, reason));
-            }
         }
+        Ok(section)
     }
-    Ok(part)
 }
 
-/// What a reader must know of the settings.
+/// What a reader must know about the settings.
 fn notes(p: &Pipeline) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(profile) = &p.profile {
@@ -133,118 +105,94 @@ fn notes(p: &Pipeline) -> Vec<String> {
 }
 
 /// Why a retraining has no result with the present settings, if it has none.
-fn without_result(steps: &[Step], step: &Step) -> Option<(Status, String)> {
+fn missing_result(steps: &[Step], step: &Step) -> Option<(Status, String)> {
     let Decision::Run { .. } = &step.decision else {
         return matches!(step.decision, Decision::Restore { .. }).then(|| {
-            (Status::Missing, "its result is kept aside; run the pipeline to restore it".to_owned())
+            (Status::Missing, "its result is superseded; run the pipeline to restore it".to_owned())
         });
     };
-    // The first stage on the way that has no result is the one to name.
+    // The first stage of the chain that has no result is the one to name.
     let earlier = step.node.inputs.iter().filter_map(|&i| steps.get(i));
-    let mut way = earlier.chain(std::iter::once(step));
-    let (stage, reason) = way.find_map(|step| match &step.decision {
-        Decision::Run { reason, .. } => Some((step, reason)),
-        _ => None,
+    let (node, reason) = earlier.chain([step]).find_map(|step| match &step.decision {
+        Decision::Run { reason, .. } => Some((&step.node, reason)),
+        Decision::Reuse | Decision::Restore { .. } => None,
     })?;
-    let name = stage.node.stage.name();
-    Some(match attempts::last_failure(&stage.node.dir) {
+    let name = node.stage;
+    Some(match attempts::last_failure(&node.dir) {
         Some(failure) => (Status::Failed, format!("{name} failed: {failure}")),
         None if reason == "new" => (Status::Missing, format!("{name} has not been run")),
         None => (Status::Missing, format!("{name} has not been run with these settings: {reason}")),
     })
 }
 
-/// Settings and inputs of a report.
-fn depends_on(parts: &[ReportSection]) -> (Value, Contents) {
-    match parts {
+/// The step that writes the report `name` with these sections.
+pub(crate) fn step(name: &str, sections: &[ReportSection], planning: &Planning<'_>) -> Result<Step, Error> {
+    let (config, inputs) = match sections {
         [one] => (one.settings.clone(), one.inputs.clone()),
         many => {
-            let prefixed = |p: &ReportSection| {
-                let pipeline = p.name.clone();
-                p.inputs.clone().into_iter().map(move |(name, hash)| (format!("{pipeline}/{name}"), hash))
+            let prefixed = |section: &ReportSection| {
+                let pipeline = section.name.clone();
+                let inputs = section.inputs.clone();
+                inputs.into_iter().map(move |(name, hash)| (format!("{pipeline}/{name}"), hash))
             };
-            (many.iter().map(|p| p.settings.clone()).collect(), many.iter().flat_map(prefixed).collect())
+            let settings = many.iter().map(|section| section.settings.clone()).collect();
+            (settings, many.iter().flat_map(prefixed).collect())
         }
+    };
+    let (run, dir) = (RunId::new(name, None), planning.folders.report(name));
+    planning.step_with_inputs(Node { stage: Stage::Report, run, dir, config, inputs: Vec::new() }, inputs)
+}
+
+/// Renders the sections of a report.
+pub(crate) struct ReportRunner<'a> {
+    pub(crate) sections: &'a [ReportSection],
+}
+
+impl StageRunner for ReportRunner<'_> {
+    fn perform(&self, job: &StageJob<'_>, out: &mut Staging) -> Result<StageSummary, StageError> {
+        let sections = self.sections.iter();
+        let input = ReportInput {
+            name: job.run.pipeline.clone(),
+            generated: now_utc(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            rows: sections.clone().flat_map(|s| s.rows.clone()).collect(),
+            details: sections.clone().flat_map(|s| s.details.clone()).collect(),
+            notes: sections.clone().flat_map(|s| s.notes.clone()).collect(),
+            configs: sections.map(|s| s.config.clone()).collect(),
+        };
+        for artifact in render(&input)? {
+            out.write(&artifact.path, &artifact.bytes)?;
+        }
+        let facts = json!({ "rows": input.rows.len() });
+        Ok(StageSummary { facts, predicted_memory: None })
+    }
+
+    fn device(&self) -> String {
+        "cpu".into()
+    }
+
+    fn device_name(&self) -> String {
+        host::cpu_name()
     }
 }
 
-/// Why the report of a pipeline must be made again; `None` if it shows exactly these results.
-pub(crate) fn stale(
-    part: &ReportSection,
-    folders: &Folders,
-    hashes: &HashMemo,
-) -> Result<Option<String>, Error> {
-    let (settings, inputs) = depends_on(std::slice::from_ref(part));
-    let dir = folders.report(&part.name);
-    Ok(match StageRecord::read(&dir) {
-        Ok(None) => Some("new".to_owned()),
-        Ok(Some(record)) if record.fingerprint != fingerprint_of(Stage::Report, &settings, &inputs) => {
-            Some("its results have changed".to_owned())
-        }
-        Ok(Some(record)) => record.damaged_output(&dir, hashes).map(|file| format!("output {file} damaged")),
-        Err(dash_store::Error::Damaged { .. }) => Some(format!("{} damaged", dash_store::RECORD_FILE)),
-        Err(error) => return Err(error.into()),
-    })
-}
-
-/// Writes the report `name`, whatever is there of it already.
-pub(crate) fn write(name: &str, parts: &[ReportSection], folders: &Folders) -> Result<StageRecord, Error> {
-    let (clock, started, dir) = (Instant::now(), now_utc(), folders.report(name));
-    check_place(&dir)?;
-    let (config, inputs) = depends_on(parts);
-    let input = ReportInput {
-        name: name.to_owned(),
-        generated: started.clone(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        rows: parts.iter().flat_map(|p| p.rows.clone()).collect(),
-        details: parts.iter().flat_map(|p| p.details.clone()).collect(),
-        notes: parts.iter().flat_map(|p| p.notes.clone()).collect(),
-        configs: parts.iter().map(|p| p.config.clone()).collect(),
-    };
-    let artifacts = render(&input)?;
-    let mut out = Staging::begin(&dir)?;
-    for artifact in &artifacts {
-        out.write(&artifact.path, &artifact.bytes)?;
-    }
-    let record = StageRecord {
-        format: StageRecord::FORMAT,
-        stage: Stage::Report.name().into(),
-        run: name.to_owned(),
-        fingerprint: fingerprint_of(Stage::Report, &config, &inputs),
-        config,
-        inputs,
-        outputs: BTreeMap::new(),
-        seconds: clock.elapsed().as_secs_f64(),
-        device: "cpu".into(),
-        plan: None,
-        versions: BTreeMap::from([("dash-nas".into(), env!("CARGO_PKG_VERSION").into())]),
-        started,
-        finished: now_utc(),
-        summary: json!({ "rows": input.rows.len() }),
-        provenance: None,
-    };
-    Ok(record.publish(out, None)?)
-}
-
-/// Finds out before anything runs whether the reports of a batch can be written.
-pub(crate) fn check_places(batch: &RunSet, folders: &Folders) -> Result<(), Error> {
-    let names = batch.pipelines.iter().map(Pipeline::run_name).chain(batch.report.clone());
+/// Checks before anything runs that the reports can be written.
+///
+/// # Errors
+/// If a folder cannot be written, or holds files that are not a report and would be lost.
+pub(crate) fn check_folders(runs: &RunSet, folders: &Folders) -> Result<(), Error> {
+    let names = runs.pipelines.iter().map(Pipeline::run_name).chain(runs.report.clone());
     for dir in names.map(|name| folders.report(&name)) {
-        check_place(&dir)?;
-        // Made and dropped: nothing stays.
+        if holds_other_files(&dir) {
+            return Err(Error::Occupied { path: dir });
+        }
+        // Created and dropped: nothing remains.
         drop(Staging::begin(&dir)?);
     }
     Ok(())
 }
 
-/// A report replaces its folder; one that holds something else must not be lost.
-fn check_place(dir: &Path) -> Result<(), Error> {
-    let foreign = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
-        && !dir.join(dash_store::RECORD_FILE).exists();
-    if foreign { Err(Error::Occupied { path: dir.to_owned() }) } else { Ok(()) }
-}
-
-/// Path of the page of a report.
-pub(crate) fn page(name: &str, folders: &Folders) -> PathBuf {
-    folders.report(name).join("index.html")
+fn holds_other_files(dir: &Path) -> bool {
+    fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
+        && !dir.join(dash_store::RECORD_FILE).exists()
 }

@@ -1,30 +1,35 @@
-//! Results that gave way to results of other settings or inputs: kept beside the run until they are pruned, and
-//! taken back when their settings return.
+//! Keeps results that results of other settings or inputs replaced, until they are pruned.
 //!
-//! `<run>/superseded/<stage>-<end>-<fingerprint>/` is a stage folder as it was. A stage that would have to run is
-//! restored from there instead, if a folder has its fingerprint and is intact.
+//! `<run>/superseded/<stage>-<end>-<fingerprint>/` is a stage folder as it was. A stage that would have to run is restored
+//! from there instead if a folder has its fingerprint and is intact.
 
-use crate::{Error, Folders};
+use crate::{error::Error, folders::Folders};
+use dash_core::stage::Stage;
 use dash_store::{HashMemo, Lock, StageRecord};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// Name of the folder in a run.
-pub(crate) const FOLDER: &str = "superseded";
+/// Name of the folder in the folder of a run.
+const FOLDER: &str = "superseded";
 
-/// A stage that gave way to another.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Results of a stage that results of other settings or inputs replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Superseded {
-    /// Where it is.
+    /// Their folder.
     pub path: PathBuf,
     /// Name of the stage; empty if its record cannot be read.
     pub stage: String,
-    /// UTC date and time at which it was finished.
+    /// UTC date and time at which the stage was finished.
     pub finished: String,
 }
 
-/// Where the results in `dir`, which another fingerprint replaces, are moved to; none if there is nothing to keep.
-pub(crate) fn place(dir: &Path, fingerprint: &str) -> Option<PathBuf> {
+/// The folder that the results in `dir` should move to before results with `fingerprint` replace them; `None` if there
+/// is nothing to keep. Reports are not kept: they can be rebuilt from the results that they show.
+pub(crate) fn folder_for(stage: Stage, dir: &Path, fingerprint: &str) -> Option<PathBuf> {
+    if stage == Stage::Report {
+        return None;
+    }
     let stage = dir.file_name()?.to_string_lossy();
     let tag = match StageRecord::read(dir) {
         Ok(Some(record)) if record.fingerprint == fingerprint => return None,
@@ -46,26 +51,27 @@ pub(crate) fn place(dir: &Path, fingerprint: &str) -> Option<PathBuf> {
     (0..u32::MAX).find_map(free)
 }
 
-/// The superseded results of the stage in `dir` that have this fingerprint and are intact.
-pub(crate) fn find(dir: &Path, fingerprint: &str, hashes: &HashMemo) -> Option<PathBuf> {
-    let run = dir.parent()?;
-    let stage = dir.file_name()?.to_str()?;
+/// Finds intact superseded results of the stage in `dir` with this fingerprint.
+pub(crate) fn find(stage: Stage, dir: &Path, fingerprint: &str, hashes: &HashMemo) -> Option<PathBuf> {
+    if stage == Stage::Report {
+        return None;
+    }
     let fits = |found: &Superseded| {
-        found.stage == stage
+        found.stage == stage.name()
             && StageRecord::read(&found.path).ok().flatten().is_some_and(|record| {
                 record.fingerprint == fingerprint && record.damaged_output(&found.path, hashes).is_none()
             })
     };
-    list(run).into_iter().find(fits).map(|found| found.path)
+    list(dir.parent()?).into_iter().find(fits).map(|found| found.path)
 }
 
-/// What is kept of the run (or of the pipeline) in `run`.
+/// Lists the superseded results of the run, or of the pipeline, in `run`.
 pub(crate) fn list(run: &Path) -> Vec<Superseded> {
     let Ok(entries) = std::fs::read_dir(run.join(FOLDER)) else { return Vec::new() };
     let mut found: Vec<Superseded> = entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();
-            // A link leads to somebody else's files.
+            // The target of a link may belong to another program.
             if !path.symlink_metadata().ok()?.is_dir() || path.file_name()?.to_str()?.starts_with('.') {
                 return None;
             }
@@ -78,12 +84,16 @@ pub(crate) fn list(run: &Path) -> Vec<Superseded> {
     found
 }
 
-/// Removes all superseded results of the runs below the runs root, or of the pipelines named; returns what was
-/// removed, or, with `dry_run`, what would be.
+/// Removes the superseded results of all pipelines, or of those named, and returns them. With `dry_run`, nothing is
+/// removed.
 ///
 /// # Errors
-/// If a run is in use, or files cannot be removed.
-pub fn prune(folders: &Folders, pipelines: &[String], dry_run: bool) -> Result<Vec<Superseded>, Error> {
+/// If a run is in use, files cannot be removed, or there is no pipeline with one of the names.
+pub(crate) fn prune(
+    folders: &Folders,
+    pipelines: &[String],
+    dry_run: bool,
+) -> Result<Vec<Superseded>, Error> {
     let runs = &folders.runs;
     let mut removed = Vec::new();
     for pipeline in runs.pipelines()? {

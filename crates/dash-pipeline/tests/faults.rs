@@ -1,11 +1,11 @@
-//! A whole pipeline on a file system that fails, is full, or dies at any one of its operations: afterwards the
-//! same command ends with the same bytes. Alone in its process, whose file system it replaces.
+//! A whole pipeline on a file system that fails, is full, or loses power at any one of its operations: afterwards, the same
+//! command ends with the same bytes. The test is alone in its process because it replaces the process's file system.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use candle_core::Device;
-use dash_core::{event::Silent, pipeline::Pipeline};
-use dash_pipeline::{Error, Folders, LocalExecutor, RunOutcome, RunSet, Training, run};
+use dash_core::pipeline::Pipeline;
+use dash_pipeline::{Engine, Error, Folders, LocalExecutor, RunOutcome, RunSet, TrainingRunner};
 use dash_store::{FailingDisk, Fault, write_through};
 use dash_tests::TINY;
 use std::{
@@ -35,10 +35,9 @@ fn pipeline() -> Pipeline {
 
 /// Runs the pipeline in `dir` with a checkpoint after every step.
 fn go(dir: &Path) -> Result<RunOutcome, Error> {
-    let batch = RunSet::one(pipeline());
-    let folders = Folders::new(dir.join("runs"), dir.join("reports"));
-    let work = Training { device: Device::Cpu, checkpoint_every: Some(Duration::ZERO), memory: None };
-    run(&batch, &folders, &LocalExecutor { work }, &Silent)
+    let runner = TrainingRunner { device: Device::Cpu, checkpoint_every: Some(Duration::ZERO), memory: None };
+    let engine = Engine::new(Folders::new(dir.join("runs"), dir.join("reports")));
+    engine.with_executor(LocalExecutor { runner }).run(&RunSet::one(pipeline()))
 }
 
 /// All files of the runs by path, but those that hold times.
@@ -73,7 +72,7 @@ fn reported(dir: &Path) -> String {
 #[test]
 fn a_failure_at_any_operation_costs_nothing_but_time() {
     let whole = tempfile::tempdir().unwrap();
-    assert!(go(whole.path()).unwrap().failures.is_empty());
+    assert!(go(whole.path()).unwrap().failures().is_empty());
     let (expected, score) = (lasting(whole.path()), reported(whole.path()));
     assert!(expected.len() > 12, "{:?}", expected.keys());
     // Every operation with every fault takes a quarter of an hour; otherwise the faults take turns, and of the
@@ -89,7 +88,7 @@ fn a_failure_at_any_operation_costs_nothing_but_time() {
             let outcome = go(dir.path());
             write_through(None);
             let undisturbed = disk.operations() <= at;
-            let well = matches!(&outcome, Ok(outcome) if outcome.failures.is_empty());
+            let well = matches!(&outcome, Ok(outcome) if outcome.failures().is_empty());
             if !well {
                 failed += 1;
             } else if undisturbed {
@@ -107,7 +106,7 @@ fn a_failure_at_any_operation_costs_nothing_but_time() {
             }
             let again = go(dir.path());
             let again = again.unwrap_or_else(|e| panic!("{fault:?} at {at}: {e}"));
-            assert!(again.failures.is_empty(), "{fault:?} at {at}: {:?}", again.failures);
+            assert!(again.failures().is_empty(), "{fault:?} at {at}: {:?}", again.failures());
             let found = lasting(dir.path());
             assert!(found.keys().eq(expected.keys()), "{fault:?} at {at}: {:?}", found.keys());
             let other = expected.iter().find(|(path, bytes)| found.get(*path) != Some(bytes));

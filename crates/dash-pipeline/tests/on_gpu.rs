@@ -5,11 +5,14 @@
 
 use candle_core::Device;
 use dash_core::event::{Event, Listener};
-use dash_pipeline::{Folders, LocalExecutor, RunOutcome, RunSet, Training, run};
+use dash_pipeline::{Engine, Folders, LocalExecutor, RunOutcome, RunSet, TrainingRunner};
 use dash_tests::TINY;
 use std::{
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,23 +41,25 @@ enum Place {
 
 fn go(dir: &Path, place: &Place, steps: usize) -> RunOutcome {
     let pipeline = dash_core::load::pipeline("tiny.toml", TINY, None, &["seeds=[0]".to_owned()]).unwrap();
-    let batch = RunSet::one(pipeline);
     let folders = Folders::new(dir.join("runs"), dir.join("reports"));
     let device = if let Place::Gpu(gpu) = place { gpu.clone() } else { Device::Cpu };
-    let work = Training { device, checkpoint_every: Some(Duration::ZERO), memory: None };
+    let runner = TrainingRunner { device, checkpoint_every: Some(Duration::ZERO), memory: None };
+    let engine = Engine::new(folders)
+        .with_executor(LocalExecutor { runner })
+        .with_listener(Arc::new(Stopping(AtomicUsize::new(steps))));
     dash_cuda::emulate_on_cpu(matches!(place, Place::Emulator));
-    let outcome = run(&batch, &folders, &LocalExecutor { work }, &Stopping(AtomicUsize::new(steps))).unwrap();
+    let outcome = engine.run(&RunSet::one(pipeline)).unwrap();
     dash_cuda::emulate_on_cpu(false);
     outcome
 }
 
 fn scores(outcome: &RunOutcome) -> Vec<f64> {
-    assert!(outcome.failures.is_empty(), "{:?}", outcome.failures);
+    assert!(outcome.failures().is_empty(), "{:?}", outcome.failures());
     outcome.rows.iter().filter_map(|row| row.value).collect()
 }
 
-/// A dense task: search, tuning, retraining and evaluation of both methods. Runs that begin on the CPU and go on
-/// elsewhere, and the other way round, end as those that stay; those on one GPU to the bit.
+/// A dense task: search, tuning, retraining and evaluation of both methods. Runs that start on the CPU and are
+/// resumed on a GPU, or the other way round, end like those that are not interrupted; those on one GPU to the bit.
 #[test]
 fn pipelines_run_on_a_gpu_and_checkpoints_move() {
     let folder = || tempfile::tempdir().unwrap();
@@ -68,7 +73,7 @@ fn pipelines_run_on_a_gpu_and_checkpoints_move() {
             let dir = folder();
             // Somewhere inside of the search, and again inside of what follows.
             for steps in [3, 9] {
-                assert!(!go(dir.path(), first, steps).failures.is_empty());
+                assert!(!go(dir.path(), first, steps).failures().is_empty());
             }
             let found = scores(&go(dir.path(), second, usize::MAX));
             for (found, expected) in found.iter().zip(&expected) {
@@ -77,7 +82,7 @@ fn pipelines_run_on_a_gpu_and_checkpoints_move() {
             }
             assert_eq!(found.len(), expected.len());
             if matches!((first, second), (Place::Emulator | Place::Gpu(_), Place::Emulator | Place::Gpu(_))) {
-                assert_eq!(found, whole, "stopped and gone on with on one GPU");
+                assert_eq!(found, whole, "stopped and resumed on one GPU");
             }
         }
     }

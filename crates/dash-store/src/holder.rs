@@ -1,10 +1,11 @@
 //! Who holds a lock.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The holder of a lock, according to the lock file. It is for people, not for decisions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Holder {
     /// Process number in the holder's PID namespace; 0 if unknown.
     pub pid: u32,

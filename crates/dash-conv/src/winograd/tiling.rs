@@ -150,8 +150,7 @@ mod tests {
     #[test]
     fn uneven_many_or_single_taps_and_strides_have_no_tiling() {
         let centred = |k, d| TapSet::centred(2, k, d).unwrap();
-        let none =
-            |taps: &TapSet, stride| Tiling::candidates(&problem(taps, [40, 40], stride)).is_empty();
+        let none = |taps: &TapSet, stride| Tiling::candidates(&problem(taps, [40, 40], stride)).is_empty();
         assert!(none(&centred(5, 1), 1));
         assert!(none(&centred(1, 1), 1));
         assert!(none(&centred(3, 1), 2));

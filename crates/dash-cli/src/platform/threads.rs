@@ -1,8 +1,8 @@
-//! Threads: how many this process starts, and whether the system has them.
+//! Bounds and starts the threads of this process.
 //!
-//! Libraries start pools of their own, as large as the machine, where they are first used, and panic if the
-//! system refuses a thread (`ulimit -u`, or the limit of tasks of a container). So their number is bounded
-//! before anything else happens, and all of them are started before the work is.
+//! Libraries start pools as large as the machine where they are first used, and panic if the system refuses a thread
+//! (`ulimit -u`, or the task limit of a container). Therefore, their sizes are bounded before anything else happens, and
+//! all threads are started before the work begins.
 
 use crate::error::Error;
 use std::{
@@ -14,37 +14,37 @@ use std::{
     time::Duration,
 };
 
-/// Bytes of stack of a worker thread; as much as the first thread of a program usually has.
+/// Stack size of a worker thread in bytes, the usual one of the first thread of a program.
 const STACK: usize = 8 << 20;
 
-/// Threads beside the workers: two of the library of tables, one that redraws the progress, one that
-/// prepares batches or waits for a network, and one to spare.
+/// Number of threads besides the workers: two of polars, one that redraws the progress bar, one that prefetches batches
+/// or waits for a network, and one to spare.
 const BESIDE: usize = 5;
 
-/// Bounds the pools that libraries start by themselves; must come before there is a second thread. The few
-/// rows of a report's tables need one thread, and candle's pool would busy-wait on pinned cores beside the
-/// threads that do the work, for the few element-wise operations that are left to candle.
+/// Bounds the pools that libraries start by themselves. This must happen before there is a second thread. The small tables
+/// of a report need one thread. Candle's pool would busy-wait on pinned cores beside the worker threads, for the few
+/// element-wise operations that candle computes.
 pub(crate) fn bound_pools() {
     for (name, threads) in [
         ("CANDLE_NUM_THREADS", "1"),
         ("POLARS_MAX_THREADS", "1"),
         ("POLARS_ASYNC_THREAD_COUNT", "1"),
-        // One that is at work and one that it waits for; started where they are needed only.
+        // One that works and one that it waits for; they are started only where they are needed.
         ("POLARS_MAX_BLOCKING_THREAD_COUNT", "2"),
     ] {
         // SAFETY: this is the first statement of the program; no other thread exists that could read the
         // environment.
-        #[allow(unsafe_code)]
+        #[allow(unsafe_code, reason = "setting a variable is unsafe while other threads exist")]
         unsafe {
             std::env::set_var(name, threads);
         }
     }
 }
 
-/// Starts all threads that a run needs: workers, and those of tables, which it needs at its end.
+/// Starts all threads that a run needs: the workers, and the threads of polars, which the report needs.
 ///
 /// # Errors
-/// The system has fewer: nothing was begun then.
+/// If the system refuses a thread.
 pub(crate) fn start(threads: Option<NonZeroUsize>) -> Result<(), Error> {
     start_workers(threads)?;
     start_tables()
@@ -53,16 +53,16 @@ pub(crate) fn start(threads: Option<NonZeroUsize>) -> Result<(), Error> {
 /// Starts the workers: `threads` of them, or one per core.
 ///
 /// # Errors
-/// The system has fewer.
+/// If the system refuses a thread.
 pub(crate) fn start_workers(threads: Option<NonZeroUsize>) -> Result<(), Error> {
     let threads = threads.map_or_else(cores, NonZeroUsize::get);
     build(rayon::ThreadPoolBuilder::new().num_threads(threads), threads)
 }
 
-/// Starts the workers of a command that computes little: as many as the system has, and none if need be.
+/// Starts the workers of a command that computes little: as many as the system allows, none if necessary.
 ///
 /// # Errors
-/// The system changes its mind.
+/// If the system refuses a thread that it allowed before.
 pub(crate) fn start_some() -> Result<(), Error> {
     match possible(cores() + BESIDE).0.saturating_sub(BESIDE) {
         0 => build(rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread(), 1),
@@ -70,13 +70,13 @@ pub(crate) fn start_some() -> Result<(), Error> {
     }
 }
 
-/// Starts the threads with which tables of results are computed.
+/// Starts the threads of polars, which computes tables of results.
 ///
 /// # Errors
-/// The system does not have them.
+/// If the system refuses a thread.
 pub(crate) fn start_tables() -> Result<(), Error> {
-    need(BESIDE)?;
-    // Where the system changes its mind between the question and the answer, the library panics.
+    require(BESIDE)?;
+    // If the system refuses a thread that it allowed a moment ago, the library panics.
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let started = panic::catch_unwind(dash_report::start);
@@ -87,19 +87,19 @@ pub(crate) fn start_tables() -> Result<(), Error> {
     }
 }
 
-/// Asks whether the system has this many threads more.
+/// Checks that the system allows this many more threads.
 ///
 /// # Errors
-/// It has not.
-pub(crate) fn need(threads: usize) -> Result<(), Error> {
+/// If it does not.
+pub(crate) fn require(threads: usize) -> Result<(), Error> {
     match possible(threads) {
         (_, None) => Ok(()),
         (_, Some(source)) => Err(refused(threads, source)),
     }
 }
 
-/// Builds the pool of all parallel loops. A pool that was refused cannot be asked for again: whoever gets
-/// this error must end.
+/// Builds the thread pool of all parallel loops. After an error the program must end, since the pool cannot be built
+/// again.
 fn build(builder: rayon::ThreadPoolBuilder, threads: usize) -> Result<(), Error> {
     builder.stack_size(STACK).build_global().map_err(|e| refused(threads, io::Error::other(e.to_string())))
 }
@@ -108,20 +108,20 @@ fn refused(threads: usize, source: io::Error) -> Error {
     Error::Threads { threads, source }
 }
 
-/// Cores that this process may use, or fewer if the variable of rayon says so.
+/// Number of cores that this process may use, or less if `RAYON_NUM_THREADS` says so.
 fn cores() -> usize {
     let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let wanted = std::env::var("RAYON_NUM_THREADS").ok().and_then(|text| text.parse::<usize>().ok());
     wanted.filter(|&wanted| wanted > 0).map_or(cores, |wanted| wanted.min(cores))
 }
 
-/// How many threads up to `wanted` can live at the same time, and why no more. They are gone afterwards.
+/// The number of threads up to `wanted` that can exist at the same time, and why not more. They have ended afterwards.
 fn possible(wanted: usize) -> (usize, Option<io::Error>) {
     let before = alive();
     let gate = Mutex::new(());
     let mut refusal = None;
     let started = thread::scope(|scope| {
-        // Nobody passes until all are there.
+        // The threads wait until all have been started.
         let closed = gate.lock();
         let mut started = 0;
         while started < wanted && refusal.is_none() {
@@ -133,7 +133,7 @@ fn possible(wanted: usize) -> (usize, Option<io::Error>) {
         drop(closed);
         started
     });
-    // The system counts a thread a little longer than it can be waited for.
+    // The system counts a thread for a short time after it was joined.
     for _ in 0..1000 {
         if alive() <= before {
             break;
@@ -143,7 +143,7 @@ fn possible(wanted: usize) -> (usize, Option<io::Error>) {
     (started, refusal)
 }
 
-/// Threads of this process, as the system counts them; 0 if it does not tell.
+/// Number of threads of this process according to the system; 0 if it does not report it.
 fn alive() -> usize {
     std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
 }
@@ -153,9 +153,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_that_the_system_has_are_counted() {
+    fn available_threads_are_counted() {
         let (started, refusal) = possible(3);
         assert_eq!((started, refusal.is_none()), (3, true));
-        assert!(need(2).is_ok());
+        assert!(require(2).is_ok());
     }
 }

@@ -1,10 +1,10 @@
-//! Dense tasks from raw files to a report.
+//! Dense prediction from raw files to a report: masks, piano rolls, maps of proteins.
 
 use super::{bench, npy, stages};
-use dash_tests::Bench;
+use dash_tests::{Bench, pipeline};
 
-/// A `.npy` file of singles.
-fn singles(shape: &[usize], values: &[f32]) -> Vec<u8> {
+/// A `.npy` file of 32-bit floats.
+fn npy_f32(shape: &[usize], values: &[f32]) -> Vec<u8> {
     let axes: String = shape.iter().map(|axis| format!("{axis}, ")).collect();
     npy("<f4", &format!("({axes})"), values.iter().flat_map(|v| v.to_le_bytes()).collect())
 }
@@ -24,45 +24,24 @@ fn cosmic() -> Bench {
         ignore[6 * 16 + 10] = 1.0;
         let part = if number <= 8 { "train" } else { "test" };
         let name = format!("raw/npy_{part}/f435w/10760/2/{number}_1.npy");
-        bench.write(&name, &singles(&[3, 16, 16], &[image, mask, ignore].concat()));
-        bench.write(&format!("raw/npy_{part}/f435w/10760/2/sky.npy"), &singles(&[10], &[50.0; 10]));
+        bench.write(&name, &npy_f32(&[3, 16, 16], &[image, mask, ignore].concat()));
+        bench.write(&format!("raw/npy_{part}/f435w/10760/2/sky.npy"), &npy_f32(&[10], &[50.0; 10]));
     }
-    bench.write(
-        "cosmic.toml",
-        br#"
-name = "cosmic"
-methods = ["dash"]
-[dataset]
-recipe = "cosmic"
-raw = "raw"
-validation = 2
-[task]
-loss = { kind = "masked-binary-cross-entropy" }
-metric = { kind = "false-negative-rate" }
-batch_average = 1
-augment = [{ kind = "background", low = -0.9, high = 3.0 }]
-[search]
-backbone = { kind = "wrn", depth = 10 }
-kernel_sizes = [3]
-dilations = [1, 2]
-epochs = 2
-fraction = 1.0
-batch_size = 3
-learning_rate = 0.05
-[tune]
-epochs = 1
-fraction = 1.0
-batch_size = 3
-learning_rates = [0.1]
-dropouts = [0.0]
-weight_decays = [5e-4]
-momenta = [0.9]
-[retrain]
-backbone = { kind = "wrn", depth = 10 }
-epochs = 10
-batch_size = 3
-"#,
-    );
+    let text = pipeline("cosmic")
+        .dash_only()
+        .dataset("cosmic")
+        .set("dataset.validation", 2)
+        .task("masked-binary-cross-entropy", "false-negative-rate")
+        .set("task.batch_average", 1)
+        .set("task.augment", r#"[{ kind = "background", low = -0.9, high = 3.0 }]"#)
+        .batch_size(3)
+        .set("search.epochs", 2)
+        .set("search.fraction", 1.0)
+        .set("search.learning_rate", 0.05)
+        .set("tune.fraction", 1.0)
+        .set("retrain.epochs", 10)
+        .smallest();
+    bench.write("cosmic.toml", text.to_string().as_bytes());
     bench
 }
 
@@ -79,7 +58,7 @@ fn masks_are_learned_from_a_tree_of_images_and_augmentation_is_part_of_what_is_t
     // Two images with five hit pixels each.
     assert!((0.0..=0.5).contains(&rate), "{rate}");
     assert!((value("false-negative-rate (mean over batches of 1)") - rate).abs() < 1e-12);
-    // Another range of the background is another training, of the same data.
+    // Another range of the background changes the training but not the dataset.
     let change = "task.augment=[{ kind = 'background', low = -0.5, high = 3.0 }]";
     let again = bench.run(&["run", "cosmic.toml", "--set", change, "--dry-run"]).well();
     let text = format!("{}{}", again.stdout, again.stderr);
@@ -88,7 +67,7 @@ fn masks_are_learned_from_a_tree_of_images_and_augmentation_is_part_of_what_is_t
     bench.run(&["run", "cosmic.toml"]).failed(4, &["1_1.npy", "file ends early"]);
 }
 
-/// A MATLAB file with cell arrays of pieces of three notes: a melody that goes up and begins again.
+/// A MAT-file with cell arrays of piano rolls of three notes: a rising melody that repeats.
 fn songs() -> Vec<u8> {
     let words = |values: &[u32]| values.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
     let element = |class: u32, dimensions: [u32; 2], name: &str, content: Vec<u8>| {
@@ -118,34 +97,19 @@ fn songs() -> Vec<u8> {
 fn the_next_step_of_a_piano_roll_is_learned() {
     let bench = bench();
     bench.write("raw/songs.mat", &songs());
-    bench.write(
-        "songs.toml",
-        br#"
-name = "songs"
-methods = ["dash"]
-dataset = { recipe = "music", raw = "raw", file = "songs.mat", steps = 12 }
-task = { loss = { kind = "masked-binary-cross-entropy" }, metric = { kind = "masked-binary-cross-entropy" } }
-[search]
-backbone = { kind = "resnet1d", channels = 4 }
-kernel_sizes = [3]
-dilations = [1, 2]
-epochs = 1
-batch_size = 4
-pull = { kind = "kernel-size" }
-[tune]
-epochs = 1
-fraction = 1.0
-batch_size = 4
-learning_rates = [0.1]
-dropouts = [0.0]
-weight_decays = [5e-4]
-momenta = [0.9]
-[retrain]
-backbone = { kind = "resnet1d", channels = 8, causal = true }
-epochs = 20
-batch_size = 4
-"#,
-    );
+    let text = pipeline("songs")
+        .dash_only()
+        .dataset("music")
+        .set("dataset.file", "\"songs.mat\"")
+        .set("dataset.steps", 12)
+        .task("masked-binary-cross-entropy", "masked-binary-cross-entropy")
+        .set("search.backbone", "{ kind = \"resnet1d\", channels = 4 }")
+        .set("search.pull", "{ kind = \"kernel-size\" }")
+        .set("tune.fraction", 1.0)
+        .set("retrain.backbone", "{ kind = \"resnet1d\", channels = 8, causal = true }")
+        .set("retrain.epochs", 20)
+        .smallest();
+    bench.write("songs.toml", text.to_string().as_bytes());
     bench.run(&["run", "songs.toml"]).well();
     let card = bench.json("runs/songs/dataset/dataset.json");
     assert_eq!(
@@ -164,43 +128,22 @@ batch_size = 4
     bench.run(&["run", "songs.toml"]).failed(4, &["songs.mat", "ends early"]);
 }
 
-/// Hairpins made by `tests/fixtures/psicov.py`; windows in which the larger ones are cut.
-const HAIRPINS: &str = r#"name = "hairpins"
-dataset = { recipe = "psicov", raw = "raw" }
-
-[task]
-loss = { kind = "mean-squared-error" }
-metric = { kind = "mae8" }
-batch_average = 2
-window = { training = 24, evaluation = 40 }
-
-[search]
-backbone = { kind = "wrn", depth = 10 }
-kernel_sizes = [3, 5]
-dilations = [1, 2]
-epochs = 1
-batch_size = 2
-learning_rate = 0.01
-pull = { kind = "kernel-size" }
-
-[tune]
-epochs = 1
-batch_size = 2
-learning_rates = [0.01]
-dropouts = [0.0]
-weight_decays = [5e-4]
-momenta = [0.9]
-
-[retrain]
-backbone = { kind = "wrn", depth = 10 }
-epochs = 4
-batch_size = 2
-"#;
-
 #[test]
-fn proteins_of_differing_length_go_from_an_archive_to_a_report() {
+fn proteins_of_variable_length_go_from_an_archive_to_a_report() {
     let bench = bench();
-    bench.write("hairpins.toml", HAIRPINS.as_bytes());
+    // Hairpins made by `tests/fixtures/psicov.py`; the larger ones are cut to the training window.
+    let text = pipeline("hairpins")
+        .dataset("psicov")
+        .task("mean-squared-error", "mae8")
+        .set("task.batch_average", 2)
+        .set("task.window", "{ training = 24, evaluation = 40 }")
+        .batch_size(2)
+        .set("search.kernel_sizes", "[3, 5]")
+        .set("search.learning_rate", 0.01)
+        .set("search.pull", "{ kind = \"kernel-size\" }")
+        .set("tune.learning_rates", "[0.01]")
+        .smallest();
+    bench.write("hairpins.toml", text.to_string().as_bytes());
     bench.write("raw/protein.zip", include_bytes!("../fixtures/protein.zip"));
     bench.run(&["run", "hairpins.toml", "--threads", "1"]).well();
     let rows = bench.json("reports/hairpins/results.json");
@@ -217,7 +160,7 @@ fn proteins_of_differing_length_go_from_an_archive_to_a_report() {
     assert_eq!(svg.matches("<image").count(), 2 * (4 + 1));
     bench.run(&["data", "verify", "hairpins.toml"]).well();
 
-    // The same bytes on any number of threads, and however many proteins are evaluated together.
+    // The bytes depend neither on the number of threads nor on how many proteins are evaluated together.
     let models = || bench.files("runs/hairpins/0/retrain")["model.safetensors"].clone();
     let first = models();
     bench
@@ -233,7 +176,7 @@ fn proteins_of_differing_length_go_from_an_archive_to_a_report() {
         ])
         .well();
     assert_eq!(bench.files("other/hairpins/0/retrain")["model.safetensors"], first);
-    // The search evaluates nothing: another window of evaluation leaves it.
+    // The search does not evaluate: another evaluation window does not affect it.
     let again = bench.run(&["run", "hairpins.toml", "--set", "task.window.evaluation=30"]).well();
     assert_eq!(stages(&again, "started"), ["hairpins/0 tune", "hairpins/0 retrain", "hairpins report"]);
 

@@ -1,8 +1,7 @@
-//! Memory that is not there: the program says so and ends, instead of being killed by the system in the middle
-//! of something, or taking the machine into swapping.
+//! Limits the memory of this process: when more is requested, the program ends with a message.
 //!
-//! What is asked for is counted against what was available at the start. Runs survive an end at any moment,
-//! so that this one needs no preparation.
+//! Large blocks are counted against the memory that was available at the start. Runs survive an end at any moment, so
+//! that this one needs no preparation.
 
 use dash_core::error::ErrorKind;
 use std::{
@@ -12,18 +11,19 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Smaller blocks are not counted: together they are a few megabytes.
+/// Size of the smallest counted block in bytes. Smaller blocks are a few megabytes together.
 const COUNTED: usize = 1 << 16;
 
-/// Bytes of counted blocks, and how many there may be.
+/// Bytes of all counted blocks.
 static USED: AtomicUsize = AtomicUsize::new(0);
+/// The largest allowed value of [`USED`].
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// The system's allocator with a limit.
-pub(crate) struct Limited;
+pub(crate) struct LimitedAllocator;
 
-/// Lets this process use what is available now: memory that is free or can be freed, swap space, and no more
-/// than its control group may have. Where the system does not tell, there is no limit.
+/// Limits this process to what is available now: memory that is free or can be freed, and swap space, but not more than
+/// its control group and `ulimit -v` allow. Where the system does not report these, there is no limit.
 pub(crate) fn limit_to_available() {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
     let group = |name: &str| fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
@@ -31,7 +31,7 @@ pub(crate) fn limit_to_available() {
         let number = |text: String| text.trim().parse::<usize>().ok();
         Some(number(group(most)?)?.saturating_sub(number(group(used)?)?))
     };
-    // Without a limit, the first of these is the word `max`, or larger than any machine.
+    // Without a limit, the first file holds the word `max`, or a number larger than any machine.
     let group = rest("memory.max", "memory.current")
         .or_else(|| rest("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"));
     if let Some(limit) = [machine, group, address_space()].into_iter().flatten().min() {
@@ -39,14 +39,14 @@ pub(crate) fn limit_to_available() {
     }
 }
 
-/// What is left of the address space that this process may have (`ulimit -v`).
+/// The address space that this process may still use (`ulimit -v`), in bytes.
 #[cfg(target_os = "linux")]
 fn address_space() -> Option<usize> {
     let pages = fs::read_to_string("/proc/self/statm").ok()?;
     let used = pages.split_whitespace().next()?.parse::<usize>().ok()?;
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the system writes to a value of this function, and tells the size of its pages.
-    #[allow(unsafe_code)]
+    // SAFETY: the system writes to a local value, and returns the size of its pages.
+    #[allow(unsafe_code, reason = "the C library has no safe interface for it")]
     let (failed, page) =
         unsafe { (libc::getrlimit(libc::RLIMIT_AS, &raw mut limit), libc::sysconf(libc::_SC_PAGESIZE)) };
     if failed != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
@@ -61,12 +61,12 @@ fn address_space() -> Option<usize> {
     None
 }
 
-/// Lets this process use this many bytes.
+/// Limits this process to this many bytes.
 pub(crate) fn limit_to(bytes: usize) {
     LIMIT.store(bytes, Ordering::Relaxed);
 }
 
-/// How many bytes may still be asked for; `None` without a limit.
+/// The number of bytes that may still be requested; `None` without a limit.
 pub(crate) fn left() -> Option<usize> {
     let limit = LIMIT.load(Ordering::Relaxed);
     (limit != usize::MAX).then(|| limit.saturating_sub(USED.load(Ordering::Relaxed)))
@@ -81,7 +81,7 @@ fn available(meminfo: &str) -> Option<usize> {
     field("MemAvailable")?.checked_add(field("SwapFree").unwrap_or(0))
 }
 
-/// Counts a block, or ends the program.
+/// Counts a new block, or ends the program.
 fn take(bytes: usize) {
     if bytes < COUNTED {
         return;
@@ -93,27 +93,28 @@ fn take(bytes: usize) {
     }
 }
 
-/// A block that the system gave, or the end of the program: nothing in it can go on without.
-fn given(block: *mut u8) -> *mut u8 {
+/// Returns a block of the system's allocator, or ends the program if it has none: no part of it could continue.
+fn checked(block: *mut u8) -> *mut u8 {
     if block.is_null() {
         refuse(USED.load(Ordering::Relaxed), None);
     }
     block
 }
 
-fn give(bytes: usize) {
+/// Stops counting a block.
+fn release(bytes: usize) {
     if bytes >= COUNTED {
         USED.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
-/// Says what is missing and ends the program. Nothing here may ask for memory.
+/// Prints the reason and ends the program. Nothing here may allocate.
 #[cold]
 fn refuse(used: usize, limit: Option<usize>) -> ! {
     let mut text = [0u8; 512];
     let mut rest = &mut text[..];
     let mib = |bytes: usize| bytes >> 20;
-    // A text that does not fit is cut.
+    // A text that does not fit is truncated.
     let _ = match limit {
         Some(limit) => {
             write!(rest, "\nerror: {} MiB of memory are needed, {} MiB may be used", mib(used), mib(limit))
@@ -127,8 +128,8 @@ fn refuse(used: usize, limit: Option<usize>) -> ! {
     let length = text.len() - left;
     let code = i32::from(ErrorKind::Device.exit_code());
     #[cfg(unix)]
-    // SAFETY: the bytes are initialised; ending without cleaning up is what is wanted.
-    #[allow(unsafe_code)]
+    // SAFETY: the bytes are initialised. Ending without cleaning up is intended.
+    #[allow(unsafe_code, reason = "the standard library could allocate here")]
     unsafe {
         libc::write(2, text.as_ptr().cast(), length);
         libc::_exit(code)
@@ -140,32 +141,32 @@ fn refuse(used: usize, limit: Option<usize>) -> ! {
     }
 }
 
-// SAFETY: everything is done by the system's allocator.
-#[allow(unsafe_code)]
-unsafe impl GlobalAlloc for Limited {
+// SAFETY: all calls are forwarded to the system's allocator.
+#[allow(unsafe_code, reason = "a global allocator cannot be safe code")]
+unsafe impl GlobalAlloc for LimitedAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         take(layout.size());
-        // SAFETY: by the caller's promise.
-        given(unsafe { System.alloc(layout) })
+        // SAFETY: the caller guarantees the same.
+        checked(unsafe { System.alloc(layout) })
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         take(layout.size());
-        // SAFETY: by the caller's promise.
-        given(unsafe { System.alloc_zeroed(layout) })
+        // SAFETY: the caller guarantees the same.
+        checked(unsafe { System.alloc_zeroed(layout) })
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // The old block is still there while a new one is filled, but mostly it only grows.
-        give(layout.size());
+        // Both blocks may exist at the same time, but mostly the old one is extended.
+        release(layout.size());
         take(size);
-        // SAFETY: by the caller's promise.
-        given(unsafe { System.realloc(block, layout, size) })
+        // SAFETY: the caller guarantees the same.
+        checked(unsafe { System.realloc(block, layout, size) })
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        give(layout.size());
-        // SAFETY: by the caller's promise.
+        release(layout.size());
+        // SAFETY: the caller guarantees the same.
         unsafe { System.dealloc(block, layout) }
     }
 }
@@ -175,7 +176,7 @@ mod tests {
     use super::available;
 
     #[test]
-    fn what_the_system_tells_is_read() {
+    fn available_memory_is_read_from_meminfo() {
         let text = "MemTotal:       24000000 kB\nMemAvailable:   1000 kB\nSwapFree:          24 kB\n";
         assert_eq!(available(text), Some(1024 * 1024));
         assert_eq!(available("MemAvailable: 2 kB\n"), Some(2048));

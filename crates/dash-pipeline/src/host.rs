@@ -1,4 +1,4 @@
-//! The machine that a stage runs on, for its record.
+//! Reads what records say about the machine that a stage runs on.
 
 use std::fs;
 
@@ -8,28 +8,28 @@ pub(crate) fn os() -> String {
     [name.sysname(), name.release(), name.machine()].map(|part| part.to_string_lossy().into_owned()).join(" ")
 }
 
-/// Model name of the CPU as the system tells it; the architecture where it does not.
+/// Model name of the CPU as the system reports it, else the architecture.
 pub(crate) fn cpu_name() -> String {
-    let told = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let name = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     name.map_or_else(|| std::env::consts::ARCH.to_owned(), |(_, name)| name.trim().to_owned())
 }
 
-/// Sets the largest resident memory of this process, which [`peak_memory`] tells, back to what is resident now.
-/// Where the system refuses, it stays that of the whole process.
-pub(crate) fn forget_peak_memory() {
+/// Resets the peak that [`peak_memory`] returns to the memory that is resident now. Where the system refuses, the peak
+/// remains that of the whole process.
+pub(crate) fn reset_peak_memory() {
     use std::io::Write;
-    // proc(5): writing 5 to this file resets the peak. It is no file that could be left half-written.
+    // proc(5): writing 5 to this file resets the peak. It is a virtual file that cannot be left half-written.
     let file = fs::OpenOptions::new().write(true).open("/proc/self/clear_refs");
     if let Ok(mut file) = file {
         let _ = file.write_all(b"5");
     }
 }
 
-/// Largest resident memory of this process in bytes since [`forget_peak_memory`].
+/// Peak resident memory of this process in bytes since [`reset_peak_memory`].
 pub(crate) fn peak_memory() -> Option<u64> {
-    let told = fs::read_to_string("/proc/self/status").ok()?;
-    let line = told.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn peak_memory() -> Option<u64> {
 mod tests {
     #[test]
     #[cfg(target_os = "linux")]
-    fn linux_tells_what_records_hold() {
+    fn linux_reports_what_records_hold() {
         assert!(super::os().starts_with("Linux "));
         assert!(!super::cpu_name().is_empty());
         assert!(super::peak_memory().is_some_and(|bytes| bytes > 1 << 20));
