@@ -66,7 +66,7 @@ fn of_pipeline(pipeline: &Pipeline, folders: &Folders, listener: &dyn Listener) 
         listener.on(&Event::Warning { message });
     };
     let sign = || dash_store::last_change(&dir);
-    let patience = Patience { limit: PATIENCE, sign: &sign, tell: &warn, tell_every: WARN_EVERY };
+    let patience = Patience { limit: PATIENCE, sign: &sign, report: &warn, report_every: WARN_EVERY };
     Ok(Lock::wait(&dir, &patience)?)
 }
 

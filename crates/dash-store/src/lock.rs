@@ -64,10 +64,10 @@ pub struct Patience<'a> {
     /// A sign of progress: a value that changes while the holder works, such as [`last_change`](crate::last_change) of a
     /// folder.
     pub sign: &'a dyn Fn() -> Option<std::time::SystemTime>,
-    /// Called at the start and every `tell_every` with the holder and the time waited so far.
-    pub tell: &'a dyn Fn(&Holder, Duration),
-    /// Time between two calls of `tell`.
-    pub tell_every: Duration,
+    /// Called at the start and every `report_every` with the holder and the time waited so far.
+    pub report: &'a dyn Fn(&Holder, Duration),
+    /// Time between two calls of `report`.
+    pub report_every: Duration,
 }
 
 impl Lock {
@@ -111,8 +111,8 @@ impl Lock {
             if seen.elapsed() >= patience.limit {
                 return Err(Error::Locked { path: dir.to_owned(), holder });
             }
-            if reported.is_none_or(|last| last.elapsed() >= patience.tell_every) {
-                (patience.tell)(&holder, begun.elapsed());
+            if reported.is_none_or(|last| last.elapsed() >= patience.report_every) {
+                (patience.report)(&holder, begun.elapsed());
                 reported = Some(Instant::now());
             }
             sleep(GLANCE * GLANCES);

@@ -166,12 +166,12 @@ fn waiting_reports_the_holder_and_ends_without_signs_of_progress() {
     write_holder(dir.path(), &holder(9, "pod"));
     let theirs = Cell::new(Some(locked_elsewhere(dir.path())));
     let calls = Cell::new(0);
-    let tell = |holder: &Holder, _: Duration| {
+    let report = |holder: &Holder, _: Duration| {
         assert_eq!(holder.to_string(), "process 9 on pod since then");
         calls.set(calls.get() + 1);
     };
     let still = || None;
-    let patience = |limit, sign| Patience { limit, sign, tell: &tell, tell_every: Duration::ZERO };
+    let patience = |limit, sign| Patience { limit, sign, report: &report, report_every: Duration::ZERO };
     let given_up = Lock::wait(dir.path(), &patience(Duration::ZERO, &still));
     assert!(matches!(given_up, Err(Error::Locked { holder, .. }) if holder.pid == 9));
     assert_eq!(calls.get(), 0);
