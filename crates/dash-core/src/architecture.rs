@@ -1,4 +1,4 @@
-//! The results of a search and of tuning: the chosen architecture and the chosen hyperparameters.
+//! Describes what a search and tuning choose: the architecture and the hyperparameters.
 
 use crate::pipeline::Candidate;
 use serde::{Deserialize, Serialize};

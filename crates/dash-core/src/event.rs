@@ -1,4 +1,4 @@
-//! Events: what happens while pipelines run, as values. Only the binary prints them.
+//! Describes what happens while pipelines run, as events. Events are values; only the binary prints them.
 
 use crate::stage::{RunId, Stage};
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! Text from untrusted files.
+//! Detects characters in text from untrusted files that control a terminal.
 
 /// Whether a character is invisible and controls a terminal or the order of the text: control characters (C0, DEL, C1),
 /// marks of the writing direction, separators of lines and paragraphs, annotations, tags, and noncharacters. Line breaks

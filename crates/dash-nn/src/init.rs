@@ -1,4 +1,4 @@
-//! Initial values of parameters.
+//! Draws the initial values of parameters.
 
 use dash_core::random::{ChaCha8Rng, standard_normal};
 use rand::Rng;

@@ -168,7 +168,7 @@ fn input() -> ReportInput {
     input
 }
 
-#[allow(clippy::disallowed_methods)] // an example's output is no run state
+#[allow(clippy::disallowed_methods)] // the output of an example is not run state
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).ok_or("usage: render FOLDER")?;
     for artifact in render(&input())? {

@@ -1,4 +1,4 @@
-//! Line charts of measurements, such as benchmarks, as SVG files.
+//! Draws line charts of measurements, such as benchmarks, as SVG files.
 //!
 //! ```
 //! use dash_report::chart::{Panel, ChartSeries, draw};

@@ -1,4 +1,4 @@
-//! Validation of the input of a report.
+//! Checks the input of a report.
 
 use crate::Error;
 use dash_core::{

@@ -1,4 +1,4 @@
-//! The content of a report, independent of the output format: sections of tables and figures in reading order.
+//! Builds the content of a report independently of the output format: sections of tables and figures in reading order.
 
 use crate::{
     check,

@@ -1,4 +1,4 @@
-//! The errors of making a report.
+//! Describes what can go wrong when a report is made.
 
 use dash_core::error::{Classify, ErrorKind};
 

@@ -1,4 +1,4 @@
-//! Escaping of text for each output format. Names and messages come from files of others and may be hostile; after
+//! Escapes text for each output format. Names and messages come from files of others and may be hostile; after
 //! escaping they are shown literally. There is one function per format, and no other place escapes.
 
 use dash_core::text::is_hidden;

@@ -1,4 +1,4 @@
-//! Figures as SVG. The same body is used inline in the page, where CSS variables adapt it to light and dark mode, and as a
+//! Draws figures as SVG. The same body is used inline in the page, where CSS variables adapt it to light and dark mode, and as a
 //! separate file on a white background.
 
 use crate::escape::xml as escape;

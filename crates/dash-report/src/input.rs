@@ -1,4 +1,4 @@
-//! What goes into a report, and what comes out.
+//! Describes the input of a report and the files that come out.
 
 use dash_core::results::{ResultRow, RunDetail};
 

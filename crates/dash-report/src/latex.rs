@@ -1,4 +1,4 @@
-//! The result tables as LaTeX. Tables per seed are wider than a page and only in the other formats.
+//! Writes the result tables as LaTeX. Tables per seed are wider than a page and only in the other formats.
 
 use crate::{
     document::Document,

@@ -1,4 +1,4 @@
-//! The report as Markdown with GitHub's tables.
+//! Writes the report as Markdown with GitHub's tables.
 
 use crate::{
     document::{Document, Section},

@@ -1,4 +1,4 @@
-//! Formatting of numbers for people.
+//! Formats numbers for people.
 
 /// The text in place of a missing value.
 pub const MISSING: &str = "—";

@@ -1,4 +1,4 @@
-//! The report as one self-contained HTML page, without network access, fonts or scripts.
+//! Renders the report as one self-contained HTML page, without network access, fonts or scripts.
 
 use crate::{
     Error,

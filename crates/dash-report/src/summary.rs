@@ -1,4 +1,4 @@
-//! Statistics over seeds. The only module that knows polars.
+//! Computes statistics over seeds. The only module that knows polars.
 
 use crate::{Error, check, number};
 use dash_core::{

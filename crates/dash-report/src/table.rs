@@ -1,4 +1,4 @@
-//! Tables independent of the output format: a caption, columns, and cells of plain text.
+//! Describes tables independently of the output format: a caption, columns, and cells of plain text.
 
 use serde::Serialize;
 

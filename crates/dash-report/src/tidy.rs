@@ -1,4 +1,4 @@
-//! The tidy results as JSON, CSV and Parquet: one record per result row, in the given order.
+//! Writes the tidy results as JSON, CSV and Parquet: one record per result row, in the given order.
 
 use crate::{Error, escape};
 use arrow::{

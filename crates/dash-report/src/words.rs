@@ -1,4 +1,4 @@
-//! Texts of a report that depend on names and numbers.
+//! Builds the texts of a report that depend on names and numbers.
 
 use dash_core::pipeline::Metric;
 

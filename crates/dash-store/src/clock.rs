@@ -1,4 +1,4 @@
-//! The current date and time as text.
+//! Formats the current date and time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

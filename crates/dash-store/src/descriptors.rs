@@ -1,4 +1,4 @@
-//! The limit on open files. A run keeps one file open for its lock.
+//! Raises and checks the limit on open files. A run keeps one file open for its lock.
 
 use crate::Error;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

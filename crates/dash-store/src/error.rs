@@ -1,4 +1,4 @@
-//! The errors of this crate.
+//! Describes what can go wrong with files.
 
 use crate::holder::Holder;
 use dash_core::error::{Classify, ErrorKind};

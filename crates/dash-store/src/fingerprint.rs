@@ -1,4 +1,4 @@
-//! SHA-256 of files and of values.
+//! Computes the SHA-256 of files and of values.
 
 use crate::{Error, plain::open_plain};
 use serde_json::Value;

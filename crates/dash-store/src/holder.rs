@@ -1,4 +1,4 @@
-//! Who holds a lock.
+//! Describes who holds a lock.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Remembered hashes of files.
+//! Remembers hashes of files.
 
 use crate::{
     Error,

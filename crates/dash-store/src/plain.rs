@@ -1,4 +1,4 @@
-//! Opening plain files only. A FIFO could block for ever and a device never end; a link could redirect a write to
+//! Opens plain files only. A FIFO could block for ever and a device never end; a link could redirect a write to
 //! another file.
 
 use crate::Error;

@@ -1,4 +1,4 @@
-//! Atomic publication of single files.
+//! Publishes single files atomically.
 
 use crate::{
     Error,

@@ -1,4 +1,4 @@
-//! `stage.json`: the record of a finished stage.
+//! Reads and writes `stage.json`, the record of a finished stage.
 
 use crate::staging::plain;
 use crate::{Error, HashMemo, STATE_LIMIT, Staging, Unsealed, read_small, seal, sha256_file, unseal};

@@ -1,4 +1,4 @@
-//! The layout of run folders: `<root>/<pipeline>/<seed>/<stage>/`, and `<root>/<pipeline>/dataset/` for the dataset, which
+//! Defines the layout of run folders: `<root>/<pipeline>/<seed>/<stage>/`, and `<root>/<pipeline>/dataset/` for the dataset, which
 //! all seeds share.
 
 use crate::Error;

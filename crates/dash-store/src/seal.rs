@@ -1,4 +1,4 @@
-//! JSON files that contain a hash of themselves.
+//! Writes and checks JSON files that contain a hash of themselves.
 
 use crate::{Error, sha256};
 use serde::Serialize;

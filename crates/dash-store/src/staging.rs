@@ -1,4 +1,4 @@
-//! Atomic publication of folders.
+//! Publishes folders atomically.
 
 use crate::{
     Error,

@@ -1,4 +1,4 @@
-//! Temporary names, and cleaning up after a crash.
+//! Creates temporary names, and cleans up after a crash.
 
 use crate::{
     Error,

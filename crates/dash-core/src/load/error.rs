@@ -1,4 +1,4 @@
-//! The errors of loading pipeline files, and the texts of their messages.
+//! Describes the errors of loading pipeline files.
 
 use crate::error::{Classify, ErrorKind};
 use std::fmt;

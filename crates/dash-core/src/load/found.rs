@@ -1,4 +1,4 @@
-//! The problems of a pipeline file, collected while it is checked.
+//! Collects the problems of a pipeline file while it is checked.
 
 use super::{
     error::{ConfigProblem, Error, SUGGESTED, shorten, suggestion},

@@ -1,4 +1,4 @@
-//! The JSON schema of pipeline files, and the check of a tree against it.
+//! Generates the JSON schema of pipeline files, and checks a tree against it.
 
 use super::{
     error::shorten,

@@ -1,4 +1,4 @@
-//! The table of augmentations: random changes to training inputs.
+//! Declares the table of augmentations, random changes to training inputs.
 
 use super::vocabulary::vocabulary;
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! The table of losses.
+//! Declares the table of losses.
 
 use super::vocabulary::vocabulary;
 use crate::card::TargetKind;

@@ -1,4 +1,4 @@
-//! The table of metrics.
+//! Declares the table of metrics.
 
 use super::vocabulary::vocabulary;
 use crate::card::TargetKind;

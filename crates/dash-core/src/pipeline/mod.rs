@@ -1,4 +1,4 @@
-//! The types of a pipeline file. Their documentation becomes the descriptions of the JSON schema, which editors show.
+//! Declares the types of a pipeline file. Their documentation becomes the descriptions of the JSON schema, which editors show.
 //! Defaults are the values of the DASH paper where it has one.
 
 mod augment;

@@ -1,4 +1,4 @@
-//! Networks: the table of backbones, and the candidates for their kernels.
+//! Declares the table of backbones, and the candidates for their kernels.
 
 use super::vocabulary::vocabulary;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! The sections `search`, `tune` and `retrain` of a pipeline file.
+//! Declares the sections `search`, `tune` and `retrain` of a pipeline file.
 
 use super::Backbone;
 use schemars::JsonSchema;

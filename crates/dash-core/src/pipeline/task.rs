@@ -1,4 +1,4 @@
-//! The section `task` of a pipeline file: what is learned, from which inputs, and how it is evaluated.
+//! Declares the section `task` of a pipeline file: what is learned, from which inputs, and how it is evaluated.
 
 use super::{Augment, Loss, Metric};
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! The macro behind the tables of metrics, losses, augmentations and backbones.
+//! Defines the macro that declares the tables of metrics, losses, augmentations and backbones.
 
 /// Declares an enum that pipeline files write as a table with the key `kind`, together with a specification of each
 /// variant. An entry holds everything that is known of a variant: its documentation comment is its description in the

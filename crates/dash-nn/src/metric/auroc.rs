@@ -1,4 +1,4 @@
-//! 1 - the area under the ROC curve, averaged over labels.
+//! Computes 1 - the area under the ROC curve, averaged over labels.
 
 use super::{
     ranking::{LabelScores, Tied, totals},

@@ -1,4 +1,4 @@
-//! 1 - average precision, averaged over labels.
+//! Computes 1 - average precision, averaged over labels.
 
 use super::{
     ranking::{LabelScores, Tied, totals},

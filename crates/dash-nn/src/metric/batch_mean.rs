@@ -1,4 +1,4 @@
-//! The mean of a metric over batches, as the published experiments report it.
+//! Computes the mean of a metric over batches, as the published experiments report it.
 
 use crate::{Accumulator, Error, Targets};
 use candle_core::Tensor;

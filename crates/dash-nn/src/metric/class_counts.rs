@@ -1,4 +1,4 @@
-//! Predictions counted by class, for metrics of classes.
+//! Counts predictions by class, for metrics of classes.
 
 use super::state::{Outputs, unsuitable};
 use crate::{Error, Targets};

@@ -1,4 +1,4 @@
-//! The false negative rate of masks.
+//! Computes the false negative rate of masks.
 
 use super::state::{MetricState, Outputs, mask_of};
 use crate::{Error, Targets};

@@ -1,4 +1,4 @@
-//! 1 - F1, averaged over classes.
+//! Computes 1 - F1, averaged over classes.
 
 use super::{
     class_counts::{ClassCount, ClassCounts},

@@ -1,4 +1,4 @@
-//! The mean absolute error of predicted distances between the positions of a sequence.
+//! Computes the mean absolute error of predicted distances between the positions of a sequence.
 
 use super::state::{MetricState, Outputs, mean, unsuitable};
 use crate::{Error, Targets};

@@ -1,4 +1,4 @@
-//! Binary cross-entropy of masks.
+//! Computes the binary cross-entropy of masks.
 
 use super::state::{MetricState, Outputs, mask_of, mean};
 use crate::{Error, Targets, ops::mask_loss};

@@ -1,4 +1,4 @@
-//! Metrics as accumulators over samples: neither the order of the samples nor the batch size changes a value.
+//! Metrics are accumulators over samples: neither the order of the samples nor the batch size changes a value.
 //!
 //! A metric is one file: a type with [`MetricState`], a line in [`state_of`], and an entry of the table in
 //! `dash_core::pipeline::Metric`.

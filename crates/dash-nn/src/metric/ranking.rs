@@ -1,4 +1,4 @@
-//! Outputs ranked label by label, for metrics of label rankings.
+//! Ranks outputs label by label, for metrics of label rankings.
 
 use super::state::{Outputs, unsuitable};
 use crate::{Error, Targets};

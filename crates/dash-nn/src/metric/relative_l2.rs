@@ -1,4 +1,4 @@
-//! The relative L2 error of fields.
+//! Computes the relative L2 error of fields.
 
 use super::state::{MetricState, Outputs, mean, unsuitable};
 use crate::{Error, Targets, ops};

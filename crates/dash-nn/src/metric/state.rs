@@ -1,4 +1,4 @@
-//! What a metric implements.
+//! Declares what a metric implements.
 
 use crate::{Error, Targets};
 use dash_core::pipeline::Metric;

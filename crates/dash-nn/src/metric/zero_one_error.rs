@@ -1,4 +1,4 @@
-//! The percentage of samples with a wrong class.
+//! Computes the percentage of samples with a wrong class.
 
 use super::{
     class_counts::{ClassCount, ClassCounts},

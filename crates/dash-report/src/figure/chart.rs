@@ -1,4 +1,4 @@
-//! Panels with logarithmic axes, side by side.
+//! Draws panels with logarithmic axes side by side.
 
 use super::{Anchor, Drawing, axis, axis::Scale, fill, shorten, stroke, width_of};
 use crate::number;

@@ -1,4 +1,4 @@
-//! Learning curves of one stage: training loss and metric per epoch.
+//! Draws the learning curves of one stage: training loss and metric per epoch.
 
 use super::{Anchor, Drawing, axis, axis::Scale, shorten, stroke, width_of};
 use dash_core::results::Epoch;

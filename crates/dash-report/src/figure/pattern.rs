@@ -1,4 +1,4 @@
-//! The pattern: the taps of each layer's kernel, drawn to scale.
+//! Draws the pattern: the taps of each layer's kernel, to scale.
 
 use super::{Anchor, Drawing, fill, named, shorten};
 use dash_core::{

@@ -1,4 +1,4 @@
-//! Raster images, for viewers without SVG.
+//! Draws raster images, for viewers without SVG.
 
 use super::LIGHT;
 use font8x8::{BASIC_FONTS, GREEK_FONTS, LATIN_FONTS, UnicodeFonts};

@@ -1,4 +1,4 @@
-//! Samples of a dataset: lines over one axis, heat maps over two.
+//! Draws samples of a dataset: lines over one axis, heat maps over two.
 
 use super::{Anchor, COLOURS, Drawing, raster, raster::Raster, shorten, stroke};
 use crate::number;

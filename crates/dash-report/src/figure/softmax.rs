@@ -1,4 +1,4 @@
-//! The mixing weights at the end of the search: the softmax of the architecture parameters.
+//! Draws the mixing weights at the end of the search: the softmax of the architecture parameters.
 
 use super::{Anchor, Drawing, named, shorten};
 use crate::number;

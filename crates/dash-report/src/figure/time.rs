@@ -1,4 +1,4 @@
-//! Wall time per stage as stacked bars.
+//! Draws the wall time per stage as stacked bars.
 
 use super::{Anchor, Drawing, axis::Scale, fill, shorten, width_of};
 use crate::number;

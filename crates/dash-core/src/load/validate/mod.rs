@@ -1,4 +1,4 @@
-//! Validation of what the schema cannot express.
+//! Checks what the schema cannot express.
 
 mod dataset;
 mod stages;

@@ -1,4 +1,4 @@
-//! The sections `search`, `tune` and `retrain`.
+//! Checks the sections `search`, `tune` and `retrain`.
 
 use super::{Checks, dataset::dimensions};
 use crate::{

@@ -1,4 +1,4 @@
-//! The section `task`.
+//! Checks the section `task`.
 
 use super::{
     Checks, MAX_ROWS,
