@@ -11,14 +11,14 @@ use dash_conv::{Algorithm, GpuModel, Machine, Plan, measure};
 const HOPELESS: f64 = 50.0;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let device = match dash_train::open_gpu(0) {
-        Ok(device) => device,
+    let backend = match dash_nn::Backend::open_gpu(0) {
+        Ok(backend) => backend,
         Err(error) => {
             eprintln!("skipped: {error}");
             return Ok(());
         }
     };
-    let Some(gpu) = dash_cuda::Gpu::of(&device) else { return Ok(()) };
+    let Some(gpu) = backend.gpu() else { return Ok(()) };
     let mut arguments = std::env::args().skip(1);
     let (task, batch) = (arguments.next(), arguments.next().map(|batch| batch.parse()).transpose()?);
     println!("| task | layer | plan | model, ms | measured, ms | best |");
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let least = plans.iter().fold(f64::INFINITY, |least, plan| least.min(plan.cost().seconds));
                 let mut rows = Vec::new();
                 for plan in plans.iter().filter(|plan| plan.cost().seconds <= HOPELESS * least) {
-                    if let Some(seconds) = measure(plan, &problem, Some(&gpu))? {
+                    if let Some(seconds) = measure(plan, &problem, Some(gpu))? {
                         rows.push((plan, seconds));
                     }
                 }

@@ -36,10 +36,10 @@ fn main() -> Result<(), dash_bench::Error> {
                 count += 1.0;
             }
             // Activations: written once, read forward and backward. Parameters, gradients, momentum: read and written.
-            let bytes = 3.0 * network.kept() as f64 + 6.0 * 4.0 * params.count() as f64;
+            let bytes = 3.0 * network.saved() as f64 + 6.0 * 4.0 * params.count() as f64;
             let [compute, memory] = [flops / PEAK[0], bytes / PEAK[1]];
             // Batch norm and element-wise operations pass over the activations about five times more.
-            let rest = 5.0 * network.kept() as f64 / (0.8 * PEAK[1]) + LAUNCHES * count * PEAK[2];
+            let rest = 5.0 * network.saved() as f64 / (0.8 * PEAK[1]) + LAUNCHES * count * PEAK[2];
             let stage = match stage {
                 TimedStage::Search => "search",
                 TimedStage::Retrain(_) => "retrain, spread",

@@ -9,10 +9,9 @@ use crate::{
     Error,
     timing::{StepCounts, SyntheticTarget, TimeSummary, normal, time},
 };
-use candle_core::Device;
 use dash_conv::{Planner, Policy};
 use dash_core::pipeline::{Backbone, Search};
-use dash_nn::{Network, ParamBuilder, Params, build};
+use dash_nn::{Backend, Network, ParamBuilder, Params, build};
 use dash_report::chart::{ChartSeries, Panel};
 use dash_search::{Gumbel, MixtureBuilder, MixtureStrategy};
 use schemars::JsonSchema;
@@ -53,9 +52,9 @@ impl MixingMethod {
     pub const ALL: [MixingMethod; 3] =
         [MixingMethod::Fourier, MixingMethod::MixedWeights, MixingMethod::MixedResults];
 
-    /// The methods that `device` supports: GPUs have no kernels for [`MixingMethod::MixedResults`].
-    pub fn supported_on(device: &Device) -> impl Iterator<Item = MixingMethod> + use<> {
-        let is_cpu = device.is_cpu();
+    /// The methods that `backend` supports: GPUs have no kernels for [`MixingMethod::MixedResults`].
+    pub fn supported_on(backend: &Backend) -> impl Iterator<Item = MixingMethod> + use<> {
+        let is_cpu = backend.gpu().is_none();
         MixingMethod::ALL.into_iter().filter(move |&method| is_cpu || method != MixingMethod::MixedResults)
     }
 
@@ -174,11 +173,11 @@ pub fn measure(
     point: &ComparisonPoint,
     method: MixingMethod,
     options: &ComparisonOptions,
-    device: &Device,
+    backend: &Backend,
 ) -> Result<MixingTiming, Error> {
     let batch = options.batch.unwrap_or(BATCH).get();
-    let (network, params) = network(point, method, options.plan, device)?;
-    let input = normal(&[batch, 1, point.length], 0, device).map_err(dash_nn::Error::from)?;
+    let (network, params) = network(point, method, options.plan, backend)?;
+    let input = normal(&[batch, 1, point.length], 0, backend.device()).map_err(dash_nn::Error::from)?;
     let counts = StepCounts {
         warmup: options.warmup.max(usize::from(options.plan == Policy::Measure)),
         steps: options.steps.get(),
@@ -206,13 +205,13 @@ fn network(
     point: &ComparisonPoint,
     method: MixingMethod,
     plan: Policy,
-    device: &Device,
+    backend: &Backend,
 ) -> Result<(Box<dyn Network>, Params), dash_nn::Error> {
     let first = |all: &[usize]| all.iter().copied().take(point.sizes).collect();
     let space =
         Search { kernel_sizes: first(&KERNEL_SIZES), dilations: first(&DILATIONS), ..Search::default() };
     let mut mixtures = MixtureBuilder::new(&space, Gumbel).with_strategy(method.strategy());
-    let mut params = ParamBuilder::new(0, 0, device).with_planner(&Planner::new(plan));
+    let mut params = ParamBuilder::new(0, 0, backend).with_planner(&Planner::new(plan));
     let backbone = Backbone::Resnet1d { channels: Some(16), causal: false };
     let network = build(&backbone, &[1, point.length], CLASSES, false, 0.0, &mut mixtures, &mut params)?;
     Ok((network, params.finish()))
@@ -262,7 +261,7 @@ mod tests {
     #[test]
     fn the_network_is_the_one_for_mnist() {
         let point = ComparisonPoint { axis: ComparisonAxis::Candidates, sizes: 4, length: LENGTH };
-        let count = |method| network(&point, method, Policy::Model, &Device::Cpu).unwrap().1.count();
+        let count = |method| network(&point, method, Policy::Model, &Backend::cpu()).unwrap().1.count();
         // MNIST has seven dilations instead of four; each adds 24 taps per channel pair and four architecture
         // parameters in each of nine layers.
         let pairs = 16 + 2 * 16 + 16 * 32 + 5 * 32;
@@ -273,10 +272,10 @@ mod tests {
     #[test]
     fn the_methods_compute_the_same_function() {
         let point = ComparisonPoint { axis: ComparisonAxis::Length, sizes: 3, length: 50 };
-        let input = normal(&[3, 1, point.length], 0, &Device::Cpu).unwrap();
+        let input = normal(&[3, 1, point.length], 0, Backend::cpu().device()).unwrap();
         let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let run = |method| {
-            let (network, params) = network(&point, method, Policy::Model, &Device::Cpu).unwrap();
+            let (network, params) = network(&point, method, Policy::Model, &Backend::cpu()).unwrap();
             // With the small initial weights, biases would hide differences in the convolutions.
             for p in params.iter().filter(|p| p.name().ends_with(".weights")) {
                 p.var().set(&p.var().affine(30.0, 0.0).unwrap()).unwrap();
@@ -305,7 +304,7 @@ mod tests {
         let point = points(NonZeroUsize::new(1))[1];
         let one = NonZeroUsize::MIN;
         let options = ComparisonOptions { batch: Some(one), steps: one, warmup: 0, plan: Policy::Measure };
-        let measured = measure(&point, MixingMethod::MixedWeights, &options, &Device::Cpu).unwrap();
+        let measured = measure(&point, MixingMethod::MixedWeights, &options, &Backend::cpu()).unwrap();
         assert_eq!((measured.method, measured.axis), ("mixed-weights", "length"));
         assert_eq!((measured.candidates, measured.length, measured.runs), (25, 32, 1));
         assert!((measured.seconds_per_epoch - 0.469 * measured.ms_per_step).abs() < 1e-9);

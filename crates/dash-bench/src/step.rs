@@ -7,10 +7,9 @@ use crate::{
     Error, KernelPattern, TaskShape,
     timing::{StepCounts, SyntheticTarget, TimeSummary, normal, time},
 };
-use candle_core::Device;
 use dash_conv::{Planner, Policy};
 use dash_core::pipeline::{Backbone, Search};
-use dash_nn::{ConvBuilder, FixedKernels, Network, ParamBuilder, Params, Survey, build};
+use dash_nn::{Backend, ConvBuilder, FixedKernels, Network, ParamBuilder, Params, ShapeTrace, build};
 use dash_search::{Gumbel, MixtureBuilder};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -82,15 +81,15 @@ pub struct StepTiming {
     pub plan: Option<String>,
 }
 
-/// Runs the benchmark on `device`, in the thread pool of the calling thread.
+/// Runs the benchmark on `backend`, in the thread pool of the calling thread.
 ///
 /// # Errors
 /// If the network cannot be built or computed.
-pub fn time_steps(bench: &StepBenchmark, device: &Device) -> Result<StepTiming, Error> {
+pub fn time_steps(bench: &StepBenchmark, backend: &Backend) -> Result<StepTiming, Error> {
     let batch = bench.batch.map_or(bench.task.batch, NonZeroUsize::get);
-    let (network, params) = network(bench.task, bench.stage, &Planner::new(bench.plan), device)?;
-    let estimated = dash_train::training_bytes(network.as_ref(), &params, batch, bench.task.input, device)?;
-    let times = TimeSummary::new(steps(bench, batch, network.as_ref(), &params, device)?);
+    let (network, params) = network(bench.task, bench.stage, &Planner::new(bench.plan), backend)?;
+    let estimated = dash_train::training_bytes(network.as_ref(), &params, batch, bench.task.input)?;
+    let times = TimeSummary::new(steps(bench, batch, network.as_ref(), &params, backend)?);
     let (stage, method) = bench.stage.names();
     Ok(StepTiming {
         task: bench.task.name,
@@ -112,9 +111,9 @@ pub fn time_steps(bench: &StepBenchmark, device: &Device) -> Result<StepTiming, 
 ///
 /// # Errors
 /// If the network cannot be built.
-pub fn survey(task: &TaskShape, stage: TimedStage) -> Result<(Survey, Params), Error> {
-    let (network, params) = build_with(task, stage, ParamBuilder::blank())?;
-    Ok((network.survey(&[&[task.batch], task.input].concat())?, params))
+pub fn survey(task: &TaskShape, stage: TimedStage) -> Result<(ShapeTrace, Params), Error> {
+    let (network, params) = build_with(task, stage, ParamBuilder::without_values(&Backend::cpu()))?;
+    Ok((network.trace(&[&[task.batch], task.input].concat())?, params))
 }
 
 /// The network of a stage. The retrained 1-D network has centred kernels, as in `benches/compare.py`; a causal network
@@ -123,9 +122,9 @@ fn network(
     task: &TaskShape,
     stage: TimedStage,
     planner: &Planner,
-    device: &Device,
+    backend: &Backend,
 ) -> Result<(Box<dyn Network>, Params), dash_nn::Error> {
-    build_with(task, stage, ParamBuilder::new(0, 0, device).with_planner(planner))
+    build_with(task, stage, ParamBuilder::new(0, 0, backend).with_planner(planner))
 }
 
 fn build_with(
@@ -161,13 +160,13 @@ fn steps(
     batch: usize,
     network: &dyn Network,
     params: &Params,
-    device: &Device,
+    backend: &Backend,
 ) -> Result<Vec<f64>, dash_nn::Error> {
     let task = bench.task;
-    let input = normal(&[&[batch], task.input].concat(), 0, device)?;
+    let input = normal(&[&[batch], task.input].concat(), 0, backend.device())?;
     let targets = if task.dense {
         let spatial = task.input.get(1..).unwrap_or_default();
-        let field = normal(&[&[batch, task.outputs], spatial].concat(), 1, device)?;
+        let field = normal(&[&[batch, task.outputs], spatial].concat(), 1, backend.device())?;
         SyntheticTarget::Field(field.flatten_all()?.to_vec1()?)
     } else {
         SyntheticTarget::classes(task.outputs, batch)
@@ -196,7 +195,7 @@ mod tests {
     #[test]
     fn networks_have_the_published_numbers_of_parameters() {
         let count = |name: &str, stage| {
-            network(named(name), stage, &Planner::default(), &Device::Cpu).unwrap().1.count()
+            network(named(name), stage, &Planner::default(), &Backend::cpu()).unwrap().1.count()
         };
         let table = [
             ("cifar100", 1_952_516, 2_774_276),
@@ -230,12 +229,13 @@ mod tests {
             warmup: 0,
             plan: Policy::Model,
         };
-        let timing = time_steps(&bench, &Device::Cpu).unwrap();
+        let timing = time_steps(&bench, &Backend::cpu()).unwrap();
         assert_eq!((timing.task, timing.stage, timing.method.as_str()), ("satellite", "search", "dash-nas"));
         assert_eq!((timing.batch, timing.runs, timing.params), (1, 2, 2_000_268));
         assert!(timing.min_ms > 0.0 && timing.min_ms <= timing.ms_per_step);
         assert!(!serde_json::to_string(&timing).unwrap().contains("\"plan\""));
-        let measured = time_steps(&StepBenchmark { plan: Policy::Measure, ..bench }, &Device::Cpu).unwrap();
+        let measured =
+            time_steps(&StepBenchmark { plan: Policy::Measure, ..bench }, &Backend::cpu()).unwrap();
         assert_eq!((measured.plan.as_deref(), measured.runs), (Some("measure"), 2));
     }
 }

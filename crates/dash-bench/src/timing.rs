@@ -102,6 +102,6 @@ fn step(
         SyntheticTarget::Field(field) => (Loss::MeanSquaredError, Targets::Field(field.clone())),
     };
     let objective = Objective { loss, metric: Metric::ZeroOneError, scaling: None };
-    let loss = objective.loss(&output, targets)?;
+    let loss = objective.loss(params.backend(), &output, targets)?;
     sgd.step(params, &Gradients::of(&loss, params)?, rates)
 }

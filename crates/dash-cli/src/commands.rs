@@ -16,7 +16,7 @@ use dash_bench::{
     comparison::{self, ComparisonOptions, MixingMethod},
 };
 use dash_pipeline::{
-    Device, DeviceChoice, Engine, Folders, LocalExecutor, Planned, RunSet, Stage, TrainingRunner,
+    Backend, DeviceChoice, Engine, Folders, LocalExecutor, Planned, RunSet, Stage, TrainingRunner,
 };
 use std::{
     io::{self, Write},
@@ -156,23 +156,23 @@ fn time_step(args: &args::Bench) -> Result<(), Error> {
     // The parser requires a task unless the methods are compared.
     let Some(task) = args.task else { return Ok(()) };
     threads::start_workers(args.threads)?;
-    let device = open(args.device)?;
+    let backend = open(args.device)?;
     let plan = args.planning.policy();
     let (batch, steps, warmup) = (args.batch, args.steps, args.warmup);
     let benchmark = StepBenchmark { task, stage, batch, steps, warmup, plan };
-    output::timing(&on_worker(|| dash_bench::time_steps(&benchmark, &device))?, args.format)
+    output::timing(&on_worker(|| dash_bench::time_steps(&benchmark, &backend))?, args.format)
 }
 
 /// Compares the mixing methods. Each result is printed and plotted at once, so that an interrupt loses nothing.
 fn compare(args: &args::Bench) -> Result<(), Error> {
     threads::start_workers(args.threads)?;
-    let device = open(args.device)?;
+    let backend = open(args.device)?;
     let plan = args.planning.policy();
     let options = ComparisonOptions { batch: args.batch, steps: args.steps, warmup: args.warmup, plan };
     let mut timings = Vec::new();
     for point in comparison::points(args.points) {
-        for method in MixingMethod::supported_on(&device) {
-            let timing = on_worker(|| comparison::measure(&point, method, &options, &device))?;
+        for method in MixingMethod::supported_on(&backend) {
+            let timing = on_worker(|| comparison::measure(&point, method, &options, &backend))?;
             output::comparison_point(&timing, args.format)?;
             timings.push(timing);
             if let Some(path) = &args.plot {
@@ -195,16 +195,16 @@ fn executor(
         memory::limit_to(usize::try_from(limit.get()).unwrap_or(usize::MAX).saturating_mul(1 << 20));
     }
     let memory = memory::left().and_then(|bytes| u64::try_from(bytes).ok());
-    Ok(LocalExecutor { runner: TrainingRunner { device: open(args.device)?, checkpoint_every, memory } })
+    Ok(LocalExecutor { runner: TrainingRunner { backend: open(args.device)?, checkpoint_every, memory } })
 }
 
 /// Opens the device. If `auto` falls back to the CPU, the reason is printed.
-fn open(choice: DeviceChoice) -> Result<Device, Error> {
-    let (device, reason) = choice.open()?;
+fn open(choice: DeviceChoice) -> Result<Backend, Error> {
+    let (backend, reason) = choice.open()?;
     if let Some(reason) = reason {
         writeln!(stderr(), "computing on the CPU: {reason}")?;
     }
-    Ok(device)
+    Ok(backend)
 }
 
 /// Runs `work` on one of the worker threads. From any other thread, each of the many parallel loops of a training step

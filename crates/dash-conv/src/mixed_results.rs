@@ -41,6 +41,11 @@ impl MixedResults {
         })
     }
 
+    /// Number of groups of channels.
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
     /// The convolutions of the candidates.
     pub fn convolutions(&self) -> &[TapConv] {
         &self.convs

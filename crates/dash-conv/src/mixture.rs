@@ -61,9 +61,6 @@ impl Mixture {
         c_out: usize,
         group_in: usize,
     ) -> Result<Tensor> {
-        if let Some(gpu) = Gpu::of(weights.device()) {
-            return self.mix_on_gpu(&gpu, weights, coefficients, c_out, group_in);
-        }
         let (weights, coefficients) = self.checked(weights, coefficients, c_out * group_in)?;
         let (pairs, shape) = (c_out * group_in, self.mixed_shape(c_out, group_in));
         weights.apply_op2(&coefficients, MixOp { tap_indices: self.tap_indices.clone(), pairs, shape })

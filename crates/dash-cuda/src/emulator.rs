@@ -4,10 +4,7 @@ use crate::{
     Kernel,
     gpu::{DeviceSlice, Element, Error, KernelArg, LaunchDims},
 };
-use std::{
-    ffi::c_void,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::ffi::c_void;
 
 /// A kernel's emulator: grid, block, bytes of shared memory, whether threads run in descending order, and the arguments'
 /// addresses; 0 if all is well.
@@ -116,21 +113,13 @@ impl Emulator {
     }
 }
 
-/// Whether operations on tensors of the CPU are computed by the emulator.
-static INSTEAD: AtomicBool = AtomicBool::new(false);
-
-/// Has operations on tensors of the CPU computed by the emulator from now on, or no longer: tests of whole networks.
-pub fn emulate_on_cpu(instead: bool) {
-    INSTEAD.store(instead, Ordering::SeqCst);
-}
-
 /// The first GPU, for the test of this name. Without one, standard error says once that the test is skipped there; a
 /// program that was built for none says nothing.
 ///
 /// # Panics
 /// If there is a GPU that cannot be opened: the test would seem to have passed there.
 #[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "there is nothing to say"))]
-pub fn gpu_for_test(test: &str) -> Option<candle_core::Device> {
+pub fn gpu_for_test(test: &str) -> Option<crate::Gpu> {
     #[cfg(feature = "cuda")]
     {
         use std::{
@@ -146,7 +135,7 @@ pub fn gpu_for_test(test: &str) -> Option<candle_core::Device> {
             Err(error) => panic!("the GPU cannot be opened: {error}"),
         });
         if let Some(device) = opened {
-            return Some(device.clone());
+            return crate::Gpu::of(device);
         }
         let mut told = TOLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if told.get_or_insert_default().insert(test.to_owned()) {
@@ -155,9 +144,4 @@ pub fn gpu_for_test(test: &str) -> Option<candle_core::Device> {
         }
     }
     None
-}
-
-/// The emulator, if it is to compute.
-pub(crate) fn instead() -> Option<Emulator> {
-    INSTEAD.load(Ordering::SeqCst).then(Emulator::default)
 }

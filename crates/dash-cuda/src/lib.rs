@@ -50,7 +50,7 @@ pub use async_scalar::AsyncScalar;
 pub use dense::{Dense, DenseMethod, DenseSizes};
 pub use elementwise::{add, dropout, mean_backward, mean_forward};
 #[cfg(feature = "emulator")]
-pub use emulator::{Emulator, emulate_on_cpu, gpu_for_test};
+pub use emulator::{Emulator, gpu_for_test};
 pub use gpu::{DeviceBuffer, DeviceSlice, Element, Error, Gpu, KernelArg, LaunchDims, open};
 pub use kernel::Kernel;
 pub use loss::{LossAndGradient, class_loss, field_loss, label_loss, scale_by};
@@ -58,5 +58,5 @@ pub use mixture::{MixtureTable, mixing_coefficients, mixing_gradient, treated_gr
 pub use norm::{Norm, NormGradients};
 pub use optimiser::{SgdStep, clip_scale};
 pub use taps::{Convolution, Depthwise, MOST_TAPS, TapMethod, channel_sums};
-pub use tensor::{Operand, tensor_on};
+pub use tensor::Operand;
 pub use tiling::{Segment, Segments, Tiling};

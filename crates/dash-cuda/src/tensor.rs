@@ -24,25 +24,12 @@ impl Operand<'_> {
     }
 }
 
-/// A tensor of `values` on a device. A GPU copies them by itself.
-///
-/// # Errors
-/// If there are not as many values as the shape says, or not enough memory.
-pub fn tensor_on(values: Vec<f32>, shape: impl Into<Shape>, device: &Device) -> Result<Tensor> {
-    match Gpu::of(device) {
-        Some(gpu) => gpu.tensor(gpu.upload(&values)?, shape),
-        None => Tensor::from_vec(values, shape.into(), device),
-    }
-}
-
 impl Gpu {
-    /// The GPU that tensors of a device are on; `None` for the CPU.
+    /// The GPU that is the device `device`; `None` if it is not a GPU.
     pub fn of(device: &Device) -> Option<Gpu> {
         match device {
             #[cfg(feature = "cuda")]
             Device::Cuda(device) => Some(Gpu::Cuda(device.clone())),
-            #[cfg(feature = "emulator")]
-            Device::Cpu => crate::emulator::instead().map(Gpu::Emulator),
             _ => None,
         }
     }

@@ -31,7 +31,7 @@ fn on_emulator(compute: impl Fn(&Gpu) -> Vec<DeviceBuffer>) -> Vec<Vec<f32>> {
     let bits = |all: &[Vec<f32>]| all.concat().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     assert!(bits(&one) == bits(&other), "a barrier is missing");
     let test = std::thread::current().name().unwrap_or_default().to_owned();
-    if let Some(gpu) = gpu_for_test(&test).and_then(|device| Gpu::of(&device)) {
+    if let Some(gpu) = gpu_for_test(&test) {
         let there = run(&gpu);
         assert!(bits(&there) == bits(&run(&gpu)), "runs on the GPU differ");
         for (there, here) in there.iter().zip(&one) {

@@ -1,17 +1,16 @@
-//! What is around kernels, on a GPU if there is one: copies that nobody waits for, and numbers that are asked for.
+//! Asynchronous copies to a GPU and read-backs from it, if there is one.
 #![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use candle_core::Tensor;
-use dash_cuda::{AsyncScalar, Gpu, add, gpu_for_test, tensor_on};
+use dash_cuda::{AsyncScalar, add, gpu_for_test};
 
 fn numbers(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 31 + seed * 977) % 4099) as f32).collect()
 }
 
 #[test]
-fn copies_are_of_what_was_there_when_they_were_asked_for() {
-    let Some(device) = gpu_for_test("copies_are_of_what_was_there_when_they_were_asked_for") else { return };
-    let gpu = Gpu::of(&device).unwrap();
+fn uploads_copy_the_values_at_the_time_of_the_call() {
+    let Some(gpu) = gpu_for_test("uploads_copy_the_values_at_the_time_of_the_call") else { return };
     let lens = [1, 5, 1000, 1024, 1025, 70_000, 300_000];
     // The same memory of the CPU, with other numbers each time; and memory of the GPU given back at once.
     let mut host = vec![0f32; 300_000];
@@ -32,20 +31,19 @@ fn copies_are_of_what_was_there_when_they_were_asked_for() {
 }
 
 #[test]
-fn answers_are_those_to_the_last_question() {
-    let Some(device) = gpu_for_test("answers_are_those_to_the_last_question") else { return };
-    let gpu = Gpu::of(&device).unwrap();
+fn read_backs_return_the_last_recorded_value() {
+    let Some(gpu) = gpu_for_test("read_backs_return_the_last_recorded_value") else { return };
+    let tensor = |values: Vec<f32>| gpu.tensor(gpu.upload(&values).unwrap(), values.len()).unwrap();
     let mut read_back = AsyncScalar::new(gpu.clone());
     for step in 0..30 {
-        let input = tensor_on(vec![step as f32, 0.5], 2, &device).unwrap();
+        let input = tensor(vec![step as f32, 0.5]);
         let number = {
             let operand = gpu.operand(&input).unwrap();
             gpu.tensor(add(&gpu, operand.read(), operand.read()).unwrap(), 2).unwrap()
         };
         read_back.record(&number.narrow(0, 0, 1).unwrap()).unwrap();
-        // What comes behind the question does not change the answer.
-        let later: Vec<Tensor> =
-            (0..20).map(|i| tensor_on(numbers(1000, i), 1000, &device).unwrap()).collect();
+        // What is launched after the read-back does not change its value.
+        let later: Vec<Tensor> = (0..20).map(|i| tensor(numbers(1000, i))).collect();
         drop((number, input));
         assert_eq!(read_back.wait().unwrap(), 2.0 * step as f32);
         drop(later);

@@ -6,6 +6,9 @@ use dash_core::{
     pipeline::{Loss, Metric},
 };
 
+/// A result of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// Everything that can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

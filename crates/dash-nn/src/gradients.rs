@@ -1,24 +1,17 @@
 //! The gradients of a loss as an owned list, with clipping by their global norm.
 
-use crate::{Error, Params, ops::Values};
+use crate::{
+    backend::{Backend, GradientScale, cpu},
+    error::{Error, Result},
+    params::Params,
+};
 use candle_core::{Device, Tensor};
-use dash_cuda::{Gpu, clip_scale};
-use rayon::prelude::*;
-
-/// Elements per parallel task. The order of summation of norms depends on it.
-pub(crate) const BLOCK: usize = 16_384;
 
 /// The gradients of a loss, aligned with the parameters of a network.
 pub struct Gradients {
     pub(crate) tensors: Vec<Tensor>,
-    pub(crate) scale: Scale,
-}
-
-/// The factor that an optimizer multiplies all gradients with.
-pub(crate) enum Scale {
-    Known(f64),
-    /// A tensor of one element on a GPU.
-    OnGpu(Tensor),
+    pub(crate) scale: GradientScale,
+    backend: Backend,
 }
 
 impl Gradients {
@@ -26,7 +19,7 @@ impl Gradients {
     ///
     /// # Errors
     /// [`Error::NoGradient`] if the loss does not depend on a parameter.
-    pub fn of(loss: &Tensor, params: &Params) -> Result<Gradients, Error> {
+    pub fn of(loss: &Tensor, params: &Params) -> Result<Gradients> {
         let mut store = loss.backward()?;
         let tensors = params
             .iter()
@@ -34,8 +27,8 @@ impl Gradients {
                 Some(grad) => Ok(grad.contiguous()?),
                 None => Err(Error::NoGradient { name: p.name().to_owned() }),
             })
-            .collect::<Result<_, Error>>()?;
-        Ok(Gradients { tensors, scale: Scale::Known(1.0) })
+            .collect::<Result<_>>()?;
+        Ok(Gradients { tensors, scale: GradientScale::Known(1.0), backend: params.backend().clone() })
     }
 
     /// The gradient of parameter `index`, before clipping.
@@ -47,7 +40,7 @@ impl Gradients {
     ///
     /// # Errors
     /// If the shapes differ or there is no such parameter.
-    pub fn replace(&mut self, index: usize, grad: Tensor) -> Result<(), Error> {
+    pub fn replace(&mut self, index: usize, grad: Tensor) -> Result<()> {
         match self.tensors.get_mut(index) {
             Some(old) if old.dims() == grad.dims() => {
                 *old = grad.contiguous()?;
@@ -64,37 +57,15 @@ impl Gradients {
     }
 
     /// L2 norm over all gradients, before clipping.
-    pub fn norm(&self) -> Result<f64, Error> {
-        let mut total = 0f64;
-        for tensor in &self.tensors {
-            let tensor = &tensor.to_device(&Device::Cpu)?;
-            let values = Values::of("gradient-norm", tensor)?;
-            let blocks: Vec<f64> = values
-                .as_slice()
-                .par_chunks(BLOCK)
-                .map(|block| block.iter().map(|&v| f64::from(v) * f64::from(v)).sum())
-                .collect();
-            total += blocks.iter().sum::<f64>();
-        }
-        Ok(total.sqrt())
+    pub fn norm(&self) -> Result<f64> {
+        let on_host = self.tensors.iter().map(|tensor| tensor.to_device(&Device::Cpu));
+        Ok(cpu::gradient_norm(&on_host.collect::<candle_core::Result<Vec<_>>>()?)?)
     }
 
     /// Scales all gradients by min(1, max_norm / (norm + 1e-6)), as PyTorch's `clip_grad_norm_`. A GPU computes
     /// the factor without waiting for the host.
-    pub fn clip(&mut self, max_norm: f64) -> Result<(), Error> {
-        let gpu = self.tensors.first().and_then(|tensor| Gpu::of(tensor.device()));
-        self.scale = match gpu {
-            None => Scale::Known((max_norm / (self.norm()? + 1e-6)).min(1.0)),
-            Some(gpu) => {
-                let scale = {
-                    let operands: Vec<_> =
-                        self.tensors.iter().map(|t| gpu.operand(t)).collect::<candle_core::Result<_>>()?;
-                    let reads: Vec<_> = operands.iter().map(|operand| operand.read()).collect();
-                    clip_scale(&gpu, &reads, max_norm).map_err(candle_core::Error::from)?
-                };
-                Scale::OnGpu(gpu.tensor(scale, 1)?)
-            }
-        };
+    pub fn clip(&mut self, max_norm: f64) -> Result<()> {
+        self.scale = self.backend.clip_scale(&self.tensors, max_norm)?;
         Ok(())
     }
 }
@@ -102,10 +73,10 @@ impl Gradients {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Init, ParamBuilder};
+    use crate::{Init, ParamBuilder, backend::Backend};
 
     fn two() -> Params {
-        let mut b = ParamBuilder::new(1, 0, &Device::Cpu);
+        let mut b = ParamBuilder::new(1, 0, &Backend::cpu());
         b.weight("w", 3, Init::Normal { std: 1.0 }).unwrap();
         b.architecture("alpha", 2, Init::Normal { std: 1.0 }).unwrap();
         b.finish()

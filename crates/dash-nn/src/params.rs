@@ -1,10 +1,14 @@
 //! The ordered store of a network's parameters and buffers.
 
-use crate::{Error, ForwardContext, Init};
-use candle_core::{DType, Device, Shape, Tensor, Var};
+use crate::{
+    backend::{Backend, ShapeBackend},
+    context::ForwardContext,
+    error::{Error, Result},
+    init::Init,
+};
+use candle_core::{DType, Shape, Tensor, Var};
 use dash_conv::Planner;
 use dash_core::random::{Purpose, stream};
-use dash_cuda::Gpu;
 use std::collections::{HashMap, HashSet};
 
 /// What a parameter is to the optimiser.
@@ -76,9 +80,15 @@ impl Buffer {
 pub struct Params {
     params: Vec<Param>,
     buffers: Vec<Buffer>,
+    backend: Backend,
 }
 
 impl Params {
+    /// What computes with them.
+    pub fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
     /// The parameters in forward order.
     pub fn iter(&self) -> std::slice::Iter<'_, Param> {
         self.params.iter()
@@ -110,7 +120,7 @@ impl Params {
     }
 
     /// A copy of all parameters, then all buffers, that later steps do not change.
-    pub fn state(&self) -> Result<Vec<(String, Tensor)>, Error> {
+    pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let params = self.params.iter().map(|p| (&p.name, &p.var));
         let buffers = self.buffers.iter().map(|b| (&b.name, &b.var));
         params
@@ -121,7 +131,7 @@ impl Params {
 
     /// Sets all parameters and buffers from a state with exactly these names and shapes, in any
     /// order. Nothing is changed if the state does not fit.
-    pub fn load(&self, state: &[(String, Tensor)]) -> Result<(), Error> {
+    pub fn load(&self, state: &[(String, Tensor)]) -> Result<()> {
         let given: HashMap<&str, &Tensor> = state.iter().map(|(name, t)| (name.as_str(), t)).collect();
         let mine: Vec<(&str, &Var)> = (self.params.iter().map(|p| (p.name.as_str(), &p.var)))
             .chain(self.buffers.iter().map(|b| (b.name.as_str(), &b.var)))
@@ -148,13 +158,12 @@ impl Params {
 }
 
 /// Creates parameters and buffers while a network is built, and knows what its layers are built for:
-/// the device, and the planner of their convolutions.
+/// the backend, and the planner of their convolutions.
 ///
 /// Initial values depend on the seed, the network number and the parameter's position only.
 pub struct ParamBuilder {
     seed: u64,
     network: u64,
-    device: Device,
     planner: Planner,
     /// Whether initial values are drawn; else they are zeros.
     drawn: bool,
@@ -163,15 +172,14 @@ pub struct ParamBuilder {
 }
 
 impl ParamBuilder {
-    /// A builder whose draws come from (`seed`, `network`).
-    pub fn new(seed: u64, network: u64, device: &Device) -> ParamBuilder {
+    /// A builder of a network that `backend` computes, whose draws come from (`seed`, `network`).
+    pub fn new(seed: u64, network: u64, backend: &Backend) -> ParamBuilder {
         ParamBuilder {
             seed,
             network,
-            device: device.clone(),
-            planner: Planner::default().on_gpu(Gpu::of(device).as_ref()),
+            planner: Planner::default().on_gpu(backend.gpu()),
             drawn: true,
-            params: Params::default(),
+            params: Params { backend: backend.clone(), ..Params::default() },
             names: HashSet::new(),
         }
     }
@@ -179,27 +187,28 @@ impl ParamBuilder {
     /// The same builder for layers whose convolutions are planned by `planner` instead of the cost
     /// model.
     pub fn with_planner(mut self, planner: &Planner) -> ParamBuilder {
-        self.planner = planner.on_gpu(Gpu::of(&self.device).as_ref());
+        self.planner = planner.on_gpu(self.backend().gpu());
         self
     }
 
-    /// A builder of networks that are looked at and not used: all values are zeros, which cost neither
-    /// time nor memory.
-    pub fn blank() -> ParamBuilder {
-        ParamBuilder { drawn: false, ..ParamBuilder::new(0, 0, &Device::Cpu) }
+    /// A builder of a network that is traced and not used, as `backend` would compute it: all values are zeros on the CPU,
+    /// which cost neither time nor memory.
+    pub fn without_values(backend: &Backend) -> ParamBuilder {
+        let shapes = Backend::new(ShapeBackend::new(backend));
+        ParamBuilder { drawn: false, ..ParamBuilder::new(0, 0, &shapes) }
     }
 
-    /// Who plans the convolutions of the layers.
+    /// What plans the convolutions of the layers.
     pub fn planner(&self) -> &Planner {
         &self.planner
     }
 
-    /// The device that parameters are made on.
-    pub fn device(&self) -> &Device {
-        &self.device
+    /// The backend that the parameters are for.
+    pub fn backend(&self) -> &Backend {
+        &self.params.backend
     }
 
-    fn claim(&mut self, name: &str) -> Result<(), Error> {
+    fn claim(&mut self, name: &str) -> Result<()> {
         if self.names.insert(name.to_owned()) {
             Ok(())
         } else {
@@ -214,7 +223,7 @@ impl ParamBuilder {
         kind: ParamKind,
         shape: impl Into<Shape>,
         init: Init,
-    ) -> Result<Param, Error> {
+    ) -> Result<Param> {
         self.claim(name)?;
         let shape = shape.into();
         let index = self.params.params.len() as u64;
@@ -224,26 +233,26 @@ impl ParamBuilder {
         } else {
             vec![0.0; shape.elem_count()]
         };
-        let var = Var::from_tensor(&Tensor::from_vec(values, shape, &self.device)?)?;
+        let var = Var::from_tensor(&Tensor::from_vec(values, shape, self.backend().device())?)?;
         let param = Param { name: name.to_owned(), kind, var };
         self.params.params.push(param.clone());
         Ok(param)
     }
 
     /// A new weight.
-    pub fn weight(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Param, Error> {
+    pub fn weight(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<Param> {
         self.param(name, ParamKind::Weight, shape, init)
     }
 
     /// A new vector of architecture parameters.
-    pub fn architecture(&mut self, name: &str, len: usize, init: Init) -> Result<Param, Error> {
+    pub fn architecture(&mut self, name: &str, len: usize, init: Init) -> Result<Param> {
         self.param(name, ParamKind::Architecture, len, init)
     }
 
     /// A new buffer filled with `value`.
-    pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, value: f32) -> Result<Buffer, Error> {
+    pub fn buffer(&mut self, name: &str, shape: impl Into<Shape>, value: f32) -> Result<Buffer> {
         self.claim(name)?;
-        let var = Var::from_tensor(&Tensor::full(value, shape.into(), &self.device)?)?;
+        let var = Var::from_tensor(&Tensor::full(value, shape.into(), self.backend().device())?)?;
         let buffer = Buffer { name: name.to_owned(), var };
         self.params.buffers.push(buffer.clone());
         Ok(buffer)
@@ -258,9 +267,10 @@ impl ParamBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use candle_core::Device;
 
     fn built(seed: u64) -> Params {
-        let mut b = ParamBuilder::new(seed, 0, &Device::Cpu);
+        let mut b = ParamBuilder::new(seed, 0, &Backend::cpu());
         b.weight("a", (2, 3), Init::Uniform { bound: 1.0 }).unwrap();
         b.architecture("alpha", 4, Init::Normal { std: 1.0 }).unwrap();
         b.buffer("mean", 3, 0.5).unwrap();
@@ -321,7 +331,7 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut b = ParamBuilder::new(0, 0, &Device::Cpu);
+        let mut b = ParamBuilder::new(0, 0, &Backend::cpu());
         b.weight("a", 1, Init::Constant(0.0)).unwrap();
         assert!(matches!(b.buffer("a", 1, 0.0), Err(Error::DuplicateName { .. })));
     }

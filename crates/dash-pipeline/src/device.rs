@@ -1,7 +1,7 @@
 //! Chooses and opens the device that computes.
 
 use crate::error::Error;
-use candle_core::Device;
+use dash_nn::Backend;
 use std::{fmt, str::FromStr};
 
 /// The device to compute on.
@@ -22,15 +22,15 @@ impl DeviceChoice {
     ///
     /// # Errors
     /// If a GPU was requested by its number and cannot be used.
-    pub fn open(self) -> Result<(Device, Option<String>), Error> {
+    pub fn open(self) -> Result<(Backend, Option<String>), Error> {
         match self {
-            DeviceChoice::Cpu => Ok((Device::Cpu, None)),
+            DeviceChoice::Cpu => Ok((Backend::cpu(), None)),
             DeviceChoice::Auto if !candle_core::utils::cuda_is_available() => {
-                Ok((Device::Cpu, Some("this program was built without CUDA".to_owned())))
+                Ok((Backend::cpu(), Some("this program was built without CUDA".to_owned())))
             }
             DeviceChoice::Auto => match gpu(0) {
                 Ok(gpu) => Ok((gpu, None)),
-                Err(reason) => Ok((Device::Cpu, Some(reason))),
+                Err(reason) => Ok((Backend::cpu(), Some(reason))),
             },
             DeviceChoice::Cuda(number) => match gpu(number) {
                 Ok(gpu) => Ok((gpu, None)),
@@ -41,11 +41,11 @@ impl DeviceChoice {
 }
 
 /// Opens a GPU, or says why it cannot be used.
-fn gpu(number: usize) -> Result<Device, String> {
+fn gpu(number: usize) -> Result<Backend, String> {
     if !candle_core::utils::cuda_is_available() {
         return Err("this program was built without CUDA".to_owned());
     }
-    dash_train::open_gpu(number).map_err(|error| {
+    Backend::open_gpu(number).map_err(|error| {
         let text = error.to_string();
         if text.contains("NO_DEVICE") || text.contains("INVALID_DEVICE") {
             return "there is no such GPU".to_owned();
@@ -86,9 +86,9 @@ mod tests {
 
     #[test]
     fn auto_falls_back_to_the_cpu() {
-        let (device, reason) = DeviceChoice::Auto.open().unwrap();
-        assert_eq!(device.is_cpu(), reason.is_some());
-        assert!(matches!(DeviceChoice::Cpu.open(), Ok((Device::Cpu, None))));
+        let (backend, reason) = DeviceChoice::Auto.open().unwrap();
+        assert_eq!(backend.gpu().is_none(), reason.is_some());
+        assert!(matches!(DeviceChoice::Cpu.open(), Ok((cpu, None)) if cpu.gpu().is_none()));
         if let Err(error) = DeviceChoice::Cuda(7).open() {
             assert!(error.to_string().starts_with("cannot use the device cuda:7: "), "{error}");
         }

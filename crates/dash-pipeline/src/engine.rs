@@ -15,7 +15,6 @@ use crate::{
     superseded::{self, Superseded},
     training::TrainingRunner,
 };
-use candle_core::Device;
 use dash_conv::Planner;
 use dash_core::{
     event::{Listener, Silent},
@@ -23,6 +22,7 @@ use dash_core::{
     provenance::Program,
     stage::Stage,
 };
+use dash_nn::Backend;
 use dash_store::{HashMemo, Lock, publish_file, recover_shared};
 use std::{path::PathBuf, sync::Arc};
 
@@ -41,7 +41,7 @@ pub struct Engine {
 impl Engine {
     /// Creates an engine that keeps runs and reports in `folders`.
     pub fn new(folders: Folders) -> Engine {
-        let cpu = TrainingRunner { device: Device::Cpu, checkpoint_every: None, memory: None };
+        let cpu = TrainingRunner { backend: Backend::cpu(), checkpoint_every: None, memory: None };
         Engine {
             folders,
             planner: Planner::default(),

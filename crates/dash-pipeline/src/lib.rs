@@ -46,8 +46,8 @@ mod superseded;
 mod training;
 
 pub use attempts::Attempts;
-pub use candle_core::Device;
 pub use dash_core::stage::{RunId, Stage};
+pub use dash_nn::Backend;
 pub use device::DeviceChoice;
 pub use engine::Engine;
 pub use error::{Error, Failure, StageError, TooLarge};

@@ -6,7 +6,6 @@ use crate::{
     folders::Folders,
     inputs::read_json,
 };
-use candle_core::Device;
 use dash_conv::{Planner, Policy};
 use dash_core::{
     architecture::Architecture,
@@ -15,7 +14,7 @@ use dash_core::{
     stage::Stage,
 };
 use dash_data::DatasetFolder;
-use dash_nn::{ConvBuilder, ConvSpec, Convolve, FixedKernels, ParamBuilder};
+use dash_nn::{Backend, ConvBuilder, ConvSpec, Convolve, FixedKernels, ParamBuilder};
 use dash_search::{Gumbel, MixtureBuilder};
 use dash_store::ConvolutionPlan;
 use dash_train::{MemoryEstimate, StageContext};
@@ -139,7 +138,7 @@ impl<'a> MemoryForecaster<'a> {
             pipeline: self.pipeline,
             seed,
             data: &self.data,
-            device: &Device::Cpu,
+            backend: &Backend::cpu(),
             planner: &planner,
             listener: &Silent,
             checkpoints: None,
@@ -181,5 +180,5 @@ pub(crate) fn check(
         }
     }
     let possible = (fits > 0).then_some(fits);
-    Err(TooLarge { needed, available, batch_size, key, on_gpu: !ctx.device.is_cpu(), possible }.into())
+    Err(TooLarge { needed, available, batch_size, key, on_gpu: ctx.backend.gpu().is_some(), possible }.into())
 }

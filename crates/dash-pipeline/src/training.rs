@@ -2,24 +2,23 @@
 
 use crate::{
     contents,
-    device::DeviceChoice,
     error::{InputError, StageError},
     executor::{StageJob, StageRunner, StageSummary},
     host,
     memory::{self, StageKernels},
 };
-use candle_core::{Device, DeviceLocation};
 use dash_core::{pipeline::Method, stage::Stage};
 use dash_data::DatasetFolder;
+use dash_nn::Backend;
 use dash_store::Staging;
-use dash_train::{Checkpoints, StageContext, free_memory, read_architecture, read_hyperparameters};
+use dash_train::{Checkpoints, StageContext, read_architecture, read_hyperparameters};
 use serde_json::json;
 use std::{path::Path, time::Duration};
 
 /// Runs ingestion, search, tuning and retraining on a device.
 pub struct TrainingRunner {
     /// The device that tensors are on.
-    pub device: Device,
+    pub backend: Backend,
     /// Time between checkpoints inside a stage. If `None`, checkpoints are taken as often as their cost stays small.
     pub checkpoint_every: Option<Duration>,
     /// Host memory in bytes that may be used; no limit if `None`. Stages that would need more are refused, and so are
@@ -50,7 +49,7 @@ impl StageRunner for TrainingRunner {
             pipeline,
             seed,
             data: &data,
-            device: &self.device,
+            backend: &self.backend,
             planner: job.planner,
             listener: job.listener,
             checkpoints: Some(&checkpoints),
@@ -64,7 +63,10 @@ impl StageRunner for TrainingRunner {
             Stage::Dataset | Stage::Search | Stage::Report => None,
         };
         let kernels = found.as_ref().map_or(StageKernels::Backbone, StageKernels::Found);
-        let available = if self.device.is_cpu() { self.memory } else { free_memory(&self.device) };
+        let available = match self.backend.gpu() {
+            None => self.memory,
+            Some(_) => self.backend.free_memory(),
+        };
         let predicted_memory = memory::check(&context, job.stage, &kernels, available)?;
         let mut facts = match job.stage {
             Stage::Search => {
@@ -95,19 +97,13 @@ impl StageRunner for TrainingRunner {
     }
 
     fn device(&self) -> String {
-        match &self.device {
-            Device::Cpu => "cpu".into(),
-            other => match other.location() {
-                DeviceLocation::Cuda { gpu_id } => DeviceChoice::Cuda(gpu_id).to_string(),
-                location => format!("{location:?}").to_lowercase(),
-            },
-        }
+        self.backend.name()
     }
 
     fn device_name(&self) -> String {
-        match &self.device {
-            Device::Cpu => host::cpu_name(),
-            other => dash_train::device_name(other).unwrap_or_default(),
+        match self.backend.gpu() {
+            None => host::cpu_name(),
+            Some(_) => self.backend.model_name().unwrap_or_default(),
         }
     }
 }

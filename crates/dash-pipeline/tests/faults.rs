@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use candle_core::Device;
 use dash_core::pipeline::Pipeline;
 use dash_pipeline::{Engine, Error, Folders, LocalExecutor, RunOutcome, RunSet, TrainingRunner};
 use dash_store::{FailingDisk, Fault, write_through};
@@ -35,7 +34,11 @@ fn pipeline() -> Pipeline {
 
 /// Runs the pipeline in `dir` with a checkpoint after every step.
 fn go(dir: &Path) -> Result<RunOutcome, Error> {
-    let runner = TrainingRunner { device: Device::Cpu, checkpoint_every: Some(Duration::ZERO), memory: None };
+    let runner = TrainingRunner {
+        backend: dash_nn::Backend::cpu(),
+        checkpoint_every: Some(Duration::ZERO),
+        memory: None,
+    };
     let engine = Engine::new(Folders::new(dir.join("runs"), dir.join("reports")));
     engine.with_executor(LocalExecutor { runner }).run(&RunSet::one(pipeline()))
 }

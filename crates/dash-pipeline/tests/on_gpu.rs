@@ -1,10 +1,10 @@
-//! Whole pipelines where every operation of a network runs on the GPU emulator; alone in its process, in which the emulator
-//! stands in for the CPU.
+//! Whole pipelines where every operation of a network runs on the GPU emulator.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use candle_core::Device;
 use dash_core::event::{Event, Listener};
+use dash_cuda::Gpu;
+use dash_nn::Backend;
 use dash_pipeline::{Engine, Folders, LocalExecutor, RunOutcome, RunSet, TrainingRunner};
 use dash_tests::TINY;
 use std::{
@@ -31,26 +31,15 @@ impl Listener for Stopping {
     }
 }
 
-/// Where a pipeline runs.
-#[derive(Clone, Debug)]
-enum Place {
-    Cpu,
-    Emulator,
-    Gpu(Device),
-}
-
-fn go(dir: &Path, place: &Place, steps: usize) -> RunOutcome {
+fn go(dir: &Path, backend: &Backend, steps: usize) -> RunOutcome {
     let pipeline = dash_core::load::pipeline("tiny.toml", TINY, None, &["seeds=[0]".to_owned()]).unwrap();
     let folders = Folders::new(dir.join("runs"), dir.join("reports"));
-    let device = if let Place::Gpu(gpu) = place { gpu.clone() } else { Device::Cpu };
-    let runner = TrainingRunner { device, checkpoint_every: Some(Duration::ZERO), memory: None };
+    let runner =
+        TrainingRunner { backend: backend.clone(), checkpoint_every: Some(Duration::ZERO), memory: None };
     let engine = Engine::new(folders)
         .with_executor(LocalExecutor { runner })
         .with_listener(Arc::new(Stopping(AtomicUsize::new(steps))));
-    dash_cuda::emulate_on_cpu(matches!(place, Place::Emulator));
-    let outcome = engine.run(&RunSet::one(pipeline)).unwrap();
-    dash_cuda::emulate_on_cpu(false);
-    outcome
+    engine.run(&RunSet::one(pipeline)).unwrap()
 }
 
 fn scores(outcome: &RunOutcome) -> Vec<f64> {
@@ -62,13 +51,12 @@ fn scores(outcome: &RunOutcome) -> Vec<f64> {
 /// resumed on a GPU, or the other way round, end like those that are not interrupted; those on one GPU to the bit.
 #[test]
 fn pipelines_run_on_a_gpu_and_checkpoints_move() {
-    let folder = || tempfile::tempdir().unwrap();
-    let expected = scores(&go(folder().path(), &Place::Cpu, usize::MAX));
+    let (folder, here) = (|| tempfile::tempdir().unwrap(), Backend::cpu());
+    let expected = scores(&go(folder().path(), &here, usize::MAX));
     assert!(expected.len() > 1);
-    let gpu = dash_cuda::gpu_for_test("pipelines_run_on_a_card_and_checkpoints_move").map(Place::Gpu);
-    for there in [Place::Emulator].into_iter().chain(gpu) {
+    let gpu = dash_cuda::gpu_for_test("pipelines_run_on_a_gpu_and_checkpoints_move");
+    for there in [Gpu::emulated()].into_iter().chain(gpu).map(Backend::gpu) {
         let whole = scores(&go(folder().path(), &there, usize::MAX));
-        let here = Place::Cpu;
         for (first, second) in [(&there, &there), (&here, &there), (&there, &here)] {
             let dir = folder();
             // Somewhere inside of the search, and again inside of what follows.
@@ -81,7 +69,7 @@ fn pipelines_run_on_a_gpu_and_checkpoints_move() {
                 assert!(error < 1e-2, "{found} against {expected} ({first:?}, {second:?})");
             }
             assert_eq!(found.len(), expected.len());
-            if matches!((first, second), (Place::Emulator | Place::Gpu(_), Place::Emulator | Place::Gpu(_))) {
+            if first.gpu().is_some() && second.gpu().is_some() {
                 assert_eq!(found, whole, "stopped and resumed on one GPU");
             }
         }

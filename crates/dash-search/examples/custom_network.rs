@@ -7,8 +7,8 @@
 use candle_core::{Device, Tensor};
 use dash_core::pipeline::{Candidate, Loss, Metric, Search};
 use dash_nn::{
-    Activation, ConvBuilder, ConvInit, ConvSpec, Convolve, ForwardContext, Gradients, Init, LearningRates,
-    Objective, Optimizer, Param, ParamBuilder, Sgd, Targets,
+    Activation, Backend, ConvBuilder, ConvInit, ConvSpec, Convolve, ForwardContext, Gradients, Init,
+    LearningRates, Objective, Optimizer, Param, ParamBuilder, Sgd, Targets,
 };
 use dash_search::{ArchGradientRule, Gumbel, MixtureBuilder, extract};
 
@@ -23,7 +23,7 @@ impl CustomNetwork {
     fn forward(&self, x: &Tensor, pass: &ForwardContext) -> candle_core::Result<Tensor> {
         let mut x = x.clone();
         for conv in &self.convs {
-            x = conv.forward(&Activation::from_tensor(&x)?, pass)?.into_tensor()?.relu()?;
+            x = conv.forward(&Activation::from_tensor(&Backend::cpu(), &x)?, pass)?.into_tensor()?.relu()?;
         }
         x.mean(2)?.matmul(&self.head.tensor(pass))
     }
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The search space, and a mixed operation over it for each convolution.
     let space = Search { kernel_sizes: vec![3, 5, 7], dilations: vec![1, 3], ..Search::default() };
     let mut mixtures = MixtureBuilder::new(&space, Gumbel);
-    let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+    let mut params = ParamBuilder::new(0, 0, &Backend::cpu());
     let conv = |(index, (c_in, c_out)): (usize, (usize, usize))| ConvSpec {
         name: format!("conv{}", index + 1),
         index,
@@ -54,7 +54,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         stride: 1,
         default: Candidate { kernel_size: 3, dilation: 1 },
         init: ConvInit::FanIn,
-        bias: true,
         causal: false,
     };
     let specs = [(1, 8), (8, 8)].into_iter().enumerate().map(conv);
@@ -70,7 +69,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for step in 0..200 {
         let (x, targets) = batch(step)?;
         let pass = ForwardContext { training: true, seed: 0, epoch: 0, step };
-        let loss = objective.loss(&network.forward(&x, &pass)?, targets)?;
+        let loss = objective.loss(params.backend(), &network.forward(&x, &pass)?, targets)?;
         let mut gradients = Gradients::of(&loss, &params)?;
         rule.apply(&params, &mut gradients)?;
         gradients.clip(space.clip_norm)?;

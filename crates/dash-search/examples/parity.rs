@@ -73,7 +73,7 @@ fn follow(base: &str) -> Result<()> {
         },
         ..Search::default()
     };
-    let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+    let mut params = ParamBuilder::new(0, 0, &dash_nn::Backend::cpu());
     let network = if searching {
         let layers = tensors.keys().filter(|name| name.starts_with("gumbel.")).count();
         let noise =
@@ -122,7 +122,7 @@ fn follow(base: &str) -> Result<()> {
             false => Targets::Class(y.i(step)?.to_vec1()?),
         };
         let pass = ForwardContext { training: true, seed: 0, epoch: 0, step: step as u64 };
-        let loss = objective.loss(&network.forward(&x.i(step)?, &pass)?, targets)?;
+        let loss = objective.loss(params.backend(), &network.forward(&x.i(step)?, &pass)?, targets)?;
         let mut gradients = Gradients::of(&loss, &params)?;
         rule.apply(&params, &mut gradients)?;
         let norm = gradients.norm()?;

@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn the_first_largest_candidate_is_extracted() {
         let space = Search { kernel_sizes: vec![3, 5], dilations: vec![1, 2], ..Search::default() };
-        let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+        let mut params = ParamBuilder::new(0, 0, &dash_nn::Backend::cpu());
         let alpha = params.architecture("stem.alpha", 4, Init::Constant(0.0)).unwrap();
         let layer = MixedLayer { name: "stem".to_owned(), alpha: alpha.clone() };
         let choice = |alpha_values: &[f32; 4]| {

@@ -1,8 +1,7 @@
 //! The rule for architecture gradients: normalisation and receptive-field penalty (DASH, section 5.3).
 
-use candle_core::Tensor;
 use dash_core::pipeline::{Candidate, ReceptiveFieldPenalty};
-use dash_nn::{Gradients, ParamKind, Params, treated_gradient};
+use dash_nn::{Gradients, ParamKind, Params, arch_gradient};
 
 /// The size of each candidate's receptive field, as the receptive-field penalty counts it.
 pub fn field_sizes(penalty: ReceptiveFieldPenalty, candidates: &[Candidate]) -> Vec<f64> {
@@ -37,13 +36,7 @@ impl ArchGradientRule {
 
     /// The rule's result for the gradient of one layer.
     pub fn adjusted(&self, gradient: &[f32]) -> Vec<f32> {
-        let norm = gradient.iter().map(|&g| f64::from(g) * f64::from(g)).sum::<f64>().sqrt();
-        let factor = if self.grad_scale == 0.0 { 1.0 } else { 1.0 / (self.grad_scale * (norm + 1e-8)) };
-        gradient
-            .iter()
-            .zip(&self.penalty)
-            .map(|(&g, penalty)| (f64::from(g) * factor + penalty) as f32)
-            .collect()
+        arch_gradient(gradient, &self.penalty, self.grad_scale)
     }
 
     /// Applies the rule to the gradients of all architecture parameters.
@@ -51,16 +44,9 @@ impl ArchGradientRule {
     /// # Errors
     /// If a gradient cannot be read.
     pub fn apply(&self, params: &Params, gradients: &mut Gradients) -> Result<(), dash_nn::Error> {
-        let penalty: Vec<f32> = self.penalty.iter().map(|&penalty| penalty as f32).collect();
         for (index, _) in params.iter().enumerate().filter(|(_, p)| p.kind() == ParamKind::Architecture) {
             let Some(gradient) = gradients.get(index) else { continue };
-            let adjusted = match treated_gradient(gradient, &penalty, self.grad_scale)? {
-                Some(adjusted) => adjusted,
-                None => {
-                    let adjusted = self.adjusted(&gradient.to_vec1::<f32>()?);
-                    Tensor::from_vec(adjusted, gradient.shape(), gradient.device())?
-                }
-            };
+            let adjusted = params.backend().arch_gradient(gradient, &self.penalty, self.grad_scale)?;
             gradients.replace(index, adjusted)?;
         }
         Ok(())

@@ -2,13 +2,12 @@
 //! weights and architecture parameters together, and extracts the strongest candidate of each layer.
 //!
 //! ```
-//! use candle_core::Device;
 //! use dash_core::pipeline::{Backbone, Search};
-//! use dash_nn::{ParamKind, ParamBuilder, build};
+//! use dash_nn::{Backend, ParamBuilder, ParamKind, build};
 //! use dash_search::{Gumbel, MixtureBuilder};
 //!
 //! let space = Search { kernel_sizes: vec![3, 7, 11, 15, 19], ..Search::default() };
-//! let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+//! let mut params = ParamBuilder::new(0, 0, &Backend::cpu());
 //! let mut mixtures = MixtureBuilder::new(&space, Gumbel);
 //! build(&Backbone::Resnet1d { channels: None, causal: false }, &[1, 1000], 4, false, 0.0, &mut mixtures, &mut params)?;
 //! // Nine layers with 20 candidates each (DASH, section 15.1).

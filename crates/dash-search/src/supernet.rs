@@ -7,8 +7,7 @@ use dash_core::{
     random::{Purpose, standard_exponential, stream},
 };
 use dash_nn::{
-    Activation, ConvBuilder, ConvSpec, Convolve, Error, ForwardContext, Init, Param, ParamBuilder, Survey,
-    mixing_coefficients,
+    Activation, ConvBuilder, ConvSpec, Convolve, Error, ForwardContext, Init, Param, ParamBuilder,
 };
 use std::sync::Arc;
 
@@ -159,7 +158,7 @@ impl ConvBuilder for MixtureBuilder {
             weights,
             bias,
             alpha,
-            shape: (spec.c_out, group_in),
+            channels: [spec.c_out, group_in],
             layer: spec.index,
             noise: self.noise.clone(),
         }))
@@ -179,7 +178,7 @@ struct MixedConv {
     bias: Param,
     alpha: Param,
     /// Output channels, and input channels that each of them sees.
-    shape: (usize, usize),
+    channels: [usize; 2],
     layer: usize,
     noise: Arc<dyn SamplingNoise>,
 }
@@ -190,33 +189,14 @@ impl Convolve for MixedConv {
         let candidates = alpha.elem_count();
         let noise = self.noise.draw(pass, self.layer, candidates);
         // softmax(log_softmax(alpha) + G) = softmax(alpha + G): a common shift cancels.
-        let mixing_weights = mixing_coefficients(&alpha, noise)?;
+        let mixing_weights = x.backend().mixing_weights(&alpha, noise)?;
         let (weights, bias) = (self.weights.tensor(pass), self.bias.tensor(pass));
         match &self.computed {
             Computed::Union(mixture, conv) => {
-                let (c_out, group_in) = self.shape;
-                let kernel = mixture.mix(&weights, &mixing_weights, c_out, group_in)?;
+                let kernel = x.backend().mix(mixture, &weights, &mixing_weights, self.channels)?;
                 x.convolve(conv, &kernel, &bias)
             }
-            Computed::Results(results) => {
-                let x = x.clone().into_tensor()?;
-                Activation::from_tensor(&results.forward(&x, &weights, &mixing_weights, &bias)?)
-            }
-        }
-    }
-
-    fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error> {
-        let (c_out, group_in) = self.shape;
-        match &self.computed {
-            Computed::Union(mixture, conv) => {
-                survey.convolution(conv, x, &[c_out, group_in, mixture.taps().len()])
-            }
-            Computed::Results(results) => {
-                let of = |conv: &TapConv| [c_out, group_in, conv.taps().len()];
-                let outputs = results.convolutions().iter();
-                let outputs = outputs.map(|conv| survey.convolution(conv, x, &of(conv)));
-                outputs.last().unwrap_or_else(|| Ok(x.to_vec()))
-            }
+            Computed::Results(results) => x.mix_results(results, &weights, &mixing_weights, &bias),
         }
     }
 }
@@ -226,7 +206,7 @@ mod tests {
     use super::*;
     use candle_core::{Device, Tensor};
     use dash_core::pipeline::Backbone;
-    use dash_nn::{Gradients, ParamKind, build};
+    use dash_nn::{Backend, Gradients, ParamKind, build};
 
     fn pass(epoch: usize, step: u64) -> ForwardContext {
         ForwardContext { training: true, seed: 4, epoch, step }
@@ -261,7 +241,7 @@ mod tests {
             (Backbone::Resnet1d { channels: Some(3), causal: false }, vec![1, 40]),
         ] {
             let run = |strategy| {
-                let mut params = ParamBuilder::new(3, 0, &Device::Cpu);
+                let mut params = ParamBuilder::new(3, 0, &Backend::cpu());
                 let mut convs = MixtureBuilder::new(&space, Gumbel).with_strategy(strategy);
                 let net = build(&backbone, &input, 5, false, 0.0, &mut convs, &mut params).unwrap();
                 let params = params.finish();
@@ -310,7 +290,7 @@ mod tests {
                 3 => Backbone::Wrn { depth: 16, width: 1 },
                 _ => Backbone::Resnet1d { channels: None, causal: false },
             };
-            let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+            let mut params = ParamBuilder::new(0, 0, &Backend::cpu());
             let mut convs = MixtureBuilder::new(space, Gumbel);
             build(&backbone, input, outputs, dense, 0.0, &mut convs, &mut params).unwrap();
             let params = params.finish();

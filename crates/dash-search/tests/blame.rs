@@ -1,7 +1,6 @@
 //! Searches whose settings cannot work say which.
 #![allow(clippy::unwrap_used, reason = "a failure to set up is a failure of the test")]
 
-use candle_core::Device;
 use dash_conv::Planner;
 use dash_core::{
     error::Classify,
@@ -40,7 +39,7 @@ fn refusal(change: impl Fn(&mut Pipeline)) -> (String, String) {
         pipeline: &pipeline,
         seed: 0,
         data: &data,
-        device: &Device::Cpu,
+        backend: &dash_nn::Backend::cpu(),
         planner: &Planner::default(),
         listener: &Silent,
         checkpoints: None,

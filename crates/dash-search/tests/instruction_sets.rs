@@ -4,7 +4,6 @@
 
 mod support;
 
-use candle_core::Device;
 use dash_conv::{InstructionSet, check_instruction_set, instruction_set, simd::VARIABLE};
 use std::process::Command;
 use support::{cases, train};
@@ -17,7 +16,7 @@ const CHILD: &str = "DASH_NAS_TEST_CHILD";
 /// A line for each training: the bits of its losses, and a digest of the values it ends with.
 fn lines() -> Vec<String> {
     let of = |case| {
-        let (losses, values) = train(case, &Device::Cpu);
+        let (losses, values) = train(case, &dash_nn::Backend::cpu());
         let step =
             |hash: u64, value: &f32| (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3);
         let digest = values.iter().fold(0xcbf2_9ce4_8422_2325, step);

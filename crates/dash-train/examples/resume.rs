@@ -3,7 +3,6 @@
 //!     cargo run --release -p dash-train --example resume
 #![allow(clippy::print_stdout, reason = "a program for people")]
 
-use candle_core::Device;
 use dash_conv::Planner;
 use dash_core::{
     event::{Event, Listener, Silent},
@@ -95,7 +94,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             pipeline: &pipeline,
             seed: 0,
             data: &data,
-            device: &Device::Cpu,
+            backend: &dash_nn::Backend::cpu(),
             planner: &Planner::default(),
             listener: &listener,
             checkpoints: Some(&checkpoints),

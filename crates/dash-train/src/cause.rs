@@ -133,7 +133,7 @@ mod tests {
     use dash_nn::{Init, ParamBuilder};
 
     fn cause(spoil: &[&str]) -> Cause {
-        let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+        let mut params = ParamBuilder::new(0, 0, &dash_nn::Backend::cpu());
         params.weight("a", 2, Init::Constant(1.0)).unwrap();
         params.weight("b", 2, Init::Constant(1.0)).unwrap();
         params.architecture("stem.alpha", 2, Init::Constant(0.0)).unwrap();

@@ -1,7 +1,6 @@
 //! What every stage works on: one run of one pipeline.
 
 use crate::{checkpoints::Checkpoints, error::Error};
-use candle_core::Device;
 use dash_conv::Planner;
 use dash_core::{
     architecture::Architecture,
@@ -10,7 +9,9 @@ use dash_core::{
     pipeline::{Backbone, Pipeline},
 };
 use dash_data::{DatasetFolder, SplitData};
-use dash_nn::{ConvBuilder, ConvSpec, Convolve, FixedKernels, Network, Objective, ParamBuilder, Params};
+use dash_nn::{
+    Backend, ConvBuilder, ConvSpec, Convolve, FixedKernels, Network, Objective, ParamBuilder, Params,
+};
 use std::sync::Arc;
 
 /// What a stage works on: one run of one pipeline.
@@ -22,8 +23,8 @@ pub struct StageContext<'a> {
     pub seed: u64,
     /// The dataset.
     pub data: &'a DatasetFolder,
-    /// The device that computes.
-    pub device: &'a Device,
+    /// What computes.
+    pub backend: &'a Backend,
     /// Plans the convolutions.
     pub planner: &'a Planner,
     /// Receives events, and may ask the stage to stop.
@@ -130,7 +131,7 @@ impl<'a> StageContext<'a> {
     }
 
     fn params(&self, network: u64) -> ParamBuilder {
-        ParamBuilder::new(self.seed, network, self.device).with_planner(self.planner)
+        ParamBuilder::new(self.seed, network, self.backend).with_planner(self.planner)
     }
 
     /// The retraining network with the kernels of `architecture`, or with those of the backbone. Its initial weights

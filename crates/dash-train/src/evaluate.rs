@@ -3,11 +3,10 @@
 use crate::{
     context::StageContext,
     error::Error,
-    gather::{Gather, to_device},
+    gather::{Gather, upload},
     prefetch::prefetch,
 };
 use candle_core::Tensor;
-use dash_cuda::Gpu;
 use dash_data::SplitData;
 use dash_nn::{ForwardContext, Network, Targets};
 
@@ -68,10 +67,10 @@ pub fn predict(
         Ok((rows, batch))
     };
     let batches = gather.batches(data, batch_size).into_iter();
-    prefetch(Gpu::of(ctx.device).is_some(), batches, prepare, |batches| {
+    prefetch(ctx.backend.is_asynchronous(), batches, prepare, |batches| {
         for batch in batches {
             let (rows, batch) = batch?;
-            let (input, targets) = to_device(batch, ctx.device)?;
+            let (input, targets) = upload(batch, ctx.backend)?;
             let output = network.forward(&input, &ForwardContext::evaluation())?;
             if !data.is_grouped() {
                 take(&output, &targets)?;

@@ -1,11 +1,10 @@
 //! Batches from the rows of a split: the samples as they are or, if they vary in size, windows of them.
 
 use crate::{context::StageContext, error::Error, stage::DrawKey};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use dash_core::{pipeline::Window, random::Purpose};
-use dash_cuda::tensor_on;
 use dash_data::{Batch, BatchTarget, PairWindow, SplitData};
-use dash_nn::Targets;
+use dash_nn::{Backend, Targets};
 use rand::Rng;
 
 /// How the samples of a dataset are gathered.
@@ -65,8 +64,8 @@ fn pair_window(window: &Window, side: usize, target_limit: f32) -> PairWindow {
     PairWindow { side, padding: window.padding, target_padding: window.target_padding as f32, target_limit }
 }
 
-/// A batch as tensors on a device. A GPU copies them asynchronously.
-pub(crate) fn to_device(batch: Batch, device: &Device) -> Result<(Tensor, Targets), Error> {
+/// A batch as tensors of a backend. A GPU copies them asynchronously.
+pub(crate) fn upload(batch: Batch, backend: &Backend) -> Result<(Tensor, Targets), Error> {
     let shape = [&[batch.rows], &batch.shape[..]].concat();
     let targets = match batch.target {
         BatchTarget::Class(classes) => Targets::Class(classes),
@@ -74,7 +73,7 @@ pub(crate) fn to_device(batch: Batch, device: &Device) -> Result<(Tensor, Target
         BatchTarget::Field(values) => Targets::Field(values),
         BatchTarget::Mask { values, ignore } => Targets::Mask { values, ignore },
     };
-    Ok((tensor_on(batch.input, shape, device)?, targets))
+    Ok((backend.upload(batch.input, shape.into())?, targets))
 }
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! Estimates of the memory that training and evaluation need, from shapes alone.
 
 use crate::{context::StageContext, error::Error, gather::side, stage::TrainingStage};
-use candle_core::Device;
 use dash_core::pipeline::{OnDivergence, Protocol};
-use dash_cuda::Gpu;
-use dash_nn::{ConvBuilder, DEFAULT_OPTIMIZER, Network, ParamBuilder, Params, Survey};
+use dash_nn::{ConvBuilder, DEFAULT_OPTIMIZER, Network, ParamBuilder, Params, ShapeTrace};
 
 /// Bytes of an f32 value.
 const VALUE: u64 = 4;
@@ -26,7 +24,7 @@ pub struct MemoryEstimate {
     /// Estimated peak memory in bytes.
     pub bytes: u64,
     /// A training step.
-    pub step: Survey,
+    pub step: ShapeTrace,
 }
 
 /// The estimated peak memory in bytes of training steps of `batch` samples of shape `sample`: saved activations, the
@@ -40,34 +38,9 @@ pub fn training_bytes(
     params: &Params,
     batch: usize,
     sample: &[usize],
-    device: &Device,
 ) -> Result<u64, dash_nn::Error> {
-    let survey = surveyed(network, batch, sample, device)?;
-    Ok(total(params, IN_A_STEP, input(batch, sample), survey.training()))
-}
-
-/// Free memory of a GPU in bytes; `None` if `device` is not a GPU or the driver does not report it.
-pub fn free_memory(device: &Device) -> Option<u64> {
-    Gpu::of(device)?.free_memory()
-}
-
-/// Model name of a GPU; `None` if `device` is not a GPU or the driver does not report it.
-pub fn device_name(device: &Device) -> Option<String> {
-    Gpu::of(device)?.name()
-}
-
-/// The survey of a network as `device` computes it.
-fn surveyed(
-    network: &dyn Network,
-    batch: usize,
-    sample: &[usize],
-    device: &Device,
-) -> Result<Survey, dash_nn::Error> {
-    let survey = network.survey(&[&[batch], sample].concat())?;
-    Ok(match Gpu::of(device) {
-        Some(gpu) => survey.on_gpu(gpu.shared_limit()),
-        None => survey,
-    })
+    let trace = network.trace(&[&[batch], sample].concat())?;
+    Ok(total(params, IN_A_STEP, input(batch, sample), trace.training_peak()))
 }
 
 fn total(params: &Params, copies: u64, input: u64, activations: u64) -> u64 {
@@ -94,7 +67,7 @@ pub fn estimate_memory(
         TrainingStage::Search => ctx.search_backbone()?,
         TrainingStage::Tune | TrainingStage::Retrain => ctx.retrain_backbone()?,
     };
-    let (network, params) = ctx.build(&backbone, 0.0, convs, ParamBuilder::blank())?;
+    let (network, params) = ctx.build(&backbone, 0.0, convs, ParamBuilder::without_values(ctx.backend))?;
     let (pipeline, card) = (ctx.pipeline, ctx.data.card());
     let (sample, evaluated) = match (&card.pairs, card.input.shape.as_slice()) {
         (Some(_), &[channels, longest, ..]) => {
@@ -115,18 +88,18 @@ pub fn estimate_memory(
     };
     let besides =
         best + if on_divergence == OnDivergence::RollBack { 1 + DEFAULT_OPTIMIZER.buffers } else { 0 };
-    let surveyed = |batch: usize, sample: &[usize]| surveyed(network.as_ref(), batch, sample, ctx.device);
-    let step = surveyed(batch_size, &sample)?;
+    let trace = |batch: usize, sample: &[usize]| network.trace(&[&[batch], sample].concat());
+    let step = trace(batch_size, &sample)?;
     let mut bytes = total(&params, IN_A_CHECKPOINT + besides, 0, 0).max(total(
         &params,
         IN_A_STEP + besides,
         input(batch_size, &sample),
-        step.training(),
+        step.training_peak(),
     ));
     if stage != TrainingStage::Search {
         let (batch, sample) = evaluated;
-        let survey = surveyed(batch, &sample)?;
-        bytes = bytes.max(total(&params, IN_A_STEP + besides, input(batch, &sample), survey.evaluation()));
+        let peak = trace(batch, &sample)?.evaluation_peak();
+        bytes = bytes.max(total(&params, IN_A_STEP + besides, input(batch, &sample), peak));
     }
     Ok(MemoryEstimate { bytes, step })
 }

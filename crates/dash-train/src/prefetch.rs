@@ -1,6 +1,9 @@
 //! Prefetching: a thread prepares the next batches while a GPU computes the current one.
 
-use crate::error::Error;
+use crate::{error::Error, gather::upload};
+use candle_core::Tensor;
+use dash_data::Batch;
+use dash_nn::{Backend, Targets};
 use std::{sync::mpsc, thread};
 
 /// Prepared batches that wait in the queue, beside the current one and the one in preparation.
@@ -34,6 +37,42 @@ where
         thread.spawn_scoped(scope, work).map_err(candle_core::Error::wrap)?;
         consume(&mut take.into_iter())
     })
+}
+
+/// The upload of batches to a backend.
+pub(crate) struct Uploads<'a> {
+    batches: &'a mut dyn Iterator<Item = Result<Batch, Error>>,
+    backend: &'a Backend,
+    ahead: Option<Upload>,
+}
+
+/// The next batch on the device; `None` after the last.
+type Upload = Result<Option<(Tensor, Targets)>, Error>;
+
+impl<'a> Uploads<'a> {
+    pub(crate) fn new(
+        batches: &'a mut dyn Iterator<Item = Result<Batch, Error>>,
+        backend: &'a Backend,
+    ) -> Uploads<'a> {
+        Uploads { batches, backend, ahead: None }
+    }
+
+    /// Uploads the next batch while the backend still computes, if it is asynchronous. An error is returned with that batch.
+    pub(crate) fn upload_ahead(&mut self) {
+        if self.backend.is_asynchronous() {
+            self.ahead = Some(self.upload());
+        }
+    }
+
+    /// The next batch.
+    pub(crate) fn next(&mut self) -> Upload {
+        self.ahead.take().unwrap_or_else(|| self.upload())
+    }
+
+    fn upload(&mut self) -> Upload {
+        let batch = self.batches.next().transpose()?;
+        batch.map(|batch| upload(batch, self.backend)).transpose()
+    }
 }
 
 #[cfg(test)]

@@ -6,16 +6,14 @@ use crate::{
     checkpoints::{Checkpoint, Snapshot},
     context::StageContext,
     error::Error,
-    gather::to_device,
     hooks::FitHooks,
-    prefetch::prefetch,
+    prefetch::{Uploads, prefetch},
     recovery::Recovery,
     stage::TrainingStage,
     state::{StageState, TrainingPosition},
     tensors::write_checkpoint,
 };
 use dash_core::{event::Event, pipeline::OnDivergence, results::Epoch};
-use dash_cuda::{AsyncScalar, Gpu};
 use dash_nn::{ForwardContext, Gradients, LearningRates, Network, Objective, Optimizer, Params};
 use dash_store::Staging;
 
@@ -42,8 +40,6 @@ pub struct Trainer<'a> {
     optimizer: Box<dyn Optimizer>,
     batches: TrainingBatches<'a>,
     recovery: Option<Recovery>,
-    /// For the loss, if a GPU computes it.
-    read_back: Option<AsyncScalar>,
 }
 
 impl<'a> Trainer<'a> {
@@ -67,7 +63,6 @@ impl<'a> Trainer<'a> {
             optimizer,
             batches: TrainingBatches::new(ctx, options.stage, options.sampling)?,
             recovery: (options.on_divergence == OnDivergence::RollBack).then(Recovery::default),
-            read_back: Gpu::of(ctx.device).map(AsyncScalar::new),
         })
     }
 
@@ -172,26 +167,21 @@ impl<'a> Trainer<'a> {
         history: &[Epoch],
     ) -> Result<TrainingPosition, Error> {
         let rates = rates.scaled(self.rate_factor());
-        let Trainer { ctx, options, network, params, objective, optimizer, batches, recovery, read_back } =
-            self;
+        let Trainer { ctx, options, network, params, objective, optimizer, batches, recovery } = self;
         let (steps, epoch) = (batches.steps(), from.epoch);
         let remaining = batches.epoch(epoch).into_iter().skip(from.step);
         let prepare = |samples: Vec<usize>| batches.prepare(epoch, &samples);
-        prefetch(read_back.is_some(), remaining, prepare, |prepared| {
-            let mut next = || {
-                let batch = prepared.next().transpose()?;
-                batch.map(|batch| to_device(batch, ctx.device)).transpose()
-            };
+        prefetch(ctx.backend.is_asynchronous(), remaining, prepare, |prepared| {
+            let mut uploads = Uploads::new(prepared, ctx.backend);
             let mut position = from;
-            let mut batch = next()?;
-            while let Some((input, targets)) = batch {
+            while let Some((input, targets)) = uploads.next()? {
                 let step = (epoch * steps + position.step) as u64;
                 let pass = ForwardContext { training: true, seed: ctx.seed, epoch, step };
                 position.step += 1;
                 let output = network.forward(&input, &pass)?;
-                let loss = objective.loss(&output, targets)?;
+                let loss = objective.loss(ctx.backend, &output, targets)?;
                 // A GPU copies the loss as soon as it is known, and computes what follows meanwhile.
-                read_back.as_mut().map(|read_back| read_back.record(&loss)).transpose()?;
+                let value = ctx.backend.read_scalar(&loss)?;
                 let mut gradients = Gradients::of(&loss, params)?;
                 let finite = |value: f32, gradients: &Gradients| match f64::from(value) {
                     value if value.is_finite() => Ok(value),
@@ -205,20 +195,12 @@ impl<'a> Trainer<'a> {
                         cause: Cause::Unknown,
                     }),
                 };
-                let mut value = 0.0;
-                if read_back.is_none() {
-                    value = finite(loss.to_scalar::<f32>()?, &gradients)?;
-                }
+                // A loss that is known already is checked before the step, while the parameters show what caused it.
+                value.ready().map(|value| finite(value, &gradients)).transpose()?;
                 hooks.adjust_gradients(&mut gradients)?;
                 optimizer.step(params, &gradients, rates)?;
-                let mut following = None;
-                if read_back.is_some() {
-                    // The host prepares the next inputs while the GPU computes this step.
-                    following = Some(next());
-                }
-                if let Some(read_back) = read_back {
-                    value = finite(read_back.wait().map_err(candle_core::Error::from)?, &gradients)?;
-                }
+                uploads.upload_ahead();
+                let value = finite(value.wait()?, &gradients)?;
                 // A checkpoint may need their memory.
                 drop((output, loss, gradients));
                 position.loss += value;
@@ -239,7 +221,6 @@ impl<'a> Trainer<'a> {
                         return Err(Error::Stopped);
                     }
                 }
-                batch = following.unwrap_or_else(&mut next)?;
             }
             Ok(position)
         })
@@ -260,7 +241,8 @@ impl<'a> Trainer<'a> {
         let cause = match Cause::of_decay(learning_rate, self.optimizer.weight_decay()) {
             _ if epoch == 0 && step == 1 => Ok(Cause::BeforeAnyStep),
             Some(decay) => Ok(decay),
-            None if self.read_back.is_some() => Ok(Cause::Unknown),
+            // The step was taken before the loss was known.
+            None if self.ctx.backend.is_asynchronous() => Ok(Cause::Unknown),
             None => Cause::of(self.params),
         };
         match cause {

@@ -62,6 +62,7 @@ struct Place {
     pipeline: Pipeline,
     data: DatasetFolder,
     planner: Planner,
+    backend: dash_nn::Backend,
 }
 
 impl Place {
@@ -72,7 +73,7 @@ impl Place {
         dash_data::ingest(&pipeline.dataset, pipeline.protocol, &mut staging, &Silent).unwrap();
         staging.publish().unwrap();
         let data = DatasetFolder::open(&path).unwrap();
-        Place { folder, pipeline, data, planner: Planner::default() }
+        Place { folder, pipeline, data, planner: Planner::default(), backend: dash_nn::Backend::cpu() }
     }
 
     fn context<'a>(&'a self, listener: &'a dyn Listener) -> StageContext<'a> {
@@ -80,7 +81,7 @@ impl Place {
             pipeline: &self.pipeline,
             seed: 5,
             data: &self.data,
-            device: &Device::Cpu,
+            backend: &self.backend,
             planner: &self.planner,
             listener,
             checkpoints: None,

@@ -1,10 +1,7 @@
 //! Gradients of activations between consumers and producers.
 
-use crate::ops::{GRAIN, Values, operand};
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
-use dash_conv::zeros;
-use dash_cuda::{Gpu, add};
-use rayon::prelude::*;
+use crate::backend::Backend;
+use candle_core::{Result, Tensor, bail};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A gradient on its way from consumers to the producer.
@@ -16,83 +13,51 @@ pub(super) struct Gradient {
     pub(super) shared: bool,
 }
 
-/// Where the gradient of one activation is left.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Cell(Arc<Mutex<Option<Gradient>>>);
+/// Holds the gradient of one activation while candle visits its consumers.
+#[derive(Clone, Debug)]
+pub(super) struct GradientSlot {
+    backend: Backend,
+    total: Arc<Mutex<Option<Gradient>>>,
+}
 
-impl Cell {
-    /// Leaves a gradient: moved, or added to what other consumers left.
-    pub(super) fn leave(&self, new: Gradient) -> Result<()> {
-        let mut cell = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let total = match cell.take() {
+impl GradientSlot {
+    /// An empty slot for an activation of `backend`.
+    pub(super) fn new(backend: &Backend) -> GradientSlot {
+        GradientSlot { backend: backend.clone(), total: Arc::default() }
+    }
+
+    /// The backend of the activation.
+    pub(super) fn backend(&self) -> &Backend {
+        &self.backend
+    }
+
+    /// Adds the gradient of one consumer: moved into the slot, or summed with those of other consumers.
+    pub(super) fn add(&self, new: Gradient) -> Result<()> {
+        let mut total = self.total.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = match total.take() {
             None => new,
-            Some(old) => accumulate(old, new)?,
+            Some(old) => self.accumulate(old, new)?,
         };
-        *cell = Some(total);
+        *total = Some(sum);
         Ok(())
     }
 
-    /// Takes what all consumers left, for the operation `name` that produced the activation.
+    /// Takes the sum over all consumers, for the operation `name` that produced the activation.
     pub(super) fn take(&self, name: &str) -> Result<Gradient> {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        match self.total.lock().unwrap_or_else(PoisonError::into_inner).take() {
             Some(gradient) => Ok(gradient),
-            None => bail!("{name}: no consumer left a gradient of the output"),
+            None => bail!("{name}: no consumer added a gradient of the output"),
         }
     }
-}
 
-/// The sum of two gradients, in the memory of one that nothing else reads if there is one.
-fn accumulate(old: Gradient, new: Gradient) -> Result<Gradient> {
-    let (target, term) = match (old.shared, new.shared) {
-        (true, true) => return Ok(Gradient { tensor: sum(&old.tensor, &new.tensor)?, shared: false }),
-        (true, false) => (new, old),
-        (false, _) => (old, new),
-    };
-    if Gpu::of(target.tensor.device()).is_some() {
-        return Ok(Gradient { tensor: sum(&target.tensor, &term.tensor)?, shared: false });
-    }
-    target.tensor.inplace_op2(&term.tensor, &AddAssign)?;
-    Ok(target)
-}
-
-/// a + b of equal shapes, by all threads.
-pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    const NAME: &str = "add";
-    if a.dims() != b.dims() {
-        bail!("{NAME}: {:?} and {:?} differ in shape", a.dims(), b.dims())
-    }
-    if let Some(gpu) = Gpu::of(a.device()) {
-        let out = add(&gpu, gpu.operand(a)?.read(), gpu.operand(b)?.read())?;
-        return gpu.tensor(out, a.shape());
-    }
-    let (a_values, b_values) = (Values::of(NAME, a)?, Values::of(NAME, b)?);
-    let mut out = zeros(a.elem_count());
-    (out.par_chunks_mut(GRAIN), a_values.as_slice().par_chunks(GRAIN), b_values.as_slice().par_chunks(GRAIN))
-        .into_par_iter()
-        .for_each(|(out, a, b)| out.iter_mut().zip(a.iter().zip(b)).for_each(|(out, (a, b))| *out = a + b));
-    Tensor::from_vec(out, a.shape(), a.device())
-}
-
-/// a += b of equal shapes, by all threads.
-struct AddAssign;
-
-impl InplaceOp2 for AddAssign {
-    fn name(&self) -> &'static str {
-        "add-assign"
-    }
-
-    fn cpu_fwd(&self, a: &mut CpuStorage, la: &Layout, b: &CpuStorage, lb: &Layout) -> Result<()> {
-        let b = operand(self.name(), b, lb)?;
-        let (CpuStorage::F32(a), Some((start, end))) = (a, la.contiguous_offsets()) else {
-            bail!("{}: the sum must be a contiguous f32 tensor, not {la:?}", self.name())
+    /// The sum of two gradients, in the memory of one that nothing else reads if there is one.
+    fn accumulate(&self, old: Gradient, new: Gradient) -> Result<Gradient> {
+        let tensor = match (old.shared, new.shared) {
+            (true, true) => self.backend.add(&old.tensor, &new.tensor)?,
+            (true, false) => self.backend.accumulate(new.tensor, &old.tensor)?,
+            (false, _) => self.backend.accumulate(old.tensor, &new.tensor)?,
         };
-        let Some(a) = a.get_mut(start..end).filter(|a| a.len() == b.len()) else {
-            bail!("{}: {la:?} and {lb:?} do not fit", self.name())
-        };
-        (a.par_chunks_mut(GRAIN), b.par_chunks(GRAIN))
-            .into_par_iter()
-            .for_each(|(a, b)| a.iter_mut().zip(b).for_each(|(a, b)| *a += b));
-        Ok(())
+        Ok(Gradient { tensor, shared: false })
     }
 }
 
@@ -101,8 +66,11 @@ mod tests {
     use super::*;
     use candle_core::Device;
 
+    /// More than one task of a parallel sum.
+    const LEN: usize = 30_000;
+
     fn gradient(value: f32, shared: bool) -> (Tensor, Gradient) {
-        let tensor = Tensor::full(value, 3 * GRAIN + 1, &Device::Cpu).unwrap();
+        let tensor = Tensor::full(value, LEN, &Device::Cpu).unwrap();
         (tensor.clone(), Gradient { tensor, shared })
     }
 
@@ -110,10 +78,10 @@ mod tests {
     fn shared_memory_is_never_written_to_and_own_memory_is_reused() {
         for (first, second) in [(false, false), (false, true), (true, false), (true, true)] {
             let ((a, old), (b, new)) = (gradient(1.0, first), gradient(2.0, second));
-            let cell = Cell::default();
-            cell.leave(old).unwrap();
-            cell.leave(new).unwrap();
-            let total = cell.take("test").unwrap();
+            let slot = GradientSlot::new(&Backend::cpu());
+            slot.add(old).unwrap();
+            slot.add(new).unwrap();
+            let total = slot.take("test").unwrap();
             assert!(!total.shared);
             let value = |t: &Tensor| {
                 let values = t.to_vec1::<f32>().unwrap();
@@ -128,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_missing_gradient_is_an_error_that_names_the_operation() {
-        let error = Cell::default().take("some-operation").unwrap_err().to_string();
-        assert!(error.contains("some-operation: no consumer left a gradient"), "{error}");
+        let error = GradientSlot::new(&Backend::cpu()).take("some-operation").unwrap_err().to_string();
+        assert!(error.contains("some-operation: no consumer added a gradient"), "{error}");
     }
 }

@@ -1,25 +1,24 @@
-//! Activations of a network, and where their gradients are left.
+//! Activations of a network, and the sums of their gradients.
 //!
 //! candle's backward pass zeroes a tensor and adds to it for every gradient of every operation, on
 //! one thread. For activations of some megabytes that is a large part of a training step. So the
-//! values of activations are no nodes of candle's graph. Each activation has a token there instead, a
-//! tensor of one element, and a cell, where the operations that consume the activation leave its
-//! gradient. candle visits tokens in reverse topological order: all consumers of an activation have
-//! left their gradients before the operation that produced it takes their sum. The gradients of
-//! tokens are zeros that only carry the visit on; gradients of parameters are candle's as ever.
+//! values of activations are not nodes of candle's graph. Each activation has a tape node there instead, a
+//! tensor of one element, and a gradient slot, in which the operations that consume the activation add up its
+//! gradient. candle visits tape nodes in reverse topological order: all consumers of an activation have
+//! added their gradients before the operation that produced it takes the sum. The gradients of
+//! tape nodes are zeros that only continue the visit; gradients of parameters are candle's.
 
 mod gradient;
 mod nodes;
 
-use crate::ops;
+use crate::backend::{Backend, Backward, Computed, DropoutMask, NormOperands, ParamBackward, ShapeBackend};
 use candle_core::{DType, Result, Shape, Tensor};
-use dash_conv::TapConv;
-use gradient::{Cell, sum};
-pub(crate) use nodes::Gradients;
-use nodes::{Add, Enter, Leave, Map, MapWithParameters, Reshape};
+use dash_conv::{MixedResults, TapConv};
+use gradient::GradientSlot;
+use nodes::{Add, Attach, Detach, Parametrised, Reshape, Unary};
 use std::sync::Arc;
 
-/// What flows between the operations of a network: values, and what their gradient needs.
+/// What flows between the operations of a network: values, what their gradient needs, and the backend that computes.
 ///
 /// Clones are the same activation.
 #[derive(Clone, Debug)]
@@ -27,32 +26,37 @@ pub struct Activation {
     /// Contiguous, outside of candle's graph.
     value: Tensor,
     /// One element; the node of candle's graph, if any operand before needs a gradient.
-    token: Tensor,
-    gradient: Cell,
+    node: Tensor,
+    gradient: GradientSlot,
 }
 
 impl Activation {
-    /// The activation that has the values of `x`. The gradient goes on to `x` if that is part of a
-    /// graph.
+    /// The activation of `backend` that has the values of `x`. The gradient continues to `x` if that is part of a graph.
     ///
     /// # Errors
     /// If candle fails.
-    pub fn from_tensor(x: &Tensor) -> Result<Activation> {
-        let value = x.detach().contiguous()?;
-        let gradient = Cell::default();
-        let token = x.apply_op1(Enter(gradient.clone()))?;
-        Ok(Activation { value, token, gradient })
+    pub fn from_tensor(backend: &Backend, x: &Tensor) -> Result<Activation> {
+        let value = backend.detach(x)?;
+        let gradient = GradientSlot::new(backend);
+        let node = x.apply_op1(Attach(gradient.clone()))?;
+        Ok(Activation { value, node, gradient })
+    }
+
+    /// An activation that has a shape and no values, whose operations are recorded.
+    pub(crate) fn of_shape(recorder: ShapeBackend, shape: &[usize]) -> Result<Activation> {
+        let value = recorder.tensor(shape)?;
+        Activation::from_tensor(&Backend::new(recorder), &value)
     }
 
     /// The values as a tensor of candle's graph.
     ///
     /// # Errors
-    /// If the values are not f32 on the CPU.
+    /// If the values are not f32.
     pub fn into_tensor(self) -> Result<Tensor> {
-        if !self.token.track_op() {
+        if !self.node.track_op() {
             return Ok(self.value);
         }
-        self.token.apply_op1(Leave { value: self.value, gradient: self.gradient })
+        self.node.apply_op1(Detach { value: self.value, gradient: self.gradient })
     }
 
     /// The values, outside of any graph.
@@ -60,73 +64,109 @@ impl Activation {
         &self.value
     }
 
+    /// What computes operations on this activation.
+    pub fn backend(&self) -> &Backend {
+        self.gradient.backend()
+    }
+
     /// The convolution of this activation with `weights` and `bias` (see [`TapConv::forward`]).
     ///
     /// # Errors
     /// If shapes do not fit, or a tensor is not f32.
     pub fn convolve(&self, conv: &Arc<TapConv>, weights: &Tensor, bias: &Tensor) -> Result<Activation> {
-        ops::convolve(self, conv, weights, bias)
+        let output = self.backend().convolve(&self.value, conv, weights, bias)?;
+        self.parametrised("tap-conv", output, [weights, bias])
     }
 
-    /// Values without any graph.
-    pub(crate) fn constant(value: Tensor) -> Result<Activation> {
-        let token = Tensor::zeros(1, DType::F32, value.device())?;
-        Ok(Activation { value, token, gradient: Cell::default() })
-    }
-
-    /// The output of an operation on this activation. `rule` turns the gradient of `value` into that
-    /// of this activation, in memory of its own; it is kept only if something asks for a gradient.
-    pub(crate) fn map(
+    /// The mixed operation of this activation, computed candidate by candidate (see [`MixedResults::forward`]).
+    ///
+    /// # Errors
+    /// If shapes do not fit, or a tensor is not f32.
+    pub fn mix_results(
         &self,
-        name: &'static str,
-        value: Tensor,
-        rule: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
+        mixture: &MixedResults,
+        weights: &Tensor,
+        mixing_weights: &Tensor,
+        bias: &Tensor,
     ) -> Result<Activation> {
-        let output = Cell::default();
-        let node = Map { name, input: self.gradient.clone(), output: output.clone(), rule };
-        Ok(Activation { value, token: self.token.apply_op1(node)?, gradient: output })
+        let (backend, x) = (self.backend().clone(), self.clone().into_tensor()?);
+        let y = backend.mix_results(mixture, &x, weights, mixing_weights, bias)?;
+        Activation::from_tensor(&backend, &y)
     }
 
-    /// The same for an operation that has two parameters. `rule` gets the gradient of `value`, the
-    /// parameters, and whether the gradient of this activation is wanted besides theirs.
-    pub(crate) fn map_with_parameters(
-        &self,
-        name: &'static str,
-        value: Tensor,
-        parameters: [&Tensor; 2],
-        rule: impl Fn(&Tensor, [&Tensor; 2], bool) -> Result<Gradients> + Send + Sync + 'static,
-    ) -> Result<Activation> {
-        let output = Cell::default();
-        let node = MapWithParameters { name, input: self.gradient.clone(), output: output.clone(), rule };
-        let token = self.token.apply_op3(parameters[0], parameters[1], node)?;
-        Ok(Activation { value, token, gradient: output })
+    /// The batch normalisation of this activation, and the new running statistics where they change.
+    pub(crate) fn batch_norm(&self, operands: NormOperands<'_>) -> Result<(Activation, Option<[Tensor; 2]>)> {
+        let found = self.backend().batch_norm(&self.value, operands)?;
+        let output = self.parametrised("batch-norm", found.output, [operands.weight, operands.bias])?;
+        Ok((output, found.running))
+    }
+
+    /// [B, C, ...] -> [B, C, 1].
+    pub(crate) fn mean_over_positions(&self) -> Result<Activation> {
+        self.unary("mean-over-positions", self.backend().mean_over_positions(&self.value)?)
+    }
+
+    pub(crate) fn dropout(&self, mask: DropoutMask) -> Result<Activation> {
+        self.unary("dropout", self.backend().dropout(&self.value, mask)?)
     }
 
     /// The sum with an activation of the same shape.
     pub(crate) fn add(&self, other: &Activation) -> Result<Activation> {
-        let value = sum(&self.value, &other.value)?;
-        let output = Cell::default();
+        let value = self.backend().add(&self.value, &other.value)?;
+        let output = self.slot();
         let node = Add { inputs: [self.gradient.clone(), other.gradient.clone()], output: output.clone() };
-        Ok(Activation { value, token: self.token.apply_op2(&other.token, node)?, gradient: output })
+        Ok(Activation { value, node: self.node.apply_op2(&other.node, node)?, gradient: output })
     }
 
     /// The same values in another shape.
     pub(crate) fn reshape(&self, shape: impl Into<Shape>) -> Result<Activation> {
-        let output = Cell::default();
+        let output = self.slot();
         let node = Reshape {
             shape: self.value.shape().clone(),
             input: self.gradient.clone(),
             output: output.clone(),
         };
         let value = self.value.reshape(shape.into())?;
-        Ok(Activation { value, token: self.token.apply_op1(node)?, gradient: output })
+        Ok(Activation { value, node: self.node.apply_op1(node)?, gradient: output })
+    }
+
+    fn slot(&self) -> GradientSlot {
+        GradientSlot::new(self.backend())
+    }
+
+    /// A value that nothing needs a gradient of.
+    fn constant(&self, value: Tensor) -> Result<Activation> {
+        let node = Tensor::zeros(1, DType::F32, value.device())?;
+        Ok(Activation { value, node, gradient: self.slot() })
+    }
+
+    /// The output of an operation on this activation. Its gradient rule is kept only if something asks for a gradient.
+    fn unary(&self, name: &'static str, output: Computed<Backward>) -> Result<Activation> {
+        let Computed { value, backward: Some(backward) } = output else { return self.constant(output.value) };
+        let output = self.slot();
+        let node = Unary { name, input: self.gradient.clone(), output: output.clone(), backward };
+        Ok(Activation { value, node: self.node.apply_op1(node)?, gradient: output })
+    }
+
+    /// The same for an operation that has two parameters.
+    fn parametrised(
+        &self,
+        name: &'static str,
+        output: Computed<ParamBackward>,
+        parameters: [&Tensor; 2],
+    ) -> Result<Activation> {
+        let Computed { value, backward: Some(backward) } = output else { return self.constant(output.value) };
+        let output = self.slot();
+        let node = Parametrised { name, input: self.gradient.clone(), output: output.clone(), backward };
+        let node = self.node.apply_op3(parameters[0], parameters[1], node)?;
+        Ok(Activation { value, node, gradient: output })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{check_gradients, ramp};
+    use crate::testing::{check_gradients, ramp};
     use crate::{FixedKernels, ForwardContext, ParamBuilder, build};
     use candle_core::{Device, Var};
     use dash_conv::{ConvOptions, TapSet};
@@ -134,8 +174,8 @@ mod tests {
 
     const TRAINING: ForwardContext = ForwardContext { training: true, seed: 1, epoch: 0, step: 0 };
 
-    fn enter(t: &Tensor) -> Activation {
-        Activation::from_tensor(t).unwrap()
+    fn attached(t: &Tensor) -> Activation {
+        Activation::from_tensor(&Backend::cpu(), t).unwrap()
     }
 
     fn values(t: &Tensor) -> Vec<f32> {
@@ -162,9 +202,10 @@ mod tests {
         // The block's input is consumed by the convolution, the shortcut, and itself once more.
         for shortcut_first in [false, true] {
             check_gradients(
+                &Backend::cpu(),
                 &inputs,
                 |t| {
-                    let x = enter(&t[0]);
+                    let x = attached(&t[0]);
                     let (twice, h) = if shortcut_first {
                         let twice = x.add(&x)?;
                         (twice, x.convolve(&conv, &t[1], &t[2])?)
@@ -193,10 +234,10 @@ mod tests {
         let (a, b) = (ones(1), ones(2));
         let tenfold = |x: &Activation| {
             let y = (x.value() * 10.0).unwrap();
-            x.map("tenfold", y, |grad| grad * 10.0).unwrap()
+            x.unary("tenfold", Computed { value: y, backward: Some(Box::new(|grad| grad * 10.0)) }).unwrap()
         };
         for order in 0..4 {
-            let (x, y) = (enter(&a), enter(&b));
+            let (x, y) = (attached(&a), attached(&b));
             let early = (order % 2 == 0).then(|| tenfold(&x));
             let sum = if order < 2 { x.add(&y).unwrap() } else { y.add(&x).unwrap() };
             let late = early.unwrap_or_else(|| tenfold(&x));
@@ -213,7 +254,7 @@ mod tests {
 
     #[test]
     fn shapes_of_sums_must_agree() {
-        let zeros = |n: usize| enter(&Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap());
+        let zeros = |n: usize| attached(&Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap());
         assert!(zeros(3).add(&zeros(4)).is_err());
     }
 
@@ -222,14 +263,13 @@ mod tests {
         let x = Tensor::zeros(3, DType::F32, &Device::Cpu).unwrap();
         let witness = Arc::new(());
         let kept = |x: &Tensor| {
-            let x = enter(x);
+            let x = attached(x);
             let held = witness.clone();
-            let y = x
-                .map("test", x.value().clone(), move |grad| {
-                    let _ = &held;
-                    Ok(grad.clone())
-                })
-                .unwrap();
+            let backward: Backward = Box::new(move |grad| {
+                let _ = &held;
+                Ok(grad.clone())
+            });
+            let y = x.unary("test", Computed { value: x.value().clone(), backward: Some(backward) }).unwrap();
             let count = Arc::strong_count(&witness);
             (count - 1, y.into_tensor().unwrap().track_op())
         };
@@ -246,7 +286,7 @@ mod tests {
             let run = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| {
-                    let mut params = ParamBuilder::new(3, 0, &Device::Cpu);
+                    let mut params = ParamBuilder::new(3, 0, &Backend::cpu());
                     let net =
                         build(&backbone, &input, 4, false, 0.1, &mut FixedKernels::default(), &mut params);
                     let (net, params) = (net.unwrap(), params.finish());

@@ -1,47 +1,44 @@
-//! The nodes of candle's graph that tokens are. Each takes the gradient that the consumers of its
-//! output left, and leaves that of its input.
+//! The operations of candle's graph whose results are tape nodes. Each takes the gradient that the consumers of its output
+//! added up, and adds that of its input.
 
-use super::gradient::{Cell, Gradient};
-use crate::ops::Values;
+use super::gradient::{Gradient, GradientSlot};
+use crate::backend::{Backward, ParamBackward, cpu::Values};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
-/// Gradients of an activation, if wanted, and of two parameters.
-pub(crate) type Gradients = (Option<Tensor>, [Tensor; 2]);
-
-/// A new token.
-fn token() -> Result<(CpuStorage, Shape)> {
+/// A new tape node.
+fn node() -> Result<(CpuStorage, Shape)> {
     Ok((CpuStorage::F32(vec![0.0]), Shape::from(1)))
 }
 
-/// A new token on a GPU.
+/// A new tape node on a GPU.
 #[cfg(feature = "cuda")]
-fn cuda_token(near: &CudaStorage) -> Result<(CudaStorage, Shape)> {
+fn cuda_node(near: &CudaStorage) -> Result<(CudaStorage, Shape)> {
     let device = near.device.clone();
     Ok((CudaStorage::wrap_cuda_slice(device.alloc_zeros::<f32>(1)?, device), Shape::from(1)))
 }
 
-/// The gradient of a token: it says nothing but that the visit goes on.
-fn visit(token: &Tensor) -> Result<Option<Tensor>> {
-    if token.track_op() { token.zeros_like().map(Some) } else { Ok(None) }
+/// The gradient of a tape node: a zero, with which candle continues to visit what the node depends on.
+fn visit(node: &Tensor) -> Result<Option<Tensor>> {
+    if node.track_op() { node.zeros_like().map(Some) } else { Ok(None) }
 }
 
-/// From a tensor of candle's graph to the token of an activation.
-pub(super) struct Enter(pub(super) Cell);
+/// From a tensor of candle's graph to the tape node of an activation.
+pub(super) struct Attach(pub(super) GradientSlot);
 
-impl CustomOp1 for Enter {
+impl CustomOp1 for Attach {
     fn name(&self) -> &'static str {
-        "enter-activations"
+        "attach-activation"
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        token()
+        node()
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, near: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        cuda_token(near)
+        cuda_node(near)
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
@@ -50,14 +47,14 @@ impl CustomOp1 for Enter {
 }
 
 /// From an activation to a tensor of candle's graph.
-pub(super) struct Leave {
+pub(super) struct Detach {
     pub(super) value: Tensor,
-    pub(super) gradient: Cell,
+    pub(super) gradient: GradientSlot,
 }
 
-impl CustomOp1 for Leave {
+impl CustomOp1 for Detach {
     fn name(&self) -> &'static str {
-        "leave-activations"
+        "detach-activation"
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
@@ -71,55 +68,55 @@ impl CustomOp1 for Leave {
         let (storage, layout) = self.value.storage_and_layout();
         match &*storage {
             Storage::Cuda(storage) => Ok((storage.try_clone(layout)?, self.value.shape().clone())),
-            _ => candle_core::bail!("{}: the values are on another device than the token", self.name()),
+            _ => candle_core::bail!("{}: the values are on another device than the tape node", self.name()),
         }
     }
 
-    fn bwd(&self, token: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        // Whether candle keeps the memory of `grad` elsewhere is not ours to know.
-        self.gradient.leave(Gradient { tensor: grad.contiguous()?, shared: true })?;
-        visit(token)
+    fn bwd(&self, node: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        // candle may read the memory of `grad` elsewhere.
+        self.gradient.add(Gradient { tensor: grad.contiguous()?, shared: true })?;
+        visit(node)
     }
 }
 
 /// An operation on one activation.
-pub(super) struct Map<R> {
+pub(super) struct Unary {
     pub(super) name: &'static str,
-    pub(super) input: Cell,
-    pub(super) output: Cell,
-    pub(super) rule: R,
+    pub(super) input: GradientSlot,
+    pub(super) output: GradientSlot,
+    pub(super) backward: Backward,
 }
 
-impl<R: Fn(&Tensor) -> Result<Tensor>> CustomOp1 for Map<R> {
+impl CustomOp1 for Unary {
     fn name(&self) -> &'static str {
         self.name
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        token()
+        node()
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, near: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        cuda_token(near)
+        cuda_node(near)
     }
 
-    fn bwd(&self, token: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+    fn bwd(&self, node: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
         let grad = self.output.take(self.name)?;
-        self.input.leave(Gradient { tensor: (self.rule)(&grad.tensor)?, shared: false })?;
-        visit(token)
+        self.input.add(Gradient { tensor: (self.backward)(&grad.tensor)?, shared: false })?;
+        visit(node)
     }
 }
 
 /// An operation on one activation with two parameters.
-pub(super) struct MapWithParameters<R> {
+pub(super) struct Parametrised {
     pub(super) name: &'static str,
-    pub(super) input: Cell,
-    pub(super) output: Cell,
-    pub(super) rule: R,
+    pub(super) input: GradientSlot,
+    pub(super) output: GradientSlot,
+    pub(super) backward: ParamBackward,
 }
 
-impl<R: Fn(&Tensor, [&Tensor; 2], bool) -> Result<Gradients>> CustomOp3 for MapWithParameters<R> {
+impl CustomOp3 for Parametrised {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -133,7 +130,7 @@ impl<R: Fn(&Tensor, [&Tensor; 2], bool) -> Result<Gradients>> CustomOp3 for MapW
         _: &CpuStorage,
         _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        token()
+        node()
     }
 
     #[cfg(feature = "cuda")]
@@ -146,30 +143,31 @@ impl<R: Fn(&Tensor, [&Tensor; 2], bool) -> Result<Gradients>> CustomOp3 for MapW
         _: &CudaStorage,
         _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        cuda_token(near)
+        cuda_node(near)
     }
 
     fn bwd(
         &self,
-        token: &Tensor,
+        node: &Tensor,
         first: &Tensor,
         second: &Tensor,
         _: &Tensor,
         _: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let grad = self.output.take(self.name)?;
-        let (input, [first, second]) = (self.rule)(&grad.tensor, [first, second], token.track_op())?;
-        if let Some(tensor) = input {
-            self.input.leave(Gradient { tensor, shared: false })?;
+        let gradients = (self.backward)(&grad.tensor, [first, second], node.track_op())?;
+        if let Some(tensor) = gradients.input {
+            self.input.add(Gradient { tensor, shared: false })?;
         }
-        Ok((visit(token)?, Some(first), Some(second)))
+        let [first, second] = gradients.parameters;
+        Ok((visit(node)?, Some(first), Some(second)))
     }
 }
 
 /// The sum of two activations.
 pub(super) struct Add {
-    pub(super) inputs: [Cell; 2],
-    pub(super) output: Cell,
+    pub(super) inputs: [GradientSlot; 2],
+    pub(super) output: GradientSlot,
 }
 
 impl CustomOp2 for Add {
@@ -178,7 +176,7 @@ impl CustomOp2 for Add {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        token()
+        node()
     }
 
     #[cfg(feature = "cuda")]
@@ -189,7 +187,7 @@ impl CustomOp2 for Add {
         _: &CudaStorage,
         _: &Layout,
     ) -> Result<(CudaStorage, Shape)> {
-        cuda_token(near)
+        cuda_node(near)
     }
 
     fn bwd(
@@ -200,12 +198,12 @@ impl CustomOp2 for Add {
         _: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let grad = self.output.take(self.name())?;
-        let tokens = [first, second];
+        let nodes = [first, second];
         // Two inputs get the same memory. It stays marked even after one of them is done with it.
-        let shared = grad.shared || tokens.iter().all(|token| token.track_op());
-        for (token, input) in tokens.into_iter().zip(&self.inputs) {
-            if token.track_op() {
-                input.leave(Gradient { tensor: grad.tensor.clone(), shared })?;
+        let shared = grad.shared || nodes.iter().all(|node| node.track_op());
+        for (node, input) in nodes.into_iter().zip(&self.inputs) {
+            if node.track_op() {
+                input.add(Gradient { tensor: grad.tensor.clone(), shared })?;
             }
         }
         Ok((visit(first)?, visit(second)?))
@@ -214,10 +212,10 @@ impl CustomOp2 for Add {
 
 /// The same values in another shape.
 pub(super) struct Reshape {
-    /// Of the input.
+    /// Shape of the input.
     pub(super) shape: Shape,
-    pub(super) input: Cell,
-    pub(super) output: Cell,
+    pub(super) input: GradientSlot,
+    pub(super) output: GradientSlot,
 }
 
 impl CustomOp1 for Reshape {
@@ -226,17 +224,17 @@ impl CustomOp1 for Reshape {
     }
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        token()
+        node()
     }
 
     #[cfg(feature = "cuda")]
     fn cuda_fwd(&self, near: &CudaStorage, _: &Layout) -> Result<(CudaStorage, Shape)> {
-        cuda_token(near)
+        cuda_node(near)
     }
 
-    fn bwd(&self, token: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+    fn bwd(&self, node: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
         let Gradient { tensor, shared } = self.output.take(self.name())?;
-        self.input.leave(Gradient { tensor: tensor.reshape(&self.shape)?, shared })?;
-        visit(token)
+        self.input.add(Gradient { tensor: tensor.reshape(&self.shape)?, shared })?;
+        visit(node)
     }
 }

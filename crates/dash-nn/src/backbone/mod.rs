@@ -1,105 +1,27 @@
-//! Backbones, and the seam through which their convolutions can be exchanged.
+//! Backbones, and the seam through which their convolutions are replaced.
 
+mod conv;
+mod network;
 mod resnet1d;
 mod wrn;
 
-use crate::{Activation, ConvInit, Error, ForwardContext, ParamBuilder, Survey, layers::Conv};
-use candle_core::{Result, Tensor};
-use dash_core::pipeline::{Backbone, Candidate};
+use crate::{
+    error::{Error, Result},
+    params::ParamBuilder,
+};
+use conv::Site;
+use dash_core::pipeline::Backbone;
+use network::LayeredNetwork;
+use resnet1d::{ResNet1d, default_channels};
+use wrn::WideResNet;
 
-/// A convolution of a backbone that can be replaced.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ConvSpec {
-    /// Dotted name, for example `layer1.0.conv1`.
-    pub name: String,
-    /// Position among the exchangeable convolutions, in forward order.
-    pub index: usize,
-    /// Spatial axes, 1 or 2.
-    pub dims: usize,
-    /// Input channels.
-    pub c_in: usize,
-    /// Output channels.
-    pub c_out: usize,
-    /// Stride on every axis; outputs have ceil(n / stride) positions.
-    pub stride: usize,
-    /// The kernel of the plain backbone.
-    pub default: Candidate,
-    /// How the plain backbone initialises it.
-    pub init: ConvInit,
-    /// Whether it has a bias.
-    pub bias: bool,
-    /// Whether it sees only the past (1-D) instead of being centred.
-    pub causal: bool,
-}
-
-/// Something that stands where a convolution of the backbone stands.
-pub trait Convolve: Send + Sync {
-    /// [B, C_in, ...] -> [B, C_out, ...].
-    fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation>;
-
-    /// The same for shapes instead of values: [B, C_in, ...] -> [B, C_out, ...].
-    fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error>;
-}
-
-/// Decides what stands where a convolution of the backbone stands.
-pub trait ConvBuilder {
-    /// Called once per exchangeable convolution, in forward order.
-    fn build(
-        &mut self,
-        spec: &ConvSpec,
-        params: &mut ParamBuilder,
-    ) -> std::result::Result<Box<dyn Convolve>, Error>;
-}
-
-/// Plain convolutions: the kernels of a pattern, or the backbone's own.
-#[derive(Clone, Debug, Default)]
-pub struct FixedKernels {
-    /// One kernel per exchangeable convolution, in forward order.
-    pub pattern: Option<Vec<Candidate>>,
-}
-
-impl Convolve for Conv {
-    fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation> {
-        Conv::forward(self, x, pass)
-    }
-
-    fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error> {
-        Conv::survey(self, x, survey)
-    }
-}
-
-impl ConvBuilder for FixedKernels {
-    fn build(
-        &mut self,
-        spec: &ConvSpec,
-        params: &mut ParamBuilder,
-    ) -> std::result::Result<Box<dyn Convolve>, Error> {
-        let kernel = match &self.pattern {
-            None => spec.default,
-            Some(pattern) => *pattern
-                .get(spec.index)
-                .ok_or(Error::PatternLength { expected: spec.index + 1, found: pattern.len() })?,
-        };
-        Ok(Box::new(Conv::of_spec(spec, kernel.kernel_size, kernel.dilation, params)?))
-    }
-}
-
-/// A network that can be trained and evaluated.
-pub trait Network: Send + Sync {
-    /// [B, C, ...] -> [B, outputs], or [B, outputs, ...] for dense prediction.
-    fn forward(&self, x: &Tensor, pass: &ForwardContext) -> Result<Tensor>;
-
-    /// What a forward pass of inputs of shape [B, C, ...] computes, and what it and its gradient need.
-    ///
-    /// # Errors
-    /// If the network is not for inputs of this shape.
-    fn survey(&self, x: &[usize]) -> std::result::Result<Survey, Error>;
-}
+pub use conv::{ConvBuilder, ConvSpec, Convolve, FixedKernels};
+pub use network::Network;
 
 /// Builds a backbone.
 ///
 /// `input` is (channels, spatial axes) of one sample; `outputs` the number of classes, or of
-/// channels of a predicted field if `dense`; `dropout` a probability. The exchangeable
+/// channels of a predicted field if `dense`; `dropout` a probability. The searchable
 /// convolutions come from `convs`.
 pub fn build(
     backbone: &Backbone,
@@ -109,15 +31,18 @@ pub fn build(
     dropout: f64,
     convs: &mut dyn ConvBuilder,
     params: &mut ParamBuilder,
-) -> std::result::Result<Box<dyn Network>, Error> {
+) -> Result<Box<dyn Network>> {
+    let backend = params.backend().clone();
     let site = Site { dense, dropout, convs, params, built: 0 };
     match (backbone, input) {
         (&Backbone::Wrn { depth, width }, &[channels, _, _]) => {
-            Ok(Box::new(wrn::WideResNet::new(depth, width, channels, outputs, site)?))
+            let layers = WideResNet::new(depth, width, channels, outputs, site)?;
+            Ok(Box::new(LayeredNetwork { layers, backend }))
         }
         (&Backbone::Resnet1d { channels: first, causal }, &[channels, _]) => {
-            let first = first.unwrap_or_else(|| resnet1d::default_channels(outputs));
-            Ok(Box::new(resnet1d::ResNet1d::new(first, causal, channels, outputs, site)?))
+            let first = first.unwrap_or_else(|| default_channels(outputs));
+            let layers = ResNet1d::new(first, causal, channels, outputs, site)?;
+            Ok(Box::new(LayeredNetwork { layers, backend }))
         }
         (Backbone::Wrn { .. }, _) => Err(Error::Backbone {
             backbone: "wrn",
@@ -150,28 +75,12 @@ pub fn default_retrain_backbone(spatial_axes: usize) -> Option<Backbone> {
     }
 }
 
-/// Where a network is being built.
-struct Site<'a> {
-    dense: bool,
-    dropout: f64,
-    convs: &'a mut dyn ConvBuilder,
-    params: &'a mut ParamBuilder,
-    /// Exchangeable convolutions so far.
-    built: usize,
-}
-
-impl Site<'_> {
-    fn exchangeable(&mut self, spec: ConvSpec) -> std::result::Result<Box<dyn Convolve>, Error> {
-        let spec = ConvSpec { index: self.built, ..spec };
-        self.built += 1;
-        self.convs.build(&spec, self.params)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::Device;
+    use crate::{backend::Backend, context::ForwardContext};
+    use candle_core::{Device, Tensor};
+    use dash_core::pipeline::Candidate;
 
     const WRN_4: Backbone = Backbone::Wrn { depth: 16, width: 4 };
     const WRN_1: Backbone = Backbone::Wrn { depth: 16, width: 1 };
@@ -180,7 +89,7 @@ mod tests {
     fn count(backbone: &Backbone, input: &[usize], outputs: usize, dense: bool, k: Option<usize>) -> usize {
         let layers = if input.len() == 3 { 13 } else { 9 };
         let pattern = k.map(|kernel_size| vec![Candidate { kernel_size, dilation: 1 }; layers]);
-        let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+        let mut params = ParamBuilder::new(0, 0, &Backend::cpu());
         build(backbone, input, outputs, dense, 0.0, &mut FixedKernels { pattern }, &mut params).unwrap();
         params.finish().count()
     }
@@ -225,11 +134,7 @@ mod tests {
     struct Recorder(Vec<ConvSpec>);
 
     impl ConvBuilder for Recorder {
-        fn build(
-            &mut self,
-            spec: &ConvSpec,
-            params: &mut ParamBuilder,
-        ) -> std::result::Result<Box<dyn Convolve>, Error> {
+        fn build(&mut self, spec: &ConvSpec, params: &mut ParamBuilder) -> Result<Box<dyn Convolve>> {
             self.0.push(spec.clone());
             FixedKernels::default().build(spec, params)
         }
@@ -237,13 +142,13 @@ mod tests {
 
     fn specs(backbone: &Backbone, input: &[usize], dense: bool) -> Vec<ConvSpec> {
         let mut recorder = Recorder::default();
-        let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+        let mut params = ParamBuilder::new(0, 0, &Backend::cpu());
         build(backbone, input, 4, dense, 0.0, &mut recorder, &mut params).unwrap();
         recorder.0
     }
 
     #[test]
-    fn wrn_has_thirteen_exchangeable_convolutions_with_the_stride_on_the_second() {
+    fn wrn_has_thirteen_searchable_convolutions_with_the_stride_on_the_second() {
         let found = specs(&WRN_1, &[3, 32, 32], false);
         let summary: Vec<_> = found.iter().map(|s| (s.name.as_str(), s.c_in, s.c_out, s.stride)).collect();
         assert_eq!(
@@ -279,9 +184,9 @@ mod tests {
     }
 
     #[test]
-    fn outputs_have_the_documented_shapes_and_odd_maps_are_fine() {
+    fn outputs_have_the_documented_shapes_and_odd_maps_are_accepted() {
         let shape = |backbone: &Backbone, input: &[usize], dense| {
-            let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+            let mut params = ParamBuilder::new(0, 0, &Backend::cpu());
             let net =
                 build(backbone, input, 5, dense, 0.1, &mut FixedKernels::default(), &mut params).unwrap();
             let dims = [&[2], input].concat();
@@ -299,7 +204,7 @@ mod tests {
     fn impossible_backbones_say_what_is_wrong() {
         let error = |backbone: &Backbone, input: &[usize], pattern: Option<usize>| {
             let pattern = pattern.map(|n| vec![Candidate { kernel_size: 3, dilation: 1 }; n]);
-            let mut params = ParamBuilder::new(0, 0, &Device::Cpu);
+            let mut params = ParamBuilder::new(0, 0, &Backend::cpu());
             build(backbone, input, 5, false, 0.0, &mut FixedKernels { pattern }, &mut params).err().unwrap()
         };
         assert!(matches!(error(&WRN_1, &[3, 9], None), Error::Backbone { .. }));
@@ -316,7 +221,7 @@ mod tests {
     #[test]
     fn equal_seeds_give_equal_weights_whatever_the_dropout() {
         let weights = |seed: u64, dropout: f64| {
-            let mut params = ParamBuilder::new(seed, 1, &Device::Cpu);
+            let mut params = ParamBuilder::new(seed, 1, &Backend::cpu());
             build(&RESNET, &[1, 30], 4, false, dropout, &mut FixedKernels::default(), &mut params).unwrap();
             let state = params.finish().state().unwrap();
             state

@@ -1,12 +1,17 @@
 //! Nine-convolution residual network, 1-D (Wang, Yan and Oates 2017, as DASH uses it: section
 //! 13.2).
 
-use super::{ConvSpec, Convolve, Network, Site};
+use super::{
+    conv::{ConvSpec, Convolve, Site},
+    network::Layers,
+};
 use crate::{
-    Activation, ConvInit, Error, ForwardContext, Survey,
+    activation::Activation,
+    context::ForwardContext,
+    error::{Error, Result},
+    init::ConvInit,
     layers::{BatchNorm, Conv, Dropout, Head},
 };
-use candle_core::{Result, Tensor};
 use dash_core::pipeline::Candidate;
 
 /// Channels of the first block: min(4^(classes / 10 + 1), 64).
@@ -45,7 +50,7 @@ impl ResNet1d {
         channels: usize,
         outputs: usize,
         mut site: Site<'_>,
-    ) -> std::result::Result<ResNet1d, Error> {
+    ) -> Result<ResNet1d> {
         if first == 0 {
             let reason = "channels must be at least 1".to_owned();
             return Err(Error::Backbone { backbone: "resnet1d", reason });
@@ -54,23 +59,18 @@ impl ResNet1d {
         let blocks = (1..)
             .zip(widths)
             .map(|(number, widths)| Block::new(&format!("block{number}"), widths, causal, &mut site))
-            .collect::<std::result::Result<_, _>>()?;
+            .collect::<Result<_>>()?;
         let head = Head::new(1, (2 * first, outputs), site.dense, site.params)?;
         Ok(ResNet1d { blocks, head })
     }
 }
 
 impl Block {
-    fn new(
-        name: &str,
-        (c_in, c_out): (usize, usize),
-        causal: bool,
-        site: &mut Site<'_>,
-    ) -> std::result::Result<Block, Error> {
+    fn new(name: &str, (c_in, c_out): (usize, usize), causal: bool, site: &mut Site<'_>) -> Result<Block> {
         let mut units = Vec::with_capacity(3);
         for (number, kernel_size) in (1..).zip([8, 5, 3]) {
             let layer = site.built;
-            let conv = site.exchangeable(ConvSpec {
+            let conv = site.searchable(ConvSpec {
                 name: format!("{name}.conv{number}"),
                 index: 0,
                 dims: 1,
@@ -79,7 +79,6 @@ impl Block {
                 stride: 1,
                 default: Candidate { kernel_size, dilation: 1 },
                 init: ConvInit::FanIn,
-                bias: true,
                 causal,
             })?;
             let norm = BatchNorm::new(&format!("{name}.bn{number}"), c_out, 0.1, true, site.params)?;
@@ -95,7 +94,7 @@ impl Block {
         Ok(Block { units, residual })
     }
 
-    fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation> {
+    fn forward(&self, x: &Activation, pass: &ForwardContext) -> candle_core::Result<Activation> {
         let mut h = x.clone();
         for unit in &self.units {
             h = unit.dropout.forward(unit.conv.forward(&h, pass)?, pass)?;
@@ -106,39 +105,14 @@ impl Block {
             None => Ok(h),
         }
     }
-
-    fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error> {
-        let mut h = x.to_vec();
-        for unit in &self.units {
-            h = unit.conv.survey(&h, survey)?;
-            unit.dropout.survey(&h, survey);
-            unit.norm.survey(&h, survey);
-        }
-        if let Some((conv, norm)) = &self.residual {
-            // What it keeps, the first convolution keeps already.
-            let y = conv.survey_of_kept(x, survey)?;
-            norm.survey(&y, survey);
-        }
-        Ok(h)
-    }
 }
 
-impl Network for ResNet1d {
-    fn forward(&self, x: &Tensor, pass: &ForwardContext) -> Result<Tensor> {
-        let mut x = Activation::from_tensor(x)?;
+impl Layers for ResNet1d {
+    fn forward(&self, x: Activation, pass: &ForwardContext) -> candle_core::Result<Activation> {
+        let mut x = x;
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }
-        self.head.forward(&x, pass)?.into_tensor()
-    }
-
-    fn survey(&self, x: &[usize]) -> std::result::Result<Survey, Error> {
-        let mut survey = Survey::default();
-        let mut x = x.to_vec();
-        for block in &self.blocks {
-            x = block.survey(&x, &mut survey)?;
-        }
-        self.head.survey(&x, &mut survey)?;
-        Ok(survey)
+        self.head.forward(&x, pass)
     }
 }

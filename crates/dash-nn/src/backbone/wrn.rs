@@ -1,11 +1,16 @@
 //! Wide residual network, 2-D (Zagoruyko and Komodakis 2016, as DASH uses it: section 13.1).
 
-use super::{ConvSpec, Convolve, Network, Site};
+use super::{
+    conv::{ConvSpec, Convolve, Site},
+    network::Layers,
+};
 use crate::{
-    Activation, ConvInit, Error, ForwardContext, Survey,
+    activation::Activation,
+    context::ForwardContext,
+    error::{Error, Result},
+    init::ConvInit,
     layers::{BatchNorm, Conv, Dropout, Head},
 };
-use candle_core::{Result, Tensor};
 use dash_core::pipeline::Candidate;
 
 const STEM: usize = 16;
@@ -38,7 +43,6 @@ fn spec(name: String, (c_in, c_out): (usize, usize), stride: usize) -> ConvSpec 
         stride,
         default: Candidate { kernel_size: 3, dilation: 1 },
         init: ConvInit::XavierUniform,
-        bias: true,
         causal: false,
     }
 }
@@ -50,7 +54,7 @@ impl WideResNet {
         channels: usize,
         outputs: usize,
         mut site: Site<'_>,
-    ) -> std::result::Result<WideResNet, Error> {
+    ) -> Result<WideResNet> {
         let wrong = |reason: String| Err(Error::Backbone { backbone: "wrn", reason });
         if depth < 10 || !(depth - 4).is_multiple_of(6) {
             return wrong(format!("depth {depth} is not 6 n + 4 with n at least 1"));
@@ -58,7 +62,7 @@ impl WideResNet {
         if width == 0 {
             return wrong("width must be at least 1".to_owned());
         }
-        let stem = site.exchangeable(spec("stem".to_owned(), (channels, STEM), 1))?;
+        let stem = site.searchable(spec("stem".to_owned(), (channels, STEM), 1))?;
         let (mut blocks, mut c_in) = (Vec::new(), STEM);
         for (group, factor, stride) in [(1, 1, 1), (2, 2, 2), (3, 4, 2)] {
             for index in 0..(depth - 4) / 6 {
@@ -83,13 +87,13 @@ impl Block {
         stride: usize,
         index: usize,
         site: &mut Site<'_>,
-    ) -> std::result::Result<Block, Error> {
+    ) -> Result<Block> {
         Ok(Block {
             norm1: BatchNorm::new(&format!("{name}.bn1"), c_in, 0.1, true, site.params)?,
-            conv1: site.exchangeable(spec(format!("{name}.conv1"), (c_in, c_out), 1))?,
+            conv1: site.searchable(spec(format!("{name}.conv1"), (c_in, c_out), 1))?,
             dropout: Dropout::new(site.dropout, index)?,
             norm2: BatchNorm::new(&format!("{name}.bn2"), c_out, 0.1, true, site.params)?,
-            conv2: site.exchangeable(spec(format!("{name}.conv2"), (c_out, c_out), stride))?,
+            conv2: site.searchable(spec(format!("{name}.conv2"), (c_out, c_out), stride))?,
             shortcut: if stride != 1 || c_in != c_out {
                 let name = format!("{name}.shortcut");
                 let init = ConvInit::XavierUniform;
@@ -100,7 +104,7 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Activation, pass: &ForwardContext) -> Result<Activation> {
+    fn forward(&self, x: &Activation, pass: &ForwardContext) -> candle_core::Result<Activation> {
         let h = self.conv1.forward(&self.norm1.forward(x, pass)?, pass)?;
         let h = self.dropout.forward(h, pass)?;
         let h = self.conv2.forward(&self.norm2.forward(&h, pass)?, pass)?;
@@ -109,38 +113,14 @@ impl Block {
             None => h.add(x),
         }
     }
-
-    fn survey(&self, x: &[usize], survey: &mut Survey) -> std::result::Result<Vec<usize>, Error> {
-        self.norm1.survey(x, survey);
-        let h = self.conv1.survey(x, survey)?;
-        self.dropout.survey(&h, survey);
-        self.norm2.survey(&h, survey);
-        let h = self.conv2.survey(&h, survey)?;
-        if let Some(shortcut) = &self.shortcut {
-            // What it keeps, the first normalisation keeps already.
-            shortcut.survey_of_kept(x, survey)?;
-        }
-        Ok(h)
-    }
 }
 
-impl Network for WideResNet {
-    fn forward(&self, x: &Tensor, pass: &ForwardContext) -> Result<Tensor> {
-        let mut x = self.stem.forward(&Activation::from_tensor(x)?, pass)?;
+impl Layers for WideResNet {
+    fn forward(&self, x: Activation, pass: &ForwardContext) -> candle_core::Result<Activation> {
+        let mut x = self.stem.forward(&x, pass)?;
         for block in &self.blocks {
             x = block.forward(&x, pass)?;
         }
-        self.head.forward(&self.norm.forward(&x, pass)?, pass)?.into_tensor()
-    }
-
-    fn survey(&self, x: &[usize]) -> std::result::Result<Survey, Error> {
-        let mut survey = Survey::default();
-        let mut x = self.stem.survey(x, &mut survey)?;
-        for block in &self.blocks {
-            x = block.survey(&x, &mut survey)?;
-        }
-        self.norm.survey(&x, &mut survey);
-        self.head.survey(&x, &mut survey)?;
-        Ok(survey)
+        self.head.forward(&self.norm.forward(&x, pass)?, pass)
     }
 }

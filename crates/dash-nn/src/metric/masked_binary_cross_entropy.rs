@@ -1,7 +1,7 @@
 //! Computes the binary cross-entropy of masks.
 
 use super::state::{MetricState, Outputs, mask_of, mean};
-use crate::{Error, Targets, ops::mask_loss};
+use crate::{Error, Targets, backend::cpu::mask_loss};
 use dash_core::pipeline::Metric;
 
 #[derive(Debug, Default)]

@@ -18,7 +18,7 @@ mod zero_one_error;
 
 pub use batch_mean::BatchMean;
 
-use crate::{Error, Targets, ops};
+use crate::{Error, Targets, backend::cpu};
 use candle_core::{Device, Tensor};
 use dash_core::{card::Scaling, pipeline::Metric};
 use state::{MetricState, Outputs};
@@ -72,7 +72,7 @@ impl Accumulator {
     /// If the targets are not of the metric's kind, or their number differs from that of the outputs.
     pub fn add(&mut self, output: &Tensor, targets: &Targets) -> Result<(), Error> {
         let output = output.to_device(&Device::Cpu)?.contiguous()?;
-        let values = ops::Values::of("metric", &output)?;
+        let values = cpu::Values::of("metric", &output)?;
         self.state.add(&Outputs { values: values.as_slice(), dims: output.dims() }, targets)
     }
 

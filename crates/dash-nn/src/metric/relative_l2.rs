@@ -1,7 +1,7 @@
 //! Computes the relative L2 error of fields.
 
 use super::state::{MetricState, Outputs, mean, unsuitable};
-use crate::{Error, Targets, ops};
+use crate::{Error, Targets, backend::cpu};
 use dash_core::{card::Scaling, pipeline::Metric};
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ impl MetricState for RelativeL2 {
                 field.len()
             )));
         }
-        self.errors.extend(ops::relative_l2_errors(outputs.values, field, len, self.scaling.as_deref()));
+        self.errors.extend(cpu::relative_l2_errors(outputs.values, field, len, self.scaling.as_deref()));
         Ok(())
     }
 

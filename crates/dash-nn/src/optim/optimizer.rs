@@ -1,6 +1,10 @@
 //! What an optimizer is: the trait, its hyperparameters, and its entry in the table.
 
-use crate::{Error, ParamKind, Params, gradients::Gradients};
+use crate::{
+    error::Result,
+    gradients::Gradients,
+    params::{ParamKind, Params},
+};
 use candle_core::Tensor;
 
 /// Tensors by their names.
@@ -41,7 +45,7 @@ pub trait Optimizer {
     ///
     /// # Errors
     /// If a tensor operation fails.
-    fn step(&mut self, params: &Params, gradients: &Gradients, rates: LearningRates) -> Result<(), Error>;
+    fn step(&mut self, params: &Params, gradients: &Gradients, rates: LearningRates) -> Result<()>;
 
     /// The weight decay that it applies in each step.
     fn weight_decay(&self) -> f64;
@@ -50,13 +54,13 @@ pub trait Optimizer {
     ///
     /// # Errors
     /// If a tensor cannot be copied.
-    fn state(&self) -> Result<NamedTensors, Error>;
+    fn state(&self) -> Result<NamedTensors>;
 
     /// Restores what [`Optimizer::state`] returned for the same parameters, in any order.
     ///
     /// # Errors
     /// If tensors are missing, superfluous or of other shapes.
-    fn load(&mut self, state: NamedTensors) -> Result<(), Error>;
+    fn load(&mut self, state: NamedTensors) -> Result<()>;
 }
 
 /// The hyperparameters that optimizers are built with.
@@ -77,5 +81,5 @@ pub struct OptimizerSpec {
     /// The number of values that it keeps per parameter between steps, for memory estimates.
     pub buffers: u64,
     /// Builds it for the parameters of a network.
-    pub build: fn(&Params, &OptimizerOptions) -> Result<Box<dyn Optimizer>, Error>,
+    pub build: fn(&Params, &OptimizerOptions) -> Result<Box<dyn Optimizer>>,
 }

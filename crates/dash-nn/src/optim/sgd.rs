@@ -2,12 +2,12 @@
 
 use super::optimizer::{LearningRates, NamedTensors, Optimizer, OptimizerOptions, OptimizerSpec};
 use crate::{
-    Error, Params,
-    gradients::{BLOCK, Gradients, Scale},
+    backend::{SgdOperands, SgdRule},
+    error::{Error, Result},
+    gradients::Gradients,
+    params::Params,
 };
-use candle_core::{CpuStorage, InplaceOp3, Layout, Tensor, bail};
-use dash_cuda::{Gpu, SgdStep};
-use rayon::prelude::*;
+use candle_core::Tensor;
 use std::collections::BTreeMap;
 
 pub(super) const SPEC: OptimizerSpec = OptimizerSpec {
@@ -32,7 +32,7 @@ impl Sgd {
     ///
     /// # Errors
     /// If `momentum` is not in [0, 1) or `weight_decay` is negative or not finite.
-    pub fn new(params: &Params, momentum: f64, weight_decay: f64) -> Result<Sgd, Error> {
+    pub fn new(params: &Params, momentum: f64, weight_decay: f64) -> Result<Sgd> {
         if !(0.0..1.0).contains(&momentum) {
             return Err(Error::Range { name: "momentum", value: momentum, must: "in [0, 1)" });
         }
@@ -42,73 +42,33 @@ impl Sgd {
         let buffers = params
             .iter()
             .map(|p| Ok((p.name().to_owned(), p.var().as_detached_tensor().zeros_like()?)))
-            .collect::<Result<_, Error>>()?;
+            .collect::<Result<_>>()?;
         Ok(Sgd { momentum, weight_decay, buffers })
-    }
-
-    fn step_on(
-        &mut self,
-        gpu: &Gpu,
-        params: &Params,
-        gradients: &Gradients,
-        rates: LearningRates,
-    ) -> Result<(), Error> {
-        let scale = match &gradients.scale {
-            Scale::OnGpu(scale) => scale.clone(),
-            Scale::Known(scale) => match gradients.tensors.first() {
-                Some(tensor) => Tensor::new(&[*scale as f32], tensor.device())?,
-                None => return Ok(()),
-            },
-        };
-        for ((param, grad), (_, buffer)) in params.iter().zip(&gradients.tensors).zip(&mut self.buffers) {
-            let rate = rates.of(param.kind());
-            let descent = SgdStep { decay: self.weight_decay, momentum: self.momentum, rate };
-            let values = param.var().as_detached_tensor();
-            let [new_values, new_buffer] = {
-                let [p, g, b] = [gpu.operand(&values)?, gpu.operand(grad)?, gpu.operand(buffer)?];
-                let scale = gpu.operand(&scale)?;
-                descent
-                    .step(gpu, [p.read(), g.read(), b.read()], scale.read())
-                    .map_err(candle_core::Error::from)?
-            };
-            param.var().set(&gpu.tensor(new_values, values.shape())?)?;
-            *buffer = gpu.tensor(new_buffer, values.shape())?;
-        }
-        Ok(())
     }
 }
 
 impl Optimizer for Sgd {
-    fn step(&mut self, params: &Params, gradients: &Gradients, rates: LearningRates) -> Result<(), Error> {
-        if let Some(gpu) = gradients.tensors.first().and_then(|tensor| Gpu::of(tensor.device())) {
-            return self.step_on(&gpu, params, gradients, rates);
-        }
-        let scale = match &gradients.scale {
-            Scale::Known(scale) => *scale,
-            Scale::OnGpu(scale) => scale.to_vec1::<f32>()?.first().copied().map_or(1.0, f64::from),
-        };
-        for ((param, grad), (_, buffer)) in params.iter().zip(&gradients.tensors).zip(&self.buffers) {
-            let rule = Rule {
-                scale: scale as f32,
-                decay: self.weight_decay as f32,
-                momentum: self.momentum as f32,
-                rate: rates.of(param.kind()) as f32,
-            };
-            buffer.inplace_op3(param.var(), grad, &Accumulate(rule))?;
-            param.var().inplace_op3(buffer, grad, &Descend(rule))?;
-        }
-        Ok(())
+    fn step(&mut self, params: &Params, gradients: &Gradients, rates: LearningRates) -> Result<()> {
+        let rule = SgdRule { momentum: self.momentum, weight_decay: self.weight_decay };
+        let tensors = params.iter().zip(&gradients.tensors).zip(&mut self.buffers);
+        let mut operands = tensors.map(|((param, gradient), (_, buffer))| SgdOperands {
+            values: param.var(),
+            gradient,
+            buffer,
+            rate: rates.of(param.kind()),
+        });
+        Ok(params.backend().sgd_step(&mut operands, rule, &gradients.scale)?)
     }
 
     fn weight_decay(&self) -> f64 {
         self.weight_decay
     }
 
-    fn state(&self) -> Result<NamedTensors, Error> {
+    fn state(&self) -> Result<NamedTensors> {
         self.buffers.iter().map(|(name, t)| Ok((name.clone(), t.copy()?))).collect()
     }
 
-    fn load(&mut self, state: NamedTensors) -> Result<(), Error> {
+    fn load(&mut self, state: NamedTensors) -> Result<()> {
         if self.buffers.len() != state.len() {
             let reason = format!("are {} instead of {}", state.len(), self.buffers.len());
             return Err(Error::State { name: "momentum buffers".to_owned(), reason });
@@ -131,102 +91,13 @@ impl Optimizer for Sgd {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Rule {
-    scale: f32,
-    decay: f32,
-    momentum: f32,
-    rate: f32,
-}
-
-fn in_place(
-    op: &str,
-    dst: &mut CpuStorage,
-    dst_layout: &Layout,
-    [(a, a_layout), (b, b_layout)]: [(&CpuStorage, &Layout); 2],
-    f: impl Fn(&mut f32, f32, f32) + Sync,
-) -> candle_core::Result<()> {
-    let (CpuStorage::F32(dst), CpuStorage::F32(a), CpuStorage::F32(b)) = (dst, a, b) else {
-        bail!("{op}: f32 tensors expected")
-    };
-    let range = |layout: &Layout| layout.contiguous_offsets().map(|(start, end)| start..end);
-    let slices = (
-        range(dst_layout).and_then(|r| dst.get_mut(r)),
-        range(a_layout).and_then(|r| a.get(r)),
-        range(b_layout).and_then(|r| b.get(r)),
-    );
-    let (Some(dst), Some(a), Some(b)) = slices else { bail!("{op}: contiguous tensors expected") };
-    if dst.len() != a.len() || dst.len() != b.len() {
-        bail!("{op}: {} values, operands of {} and {}", dst.len(), a.len(), b.len())
-    }
-    (dst.par_chunks_mut(BLOCK), a.par_chunks(BLOCK), b.par_chunks(BLOCK)).into_par_iter().for_each(
-        |(dst, a, b)| {
-            for ((dst, &a), &b) in dst.iter_mut().zip(a).zip(b) {
-                f(dst, a, b);
-            }
-        },
-    );
-    Ok(())
-}
-
-/// buffer <- momentum buffer + (scale g + decay p)
-struct Accumulate(Rule);
-
-impl InplaceOp3 for Accumulate {
-    fn name(&self) -> &'static str {
-        "sgd-accumulate"
-    }
-
-    fn cpu_fwd(
-        &self,
-        buffer: &mut CpuStorage,
-        layout: &Layout,
-        p: &CpuStorage,
-        p_layout: &Layout,
-        g: &CpuStorage,
-        g_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let sources = [(p, p_layout), (g, g_layout)];
-        let Rule { scale, decay, momentum, .. } = self.0;
-        in_place(self.name(), buffer, layout, sources, |buffer, p, g| {
-            *buffer = momentum * *buffer + (scale * g + decay * p);
-        })
-    }
-}
-
-/// p <- p - rate ((scale g + decay p) + momentum buffer)
-struct Descend(Rule);
-
-impl InplaceOp3 for Descend {
-    fn name(&self) -> &'static str {
-        "sgd-descend"
-    }
-
-    fn cpu_fwd(
-        &self,
-        p: &mut CpuStorage,
-        layout: &Layout,
-        buffer: &CpuStorage,
-        buffer_layout: &Layout,
-        g: &CpuStorage,
-        g_layout: &Layout,
-    ) -> candle_core::Result<()> {
-        let sources = [(buffer, buffer_layout), (g, g_layout)];
-        let Rule { scale, decay, momentum, rate } = self.0;
-        in_place(self.name(), p, layout, sources, |p, buffer, g| {
-            *p -= rate * ((scale * g + decay * *p) + momentum * buffer);
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Init, ParamBuilder};
-    use candle_core::Device;
 
     fn two() -> Params {
-        let mut b = ParamBuilder::new(1, 0, &Device::Cpu);
+        let mut b = ParamBuilder::new(1, 0, &crate::Backend::cpu());
         b.weight("w", 3, Init::Normal { std: 1.0 }).unwrap();
         b.architecture("alpha", 2, Init::Normal { std: 1.0 }).unwrap();
         b.finish()

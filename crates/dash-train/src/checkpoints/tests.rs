@@ -1,11 +1,11 @@
 use super::*;
 use crate::state::TrainingLength;
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use dash_nn::{Init, ParamBuilder, Sgd};
 use std::path::Path;
 
 fn network() -> (Params, Sgd) {
-    let mut params = ParamBuilder::new(7, 0, &Device::Cpu);
+    let mut params = ParamBuilder::new(7, 0, &dash_nn::Backend::cpu());
     params.weight("a", 3, Init::Constant(1.5)).unwrap();
     params.weight("b", (2, 2), Init::Constant(-2.0)).unwrap();
     let params = params.finish();

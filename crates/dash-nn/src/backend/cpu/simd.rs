@@ -403,7 +403,7 @@ impl WithLanes for Sum<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::ramp;
+    use crate::testing::ramp;
     use dash_conv::InstructionSet;
 
     /// The same bits on all instruction sets, for planes of any length; and the sums that they should be.

@@ -1,30 +1,4 @@
-//! Fused operations with hand-written gradients. Reductions run in f64 in an order that does not
-//! depend on the number of threads.
-
-mod batch_norm;
-mod convolve;
-mod dropout;
-mod kernels;
-mod loss;
-mod loss_on_gpu;
-mod masked;
-mod mixing;
-mod norm_on_gpu;
-mod pool;
-#[cfg(test)]
-pub(crate) mod testing;
-
-pub(crate) use batch_norm::{Moments, batch_norm, normalise};
-pub(crate) use convolve::convolve;
-pub(crate) use dropout::{Mask, dropout};
-pub(crate) use loss::{
-    binary_cross_entropy, cross_entropy, focal, mean_squared_error, relative_l2, relative_l2_errors,
-};
-pub(crate) use loss_on_gpu::loss_on;
-pub(crate) use masked::{mask_loss, masked_binary_cross_entropy};
-pub use mixing::{mixing_coefficients, treated_gradient};
-pub(crate) use norm_on_gpu::{batch_norm_on, normalise_on};
-pub(crate) use pool::mean_over_positions;
+//! Access to the values of tensors on the CPU.
 
 use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
 use std::{mem::MaybeUninit, ops::Range};
@@ -33,7 +7,7 @@ use std::{mem::MaybeUninit, ops::Range};
 pub(crate) const GRAIN: usize = 8192;
 
 /// Planes of `len` elements per task.
-fn planes_per_task(len: usize) -> usize {
+pub(super) fn planes_per_task(len: usize) -> usize {
     (GRAIN / len.max(1)).max(1)
 }
 
@@ -68,28 +42,28 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Memory for an output: to fill it with zeros first would be a pass over memory like any other.
-struct Unwritten {
+/// Uninitialised memory for an output, which saves a pass over memory that fills it with zeros.
+pub(super) struct Unwritten {
     values: Vec<f32>,
     len: usize,
 }
 
 impl Unwritten {
-    fn new(len: usize) -> Unwritten {
+    pub(super) fn new(len: usize) -> Unwritten {
         Unwritten { values: Vec::with_capacity(len), len }
     }
 
-    /// What is to be written.
-    fn values(&mut self) -> &mut [MaybeUninit<f32>] {
+    /// The elements to write.
+    pub(super) fn values(&mut self) -> &mut [MaybeUninit<f32>] {
         &mut self.values.spare_capacity_mut()[..self.len]
     }
 
-    /// What was written.
+    /// The written elements.
     ///
     /// # Safety
     /// All of [`Unwritten::values`] must have been written.
     #[allow(unsafe_code)]
-    unsafe fn written(mut self) -> Vec<f32> {
+    pub(super) unsafe fn written(mut self) -> Vec<f32> {
         // SAFETY: there is room for `len` numbers, and they were written by the caller's promise.
         unsafe { self.values.set_len(self.len) };
         self.values
@@ -97,7 +71,7 @@ impl Unwritten {
 }
 
 /// (batch, channels, positions) of a tensor [B, C, ...].
-fn planes(op: &str, dims: &[usize]) -> Result<(usize, usize, usize)> {
+pub(crate) fn planes(op: &str, dims: &[usize]) -> Result<(usize, usize, usize)> {
     match dims {
         [b, c, spatial @ ..] => Ok((*b, *c, spatial.iter().product())),
         _ => bail!("{op}: expected [B, C, ...], got {dims:?}"),
@@ -106,37 +80,15 @@ fn planes(op: &str, dims: &[usize]) -> Result<(usize, usize, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{check_gradients, ramp};
     use super::*;
-    use crate::Activation;
-
-    /// Residual sums, where an operand meets itself again, and the removal of the position axis after
-    /// pooling.
-    #[test]
-    fn sums_and_reshapes_have_right_gradients() {
-        let inputs = [(vec![2, 3, 4], ramp(24, 1)), (vec![2, 3, 4], ramp(24, 2))];
-        check_gradients(
-            &inputs,
-            |t| {
-                let (a, b) = (Activation::from_tensor(&t[0])?, Activation::from_tensor(&t[1])?);
-                mean_over_positions(&a.add(&b)?)?
-                    .add(&mean_over_positions(&a)?)?
-                    .reshape((2, 3))?
-                    .into_tensor()
-            },
-            |v| {
-                let mean = |i: usize, v: &[f64]| v[4 * i..4 * i + 4].iter().sum::<f64>() / 4.0;
-                (0..6).map(|i| 2.0 * mean(i, &v[0]) + mean(i, &v[1])).collect()
-            },
-        );
-    }
+    use candle_core::{DType, Device};
 
     #[test]
     fn operands_that_are_not_contiguous_are_refused() {
-        let t = Tensor::zeros((2, 3), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+        let t = Tensor::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
         assert!(Values::of("test", &t.t().unwrap()).is_err());
         let part = t.narrow(0, 1, 1).unwrap();
         assert_eq!(Values::of("test", &part).unwrap().as_slice().len(), 3);
-        assert!(Values::of("test", &t.to_dtype(candle_core::DType::F64).unwrap()).is_err());
+        assert!(Values::of("test", &t.to_dtype(DType::F64).unwrap()).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! Shared by the tests of operations: test data and comparison with an f64 oracle.
 
-use candle_core::{Device, Result, Tensor, Var};
+use crate::backend::Backend;
+use candle_core::{Result, Tensor, Var};
 
 /// Pseudo-random values in (-1, 1), away from ties.
 pub(crate) fn ramp(len: usize, salt: u64) -> Vec<f32> {
@@ -24,6 +25,7 @@ pub(crate) fn assert_close(found: &[f32], expected: &[f64], tolerance: f64) {
 /// Compares an operation's values with `oracle`, and its gradients with central differences of it,
 /// under a random linear functional of the output (given through a non-contiguous gradient).
 pub(crate) fn check_gradients(
+    backend: &Backend,
     inputs: &[(Vec<usize>, Vec<f32>)],
     op: impl Fn(&[Tensor]) -> Result<Tensor>,
     oracle: impl Fn(&[Vec<f64>]) -> Vec<f64>,
@@ -31,7 +33,7 @@ pub(crate) fn check_gradients(
     let vars: Vec<Var> = inputs
         .iter()
         .map(|(dims, v)| {
-            Var::from_tensor(&Tensor::from_slice(v, dims.as_slice(), &Device::Cpu).unwrap()).unwrap()
+            Var::from_tensor(&Tensor::from_slice(v, dims.as_slice(), backend.device()).unwrap()).unwrap()
         })
         .collect();
     let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
@@ -48,7 +50,7 @@ pub(crate) fn check_gradients(
         0 | 1 => out.clone(),
         r => out.transpose(r - 2, r - 1).unwrap(),
     };
-    let d = Tensor::from_slice(&direction, out.shape(), &Device::Cpu).unwrap();
+    let d = Tensor::from_slice(&direction, out.shape(), backend.device()).unwrap();
     let d = match d.rank() {
         0 | 1 => d,
         r => d.transpose(r - 2, r - 1).unwrap(),

@@ -1,11 +1,12 @@
 //! Batch normalisation over [B, C, ...], optionally with a ReLU at its end (Ioffe and Szegedy 2015).
 
 use super::{
-    GRAIN, Unwritten, Values,
-    kernels::{self, Affine, Channel, Deviations, Factors, GradientSums, InputGradient, Normalise, Out},
-    planes,
+    simd::{self, Affine, Channel, Deviations, Factors, GradientSums, InputGradient, Normalise, Out},
+    values::{GRAIN, Unwritten, Values, planes},
 };
-use crate::{Activation, activation::Gradients};
+use crate::backend::operations::{
+    Computed, NormOperands, Normalised, OperandGradients, ParamBackward, Statistics,
+};
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
@@ -14,53 +15,55 @@ const OP: &str = "batch-norm";
 
 /// Statistics per channel.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Moments {
-    pub(crate) mean: Vec<f64>,
+struct Moments {
+    mean: Vec<f64>,
     /// Mean squared deviation (divided by the number of values).
-    pub(crate) variance: Vec<f64>,
+    variance: Vec<f64>,
     /// Values per channel that the statistics were taken over.
-    pub(crate) count: usize,
+    count: usize,
 }
 
-/// y = (x - mean) / sqrt(var + epsilon) * weight + bias with the batch's statistics, which are
-/// returned besides. x is [B, C, ...]; weight and bias are [C]. Differentiable in all three.
-pub(crate) fn batch_norm(
-    x: &Activation,
-    weight: &Tensor,
-    bias: &Tensor,
-    epsilon: f64,
-    relu: bool,
-) -> Result<(Activation, Moments)> {
-    let dims = checked(x.value(), weight, bias)?;
-    let input = x.value().clone();
-    let (y, statistics) = forward(&input, [weight, bias], epsilon, relu, None)?;
-    let norm = BatchNorm { dims, moments: statistics.clone(), epsilon, relu };
-    let y = x.map_with_parameters(OP, y, [weight, bias], move |grad, parameters, want_dx| {
-        norm.gradients([&input, grad], parameters, want_dx)
-    })?;
-    Ok((y, statistics))
+pub(super) fn batch_norm(x: &Tensor, operands: NormOperands<'_>) -> Result<Normalised> {
+    let NormOperands { weight, bias, epsilon, relu, .. } = operands;
+    let dims = checked(x, &operands)?;
+    let momentum = match operands.statistics {
+        Statistics::Batch { momentum } => momentum,
+        Statistics::Running => {
+            let given = Moments { mean: wide(operands.mean)?, variance: wide(operands.variance)?, count: 0 };
+            let (value, _) = forward(x, [weight, bias], epsilon, relu, Some(&given))?;
+            return Ok(Normalised { output: Computed { value, backward: None }, running: None });
+        }
+    };
+    let (value, moments) = forward(x, [weight, bias], epsilon, relu, None)?;
+    // The running variance is the unbiased one; a single value has none and counts as 0.
+    let unbiased = moments.count as f64 / (moments.count.max(2) - 1) as f64;
+    let running = [
+        running(operands.mean, moments.mean.iter().copied(), momentum)?,
+        running(operands.variance, moments.variance.iter().map(|v| v * unbiased), momentum)?,
+    ];
+    let (x, norm) = (x.clone(), BatchNorm { dims, moments, epsilon, relu });
+    let backward: ParamBackward =
+        Box::new(move |grad, parameters, want_input| norm.gradients([&x, grad], parameters, want_input));
+    Ok(Normalised { output: Computed { value, backward: Some(backward) }, running: Some(running) })
 }
 
-/// The same with given statistics; for evaluation, not differentiable.
-pub(crate) fn normalise(
-    x: &Activation,
-    weight: &Tensor,
-    bias: &Tensor,
-    moments: Moments,
-    epsilon: f64,
-    relu: bool,
-) -> Result<Activation> {
-    let (_, c, _) = checked(x.value(), weight, bias)?;
-    if moments.mean.len() != c || moments.variance.len() != c {
-        bail!("{OP}: {} statistics for {c} channels", moments.mean.len())
-    }
-    Activation::constant(forward(x.value(), [weight, bias], epsilon, relu, Some(&moments))?.0)
+fn wide(values: &Tensor) -> Result<Vec<f64>> {
+    Ok(values.to_vec1::<f32>()?.into_iter().map(f64::from).collect())
+}
+
+/// Running statistics with the share `momentum` of the new.
+fn running(old: &Tensor, new: impl Iterator<Item = f64>, momentum: f64) -> Result<Tensor> {
+    let values: Vec<f32> = (old.to_vec1::<f32>()?.into_iter().zip(new))
+        .map(|(old, new)| ((1.0 - momentum) * f64::from(old) + momentum * new) as f32)
+        .collect();
+    Tensor::from_vec(values, old.shape(), old.device())
 }
 
 /// (batch, channels, positions) if the operands fit.
-fn checked(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<(usize, usize, usize)> {
+fn checked(x: &Tensor, operands: &NormOperands<'_>) -> Result<(usize, usize, usize)> {
     let dims @ (_, c, _) = planes(OP, x.dims())?;
-    if weight.dims() != [c] || bias.dims() != [c] || x.elem_count() == 0 {
+    let NormOperands { weight, bias, mean, variance, .. } = operands;
+    if [weight, bias, mean, variance].iter().any(|of| of.dims() != [c]) || x.elem_count() == 0 {
         bail!("{OP}: input {:?} with weights {:?} and biases {:?}", x.dims(), weight.dims(), bias.dims())
     }
     Ok(dims)
@@ -70,7 +73,7 @@ fn checked(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<(usize, usize, 
 /// offset costs no precision.
 fn moments(x: Channel<'_>, count: usize) -> (f64, f64) {
     let shift = x.sample(0).first().copied().unwrap_or(0.0);
-    let (sum, squares) = kernels::sum(Deviations { x, shift });
+    let (sum, squares) = simd::sum(Deviations { x, shift });
     let mean = sum / count as f64;
     (mean + f64::from(shift), (squares / count as f64 - mean * mean).max(0.0))
 }
@@ -138,7 +141,7 @@ fn forward(
                 };
                 let scale = (f64::from(weight[channel]) * inverse_std(variance, epsilon)) as f32;
                 let affine = Affine { mean: mean as f32, scale, bias: bias[channel], relu };
-                kernels::run(Normalise { x, out: Out { samples: &mut out, place }, affine });
+                simd::run(Normalise { x, out: Out { samples: &mut out, place }, affine });
                 (mean, variance)
             })
         })
@@ -165,7 +168,7 @@ impl BatchNorm {
         [x, grad]: [&Tensor; 2],
         [weight, bias]: [&Tensor; 2],
         want_dx: bool,
-    ) -> Result<Gradients> {
+    ) -> Result<OperandGradients> {
         let (dims, Moments { mean, variance, count }) = (self.dims, &self.moments);
         let (x_values, grad_values) = (Values::of(OP, x)?, Values::of(OP, grad)?);
         let (weights, biases) = (Values::of(OP, weight)?, Values::of(OP, bias)?);
@@ -185,7 +188,7 @@ impl BatchNorm {
                         bias: biases[channel],
                         relu: self.relu,
                     };
-                    let (sum, product) = kernels::sum(GradientSums { x, grad, affine });
+                    let (sum, product) = simd::sum(GradientSums { x, grad, affine });
                     // The kernels know the mean in f32.
                     let with_x = product + (f64::from(affine.mean) - mean[channel]) * sum;
                     let factors = Factors {
@@ -193,7 +196,7 @@ impl BatchNorm {
                         shift: (sum / *count as f64) as f32,
                         slope: (inverse_std * inverse_std * with_x / *count as f64) as f32,
                     };
-                    kernels::run(InputGradient { x, grad, out: Out { samples: &mut out, place }, factors });
+                    simd::run(InputGradient { x, grad, out: Out { samples: &mut out, place }, factors });
                     ((with_x * inverse_std) as f32, sum as f32)
                 })
             })
@@ -203,90 +206,30 @@ impl BatchNorm {
         let parameters = [Tensor::from_vec(grad_weight, c, device)?, Tensor::from_vec(grad_bias, c, device)?];
         let grad_x = grad_x.map(all_written);
         let grad_x = grad_x.map(|grad_x| Tensor::from_vec(grad_x, x.shape(), device)).transpose()?;
-        Ok((grad_x, parameters))
+        Ok(OperandGradients { input: grad_x, parameters })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::{assert_close, check_gradients, ramp};
-    use candle_core::Device;
-
-    /// The definition, in f64, one channel at a time.
-    fn oracle(dims: &[usize], x: &[f64], w: &[f64], b: &[f64], relu: bool) -> Vec<f64> {
-        let (batch, c, n) = (dims[0], dims[1], dims[2..].iter().product::<usize>());
-        let mut y = vec![0.0; x.len()];
-        for channel in 0..c {
-            let at = |s: usize, i: usize| (s * c + channel) * n + i;
-            let all: Vec<usize> = (0..batch).flat_map(|s| (0..n).map(move |i| at(s, i))).collect();
-            let mean = all.iter().map(|&i| x[i]).sum::<f64>() / all.len() as f64;
-            let var = all.iter().map(|&i| (x[i] - mean).powi(2)).sum::<f64>() / all.len() as f64;
-            for &i in &all {
-                y[i] = (x[i] - mean) / (var + 1e-5).sqrt() * w[channel] + b[channel];
-                if relu {
-                    y[i] = y[i].max(0.0);
-                }
-            }
-        }
-        y
-    }
+    use crate::testing::ramp;
+    use candle_core::{DType, Device};
 
     #[test]
-    fn values_and_gradients_follow_the_definition() {
-        for (dims, relu) in [(vec![3, 2, 11], false), (vec![2, 3, 4, 5], true), (vec![5, 4, 1], true)] {
-            let c = dims[1];
-            let inputs = [
-                (dims.clone(), ramp(dims.iter().product(), 1)),
-                (vec![c], ramp(c, 2)),
-                (vec![c], ramp(c, 3)),
-            ];
-            check_gradients(
-                &inputs,
-                |t| batch_norm(&Activation::from_tensor(&t[0])?, &t[1], &t[2], 1e-5, relu)?.0.into_tensor(),
-                |v| oracle(&dims, &v[0], &v[1], &v[2], relu),
-            );
-        }
+    fn the_number_of_threads_does_not_change_a_bit() {
+        let x = Tensor::from_vec(ramp(4 * 6 * 5000, 7), (4, 6, 5000), &Device::Cpu).unwrap();
+        let one = Tensor::ones(6, DType::F32, &Device::Cpu).unwrap();
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| forward(&x, [&one, &one], 1e-5, true, None).unwrap().1)
+        };
+        assert_eq!(run(1), run(5));
     }
 
     #[test]
     fn a_large_offset_costs_no_precision() {
         let x: Vec<f32> = (0..64).map(|i| 1e6 + (i % 8) as f32).collect();
         assert_eq!(moments(Channel::of(&x, (2, 1, 32), 0), 64), (1e6 + 3.5, 5.25));
-    }
-
-    #[test]
-    fn the_number_of_threads_does_not_change_a_bit() {
-        let x = Tensor::from_vec(ramp(4 * 6 * 5000, 7), (4, 6, 5000), &Device::Cpu).unwrap();
-        let x = Activation::from_tensor(&x).unwrap();
-        let one = Tensor::ones(6, candle_core::DType::F32, &Device::Cpu).unwrap();
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| batch_norm(&x, &one, &one, 1e-5, true).unwrap().1)
-        };
-        assert_eq!(run(1), run(5));
-    }
-
-    #[test]
-    fn given_statistics_are_used_as_they_are_and_nan_passes() {
-        let t = |v: Vec<f32>, s: &[usize]| Tensor::from_vec(v, s, &Device::Cpu).unwrap();
-        let moments = Moments { mean: vec![1.0], variance: vec![4.0], count: 0 };
-        let x = Activation::from_tensor(&t(vec![3.0, -3.0, f32::NAN], &[1, 1, 3])).unwrap();
-        let y = normalise(&x, &t(vec![2.0], &[1]), &t(vec![1.0], &[1]), moments, 0.0, true).unwrap();
-        let y = y.value().flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_close(&y[..2], &[3.0, 0.0], 1e-6);
-        assert!(y[2].is_nan());
-    }
-
-    #[test]
-    fn mismatched_operands_are_refused() {
-        let t = |s: &[usize]| Tensor::zeros(s, candle_core::DType::F32, &Device::Cpu).unwrap();
-        let refused = |x: &[usize], weight: &[usize], bias: &[usize]| {
-            let x = Activation::from_tensor(&t(x)).unwrap();
-            batch_norm(&x, &t(weight), &t(bias), 1e-5, false).is_err()
-        };
-        assert!(refused(&[2, 3, 4], &[2], &[3]));
-        assert!(refused(&[2], &[2], &[2]));
-        assert!(refused(&[0, 2, 3], &[2], &[2]));
     }
 }
