@@ -1,6 +1,5 @@
-//! What untrusted bytes may meet: every reader of raw files, and the loader of pipeline files. Whatever the
-//! bytes are, a reader returns an error or a value; it does not panic, hang, or take memory out of
-//! proportion.
+//! Gives untrusted bytes to every reader of raw files and to the loader of pipeline files. Whatever the bytes are, a
+//! reader returns an error or a value; it does not panic, hang, or allocate out of proportion.
 //!
 //! The tests of the program run the same functions over the inputs in `tests/fixtures/fuzz`.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "what fails here is the harness")]
@@ -10,15 +9,16 @@ use dash_core::{
     load,
     pipeline::{Dataset, Protocol},
 };
-use dash_data::{
+use dash_formats::{
+    Error,
     matlab::MatFile,
-    npy::{self, Archive, NpyArray},
+    npy::{self, NpyArray, NpzArchive},
     pickle::{Pickle, Value},
 };
 use dash_store::Staging;
 use std::path::Path;
 
-/// Values of a pickle that are looked at: they may refer to each other in circles.
+/// The number of values of a pickle that are visited: they may refer to each other in cycles.
 const MOST_VALUES: usize = 10_000;
 
 /// Blocks of an array that are read: one without elements may have any number of rows.
@@ -82,7 +82,7 @@ pub fn npy(bytes: &[u8]) {
 /// A numpy archive.
 pub fn npz(bytes: &[u8]) {
     with_file("a.npz", bytes, |path| {
-        let Ok(archive) = Archive::open(path) else { return };
+        let Ok(archive) = NpzArchive::open(path) else { return };
         let names: Vec<String> = archive.names().map(str::to_owned).collect();
         for name in names {
             if let Ok(mut array) = archive.array(&name) {
@@ -104,16 +104,16 @@ pub fn pickle(bytes: &[u8]) {
     });
 }
 
-/// A MATLAB file of level 5.
+/// A MATLAB file of version 5.
 pub fn matlab(bytes: &[u8]) {
     with_file("a.mat", bytes, |path| {
         let Ok(file) = MatFile::open(path) else { return };
         for variable in file.variables() {
             if file.numeric(&variable.name).is_ok() {
                 let mut sum = 0.0;
-                let _ = file.visit(variable, |piece| {
-                    sum += piece.values.iter().sum::<f64>();
-                    Ok(())
+                let _ = file.visit(variable, |segment| {
+                    sum += segment.values.iter().sum::<f64>();
+                    Ok::<(), Error>(())
                 });
             }
         }
@@ -132,7 +132,7 @@ pub fn packed(bytes: &[u8]) {
         let dataset = serde_json::json!({ "recipe": "cifar100", "raw": raw });
         let dataset: Dataset = serde_json::from_value(dataset).unwrap();
         let mut staging = Staging::begin(&raw.join("dataset")).unwrap();
-        let _ = dash_data::ingest(&dataset, Protocol::Strict, &mut staging, &Silent);
+        let _ = dash_recipes::ingest(&dataset, Protocol::Strict, &mut staging, &Silent);
     });
 }
 

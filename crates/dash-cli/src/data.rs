@@ -13,15 +13,16 @@ use comfy_table::CellAlignment;
 use dash_core::{
     card::{DatasetCard, Split, Target},
     event::{Event, Silent},
-    pipeline::Pipeline,
+    pipeline::{Dataset, Pipeline},
+    targets::Targets,
 };
-use dash_data::{BatchTarget, Checked, DatasetFolder, Histogram, Mirrors, SplitSummary, TensorSummary};
+use dash_data::{Checked, DatasetFolder, Histogram, SplitSummary, TensorSummary};
+use dash_recipes::Mirrors;
 use dash_report::{
     number,
     samples::{self, Sample, Tensor},
 };
 use dash_store::RunsRoot;
-use serde_json::Value;
 use std::{
     io::Write,
     path::{Path, PathBuf},
@@ -29,9 +30,8 @@ use std::{
 
 /// Lists the tasks of the benchmark, their raw files, and which of these exist.
 pub(crate) fn list(args: &args::DataList) -> Result<(), Error> {
-    let recipes = recipes();
-    let tasks = dash_data::catalogue()?;
-    let find = |task| ListedTask::find(task, &args.raw, recipes.contains(&task.recipe));
+    let tasks = dash_recipes::catalogue()?;
+    let find = |task| ListedTask::find(task, &args.raw, Dataset::RECIPES.contains(&task.recipe.as_str()));
     let listed = DataListDocument { tasks: tasks.iter().map(find).collect() };
     if args.format == Format::Json {
         return document(&listed);
@@ -68,10 +68,10 @@ pub(crate) fn list(args: &args::DataList) -> Result<(), Error> {
 pub(crate) fn fetch(args: &args::Fetch) -> Result<(), Error> {
     let raw = args.raw.join(&args.task.folder);
     let fetched = match &args.from {
-        Some(from) => dash_data::import(&args.task, from, &raw, &Silent)?,
+        Some(from) => dash_recipes::import(&args.task, from, &raw, &Silent)?,
         None => {
             let mirrors = args.mirrors.as_deref().map(Mirrors::read).transpose()?.unwrap_or_default();
-            dash_data::download(&args.task, &mirrors, &raw, progress::downloads(args.quiet).as_ref())?
+            dash_recipes::download(&args.task, &mirrors, &raw, progress::downloads(args.quiet).as_ref())?
         }
     };
     if args.format == Format::Json {
@@ -92,14 +92,6 @@ pub(crate) fn fetch(args: &args::Fetch) -> Result<(), Error> {
         writeln!(out, "{}: {origin}, {}, {hash}", file.path.display(), size(file.bytes))?;
     }
     Ok(writeln!(out, "licence: {}", args.task.licence)?)
-}
-
-/// The recipes of this version, from the schema of pipeline files.
-fn recipes() -> Vec<String> {
-    let schema: Value = serde_json::from_str(&dash_core::load::schema()).unwrap_or_default();
-    let variants = schema["$defs"]["Dataset"]["oneOf"].as_array().cloned().unwrap_or_default();
-    let name = |variant: &Value| variant["properties"]["recipe"]["const"].as_str().map(str::to_owned);
-    variants.iter().filter_map(name).collect()
 }
 
 /// The folder of a dataset, which is given as the folder, its dataset card, or a pipeline file, with the pipeline.
@@ -258,19 +250,19 @@ fn figure(folder: &DatasetFolder, split: Split, count: usize, file: &Path) -> Re
         let mut tensors = vec![tensor(&card.input, batch.input)];
         let mut title = format!("{} row {row}", split.name());
         let names: Vec<&str> = match (batch.target, &card.target) {
-            (BatchTarget::Field(values), Target::Field { tensor: field }) => {
+            (Targets::Field(values), Target::Field { tensor: field }) => {
                 tensors.push(tensor(field, values));
                 vec![]
             }
-            (BatchTarget::Mask { values, .. }, Target::Mask { tensor: field, .. }) => {
+            (Targets::Mask { values, .. }, Target::Mask { tensor: field, .. }) => {
                 tensors.push(tensor(field, values.into_iter().map(f32::from).collect()));
                 vec![]
             }
-            (BatchTarget::Class(classes), Target::Class { labels, .. }) => {
+            (Targets::Class(classes), Target::Class { labels, .. }) => {
                 let class = classes.first().and_then(|&class| usize::try_from(class).ok());
                 class.and_then(|class| labels.get(class)).map(String::as_str).into_iter().collect()
             }
-            (BatchTarget::Labels(multi_hot), Target::Labels { labels, .. }) => {
+            (Targets::Labels(multi_hot), Target::Labels { labels, .. }) => {
                 let present = labels.iter().zip(multi_hot).filter(|(_, value)| *value == 1);
                 present.map(|(label, _)| label.as_str()).collect()
             }
@@ -293,7 +285,7 @@ fn figure(folder: &DatasetFolder, split: Split, count: usize, file: &Path) -> Re
 pub(crate) fn verify(args: &args::Verify) -> Result<(), Error> {
     let (path, pipeline) = find(&args.dataset, &args.changes, &args.folders.runs_dir)?;
     let mut checked = dash_data::verify(&path)?;
-    if let Some(raw) = pipeline.as_ref().and_then(|pipeline| dash_data::raw_folder(&pipeline.dataset)) {
+    if let Some(raw) = pipeline.as_ref().and_then(|pipeline| pipeline.dataset.raw_folder()) {
         checked.extend(dash_data::verify_sources(&dash_data::read_card(&path)?, raw));
     }
     match args.folders.format {
@@ -337,14 +329,5 @@ mod tests {
     fn a_histogram_is_a_line_of_blocks() {
         let counts = vec![0, 1, 50, 100];
         assert_eq!(bars(&Histogram { low: 0.0, high: 1.0, counts }), " ▁▄█");
-    }
-
-    #[test]
-    fn the_recipes_of_the_schema_are_found() {
-        let found = recipes();
-        assert!(
-            ["ecg", "darcy-flow", "parquet", "npz"].iter().all(|name| found.iter().any(|r| r == name)),
-            "{found:?}"
-        );
     }
 }

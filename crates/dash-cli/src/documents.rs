@@ -5,7 +5,8 @@ use dash_core::{
     card::{DatasetCard, Source, Target, TensorField},
     event::Event,
 };
-use dash_data::{Checked, Fetched, Present, RawTask, SplitSummary};
+use dash_data::{Checked, SplitSummary};
+use dash_recipes::{Fetched, Present, RawTask};
 use dash_pipeline::output::{
     ErrorDocument, ExplainDocument, IngestDocument, PlanDocument, PruneDocument, RunDocument, StatusDocument,
 };

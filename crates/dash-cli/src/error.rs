@@ -25,6 +25,8 @@ pub(crate) enum Error {
     Store(#[from] dash_store::Error),
     #[error(transparent)]
     Data(#[from] dash_data::Error),
+    #[error(transparent)]
+    Recipe(#[from] dash_recipes::Error),
     /// The requested instruction set cannot be used.
     #[error(transparent)]
     InstructionSet(#[from] dash_conv::Error),
@@ -64,6 +66,7 @@ impl Error {
             Error::Report(e) => Some(e),
             Error::Store(e) => Some(e),
             Error::Data(e) => Some(e),
+            Error::Recipe(e) => Some(e),
             _ => None,
         }
     }

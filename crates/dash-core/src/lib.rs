@@ -19,4 +19,7 @@ pub mod provenance;
 pub mod random;
 pub mod results;
 pub mod stage;
+pub mod targets;
 pub mod text;
+
+mod checks;

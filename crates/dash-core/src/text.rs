@@ -10,6 +10,17 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// The number of characters of a value that messages show.
+pub(crate) const SHOWN: usize = 200;
+
+/// A text for a message, truncated if it is long.
+pub(crate) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}... ({} bytes)", text.get(..end).unwrap_or_default(), text.len()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::is_hidden;

@@ -1,29 +1,16 @@
-//! What results depend on: of a dataset, and of the settings that it is made with.
+//! Reduces a dataset, and the settings that it is made with, to what results depend on.
 //!
-//! Neither has paths, terms of use or other notes in it: a dataset that was moved, or whose licence note was
-//! edited, is the same dataset. Files take part by their hashes.
+//! Paths, the licence and other notes are left out: a dataset that was moved, or whose licence note was edited, is
+//! the same dataset. Files are represented by their hashes.
 
-use crate::{Error, folder::read_card};
-use dash_core::{card::DatasetCard, pipeline::Dataset};
+use dash_core::card::DatasetCard;
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// Notes of a card that training reads (`task.augment`); all others are for people.
 const READ_NOTES: [&str; 4] = ["row_order", "column_order", "padding_value", "zero_columns"];
 
-/// The hash of what results depend on in the dataset folder `path`: columns and shapes, labels, constants of
-/// normalisation, rows and SHA-256 of every Parquet file, and the notes that training reads. It does not depend
-/// on the recipe, the raw files, their places and sizes, the terms of use and other notes.
-///
-/// Only the card is read: whether the Parquet files have its hashes is compared by
-/// [`DatasetFolder`](crate::DatasetFolder) and [`verify`](crate::verify).
-///
-/// # Errors
-/// If there is no card, or it is not sound.
-pub fn dataset_content(path: &Path) -> Result<String, Error> {
-    Ok(content_of(&read_card(path)?))
-}
-
+/// The hash of what results depend on in a dataset: see [`dataset_content`](crate::dataset_content).
 pub(crate) fn content_of(card: &DatasetCard) -> String {
     let notes: serde_json::Map<String, Value> = READ_NOTES
         .iter()
@@ -44,15 +31,7 @@ pub(crate) fn content_of(card: &DatasetCard) -> String {
     }))
 }
 
-/// The part of the settings of a dataset that its rows depend on, besides the content of its raw files.
-pub fn settings_content(dataset: &Dataset) -> Value {
-    // A type of plain data: there is nothing that could not be written.
-    let mut settings = serde_json::to_value(dataset).unwrap_or_default();
-    reduce_settings(&mut settings);
-    settings
-}
-
-/// Reduces the JSON form of `[dataset]` to what its rows depend on: without the raw folder and the terms of use,
+/// Reduces the JSON form of `[dataset]` to what its rows depend on: without the raw folder and the licence,
 /// and with names of raw files instead of absolute paths. Settings that were recorded by earlier versions are
 /// reduced in the same way, so that both can be compared.
 pub fn reduce_settings(dataset: &mut Value) {
@@ -85,8 +64,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_have_no_places_and_terms() {
-        let settings = |text: &str| settings_content(&serde_json::from_str(text).unwrap());
+    fn settings_have_no_locations_and_licence() {
+        let settings = |text: &str| {
+            let dataset: dash_core::pipeline::Dataset = serde_json::from_str(text).unwrap();
+            let mut settings = serde_json::to_value(dataset).unwrap();
+            reduce_settings(&mut settings);
+            settings
+        };
         let own = |raw: &str, file: &str, more: &str| {
             settings(&format!(
                 r#"{{"recipe": "npz", "raw": "{raw}", "train_file": "{file}", "test_file": "test.npz",

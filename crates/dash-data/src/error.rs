@@ -1,4 +1,4 @@
-//! Everything that can be wrong with data, and what to do about it.
+//! The error type of this crate, with the kind and the hint of each error.
 
 use arrow::error::ArrowError;
 use dash_core::error::{Classify, ErrorKind};
@@ -8,149 +8,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Why data could not be read, made or written.
+/// The reason why a dataset could not be read, made or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum Error {
-    /// A raw file or folder does not exist, or several could be meant.
+    /// A file cannot be read, is damaged, or does not hold what is expected.
+    #[error(transparent)]
+    File(#[from] dash_formats::Error),
+    /// Data is not what it must be.
     #[error("{}: {problem}", path.display())]
-    Raw {
-        /// Where it was looked for.
-        path: PathBuf,
-        /// What is missing, and what was found instead.
-        problem: String,
-    },
-    /// A file is not the one that was seen before under its name.
-    #[error("{}: sha256 is {found}, {recorded} was recorded", path.display())]
-    Changed {
-        /// The file.
-        path: PathBuf,
-        /// The hash on record.
-        recorded: String,
-        /// The hash that it has.
-        found: String,
-    },
-    /// A file is not the one that was published under its name.
-    #[error("{}: sha256 is {found}, that of the published file is {published}", path.display())]
-    Unpublished {
-        /// The file.
-        path: PathBuf,
-        /// The hash in the catalogue.
-        published: String,
-        /// The hash that it has.
-        found: String,
-    },
-    /// No address gave a file.
-    #[error("{}: cannot be fetched: {problem}", path.display())]
-    Download {
-        /// Where it was to be put.
-        path: PathBuf,
-        /// Each address, and what was wrong there.
-        problem: String,
-    },
-    /// The system refused to read a file.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A pickle is damaged, truncated, or holds something that is not plain data.
-    #[error("{}: at byte {offset} of the pickle: {problem}", path.display())]
-    Pickle {
-        /// The file.
-        path: PathBuf,
-        /// Position of the operation that failed.
-        offset: usize,
-        /// What is wrong there.
-        problem: String,
-    },
-    /// A pickle names an object outside the allow-list: it is not plain data.
-    #[error("{}: at byte {offset} the pickle refers to `{global}`, which is not data", path.display())]
-    ForbiddenGlobal {
-        /// The file.
-        path: PathBuf,
-        /// Position of the operation that names it.
-        offset: usize,
-        /// The object, as `module.name`.
-        global: String,
-    },
-    /// A numpy file or archive is damaged, truncated, or of a kind that is not read.
-    #[error("{}: {problem}", path.display())]
-    Npy {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong, and in which member of an archive.
-        problem: String,
-    },
-    /// An IDX file is damaged, truncated, or of a kind that is not read.
-    #[error("{}: {problem}", path.display())]
-    Idx {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A packed file is damaged, truncated, or not safe to unpack.
-    #[error("{}: {problem}", path.display())]
-    Packed {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A recording is damaged, truncated, or of a kind that is not read.
-    #[error("{}: {problem}", path.display())]
-    Audio {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A MATLAB file is damaged, truncated, or of a kind that is not read.
-    #[error("{}: {problem}", path.display())]
-    Matlab {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A container does not hold a field that its recipe needs.
-    #[error("{}: no field `{field}`; the file has {found}", path.display())]
-    MissingField {
-        /// The file.
-        path: PathBuf,
-        /// The field.
-        field: String,
-        /// The fields that exist.
-        found: String,
-    },
-    /// A field holds something else than its recipe expects.
-    #[error("{}: field `{field}`: {problem}", path.display())]
-    Field {
-        /// The file.
-        path: PathBuf,
-        /// The field, with the position in it where that helps.
-        field: String,
-        /// What is wrong.
-        problem: String,
-    },
-    /// More samples are asked for than a source has.
-    #[error("{}: {wanted} samples are asked for ({keys}), the file has {available}", path.display())]
-    TooFewSamples {
-        /// The file.
-        path: PathBuf,
-        /// Samples asked for.
-        wanted: usize,
-        /// Samples in the file.
-        available: usize,
-        /// The keys of the pipeline file that ask for them.
-        keys: &'static str,
-    },
-    /// A raw Parquet file is damaged, or of a kind that is not read.
-    #[error("{}: {problem}", path.display())]
-    Table {
-        /// The file.
+    Invalid {
+        /// What the problem is about.
+        subject: Subject,
+        /// The file or folder.
         path: PathBuf,
         /// What is wrong.
         problem: String,
@@ -163,53 +33,12 @@ pub enum Error {
         /// What is wrong with its value.
         problem: String,
     },
-    /// The Darcy solver did not reach the requested residual.
-    #[error(
-        "instance {instance} of the simulation with seed {seed}: relative residual {residual:.3e} \
-         after {iterations} iterations, {tolerance:.3e} is asked for"
-    )]
-    NotConverged {
-        /// Seed of the simulation.
-        seed: u64,
-        /// Number of the instance.
-        instance: usize,
-        /// Residual relative to the right-hand side.
-        residual: f64,
-        /// Iterations done.
-        iterations: usize,
-        /// Residual asked for.
-        tolerance: f64,
-    },
-    /// A dataset folder is not what its card says, or was made by another version.
-    #[error("{}: {problem}", path.display())]
-    Dataset {
-        /// The file inside the dataset folder.
-        path: PathBuf,
-        /// What is wrong.
-        problem: String,
-    },
-    /// A dataset, or the cache of one, is not any more what it was when it was opened.
-    #[error("{}: {problem}", path.display())]
-    Altered {
-        /// The file.
-        path: PathBuf,
-        /// How that shows.
-        problem: String,
-    },
-    /// A loss or a metric has no value on a dataset, whatever a network puts out.
-    #[error("{}: {problem}", path.display())]
-    Undefined {
-        /// The file of the split.
-        path: PathBuf,
-        /// What the data has not, and who needs it.
-        problem: String,
-    },
     /// Writing or reading Parquet failed.
     #[error("{}: {source}", path.display())]
     Parquet {
         /// The file.
         path: PathBuf,
-        /// What the Parquet library said.
+        /// The error of the Parquet library.
         source: ParquetError,
     },
     /// Writing or reading Arrow data failed.
@@ -217,15 +46,15 @@ pub enum Error {
     Arrow {
         /// The file.
         path: PathBuf,
-        /// What the Arrow library said.
+        /// The error of the Arrow library.
         source: ArrowError,
     },
     /// A caller asked for a row that does not exist.
-    #[error("row {row} of {rows} rows is asked for")]
+    #[error("row {row} was requested from a split of {rows} rows")]
     Row {
         /// The row.
         row: usize,
-        /// Rows of the split.
+        /// The number of rows of the split.
         rows: usize,
     },
     /// Publishing a file failed.
@@ -233,10 +62,27 @@ pub enum Error {
     Store(#[from] dash_store::Error),
 }
 
+/// What an [`Error::Invalid`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Subject {
+    /// A raw file or folder that does not exist, or is ambiguous.
+    Raw,
+    /// A raw table that is damaged, or of a kind that is not supported.
+    Table,
+    /// A dataset folder that does not agree with its card, or was made by another version.
+    Dataset,
+    /// A dataset, or its cache, that changed while it was in use.
+    Altered,
+    /// Data on which a loss or a metric has no value, whatever a network predicts.
+    Undefined,
+}
+
 impl Error {
-    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
+    /// Turns an error of the operating system about `path` into an [`Error::File`].
+    pub fn io(path: &Path) -> impl FnOnce(io::Error) -> Error + use<> {
         let path = path.to_owned();
-        |source| Error::Io { path, source }
+        |source| dash_formats::Error::Io { path, source }.into()
     }
 
     /// Of the Parquet library, if it is not the system's.
@@ -245,13 +91,13 @@ impl Error {
         |error| {
             let source = match error {
                 ParquetError::External(source) => match source.downcast::<io::Error>() {
-                    Ok(source) => return Error::Io { path, source: *source },
+                    Ok(source) => return dash_formats::Error::Io { path, source: *source }.into(),
                     Err(source) => ParquetError::External(source),
                 },
                 source => source,
             };
             match system(&source.to_string()) {
-                Some(source) => Error::Io { path, source },
+                Some(source) => dash_formats::Error::Io { path, source }.into(),
                 None => Error::Parquet { path, source },
             }
         }
@@ -261,33 +107,45 @@ impl Error {
     pub(crate) fn arrow(path: &Path) -> impl FnOnce(ArrowError) -> Error + use<> {
         let path = path.to_owned();
         |error| match error {
-            ArrowError::IoError(_, source) => Error::Io { path, source },
+            ArrowError::IoError(_, source) => dash_formats::Error::Io { path, source }.into(),
             source => match system(&source.to_string()) {
-                Some(source) => Error::Io { path, source },
+                Some(source) => dash_formats::Error::Io { path, source }.into(),
                 None => Error::Arrow { path, source },
             },
         }
     }
 
-    pub(crate) fn field(path: &Path, field: impl Into<String>, problem: impl Into<String>) -> Error {
-        Error::Field { path: path.to_owned(), field: field.into(), problem: problem.into() }
+    /// Makes the error that a field of a file holds something else than expected.
+    pub fn field(path: &Path, field: impl Into<String>, problem: impl Into<String>) -> Error {
+        dash_formats::Error::field(path, field, problem).into()
+    }
+
+    /// Makes an [`Error::Invalid`].
+    pub fn invalid(subject: Subject, path: impl Into<PathBuf>, problem: impl Into<String>) -> Error {
+        Error::Invalid { subject, path: path.into(), problem: problem.into() }
+    }
+
+    /// Makes an [`Error::Invalid`] about a raw file or folder.
+    pub fn raw(path: impl Into<PathBuf>, problem: impl Into<String>) -> Error {
+        Error::invalid(Subject::Raw, path, problem)
+    }
+
+    /// Makes an [`Error::Configuration`].
+    pub fn configuration(key: impl Into<String>, problem: impl Into<String>) -> Error {
+        Error::Configuration { key: key.into(), problem: problem.into() }
     }
 
     pub(crate) fn dataset(path: &Path, problem: impl Into<String>) -> Error {
-        Error::Dataset { path: path.to_owned(), problem: problem.into() }
+        Error::invalid(Subject::Dataset, path, problem)
     }
 
     pub(crate) fn altered(path: &Path, problem: impl Into<String>) -> Error {
-        Error::Altered { path: path.to_owned(), problem: problem.into() }
-    }
-
-    pub(crate) fn configuration(key: impl Into<String>, problem: impl Into<String>) -> Error {
-        Error::Configuration { key: key.into(), problem: problem.into() }
+        Error::invalid(Subject::Altered, path, problem)
     }
 }
 
 fn io_hint(error: &io::Error) -> Option<String> {
-    // Numbers of Unix: too many open files in this process, or in all.
+    // Error numbers of Unix: too many open files in this process, or in all.
     let descriptors = cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24));
     let text = match error.kind() {
         _ if descriptors => "allow more open files (ulimit -n), and run the same command again",
@@ -303,16 +161,16 @@ fn io_hint(error: &io::Error) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// The error of the system that a text ends with. Where the Parquet library answers as Arrow's, and the other way
-/// round, errors become texts; those of the system keep their number: `... (os error 28)`.
+/// The operating system's error that a text ends with. When the Parquet library wraps an error of Arrow's, or the
+/// other way round, the error becomes a text; an error of the system keeps its number in it: `... (os error 28)`.
 fn system(text: &str) -> Option<io::Error> {
     let (_, end) = text.rsplit_once("(os error ")?;
     let (number, _) = end.split_once(')')?;
     Some(io::Error::from_raw_os_error(number.parse().ok()?))
 }
 
-/// Whether an answer of the system is about the file that was asked for, which is missing, of another kind or
-/// damaged; else the machine failed, whatever the file holds: no room, no descriptors, a broken disk.
+/// Whether an error of the system is about the requested file, which is missing, of another kind or damaged. All
+/// other errors mean that the machine failed: a full or broken disk, no file descriptors.
 fn is_about_data(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{
         InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound, UnexpectedEof,
@@ -324,69 +182,47 @@ fn is_about_data(kind: io::ErrorKind) -> bool {
 
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
+        use dash_formats::Error as File;
         match self {
             Error::Configuration { .. } => ErrorKind::Configuration,
-            Error::Io { source, .. } if !is_about_data(source.kind()) => ErrorKind::Device,
-            Error::Row { .. } => ErrorKind::Internal,
+            Error::File(File::Io { source, .. }) if !is_about_data(source.kind()) => ErrorKind::Device,
+            Error::File(File::Row { .. }) | Error::Row { .. } => ErrorKind::Internal,
             Error::Store(source) => source.kind(),
             _ => ErrorKind::Data,
         }
     }
 
     fn hint(&self) -> Option<String> {
+        use dash_formats::Error as File;
+        const FETCH_AGAIN: &str =
+            "the file may be incomplete: compare its size and checksum with the source, and fetch it again";
+        const MAKE_AGAIN: &str =
+            "remove the dataset folder and run the same command: it is made again from the raw data";
         let text = match self {
-            Error::Raw { .. } => {
-                "put the benchmark's files there, or point `dataset.raw` at their folder (a relative \
-                 path starts at the current directory)"
+            Error::File(File::Io { source, .. }) => return io_hint(source),
+            Error::File(File::Invalid { .. }) => FETCH_AGAIN,
+            Error::File(File::ForbiddenGlobal { .. }) => {
+                "nothing in the file was executed; use a copy from a trusted source, or save the data again as plain \
+                 arrays"
             }
-            Error::Changed { .. } => {
-                "get the file again; if the new one is meant, remove its entry from sha256.json in the \
-                 raw folder"
-            }
-            Error::Unpublished { .. } => {
-                "the file is damaged or another one: get it from another address or person, or remove it and run \
-                 the same command, which fetches it"
-            }
-            Error::Download { .. } => {
-                "run the same command again, which goes on where this one has stopped; or download the file by \
-                 hand and use --from, or name another address with --mirrors"
-            }
-            Error::Io { source, .. } => return io_hint(source),
-            Error::Undefined { .. } => {
-                "choose another `task.loss` or `task.metric`, leave such samples out, or make splits that hold what \
-                 is missing"
-            }
-            Error::Altered { .. } => {
-                "something else writes to the dataset while it is in use; nothing of this stage is kept: run the \
-                 same command again when that has ended"
-            }
-            Error::Pickle { .. }
-            | Error::Matlab { .. }
-            | Error::Npy { .. }
-            | Error::Idx { .. }
-            | Error::Packed { .. }
-            | Error::Audio { .. }
-            | Error::Table { .. } => {
-                "the file may be incomplete: compare its size and checksum with the source, and fetch it \
-                 again"
-            }
-            Error::ForbiddenGlobal { .. } => {
-                "nothing in the file was executed; use a copy from a trusted source, or save the data \
-                 anew as plain arrays"
-            }
-            Error::MissingField { .. } | Error::Field { .. } => {
-                "check that this is the file that the recipe expects"
-            }
-            Error::TooFewSamples { keys, .. } => {
-                return Some(format!("lower {keys}, or use a larger file"));
-            }
-            Error::NotConverged { .. } => {
-                "raise `dataset.simulate.tolerance`, or bring `dataset.simulate.high` and \
-                 `dataset.simulate.low` closer together"
-            }
-            Error::Dataset { .. } | Error::Parquet { .. } | Error::Arrow { .. } => {
-                "remove the dataset folder and run the same command: it is made anew from the raw data"
-            }
+            Error::File(_) => "check that this is the file that the recipe expects",
+            Error::Invalid { subject, .. } => match subject {
+                Subject::Raw => {
+                    "put the benchmark's files there, or point `dataset.raw` at their folder (a relative path \
+                     starts at the current directory)"
+                }
+                Subject::Table => FETCH_AGAIN,
+                Subject::Dataset => MAKE_AGAIN,
+                Subject::Altered => {
+                    "another program writes to the dataset while it is in use; nothing of this stage is kept: run \
+                     the same command again when that program has ended"
+                }
+                Subject::Undefined => {
+                    "choose another `task.loss` or `task.metric`, leave such samples out, or make splits that hold \
+                     what is missing"
+                }
+            },
+            Error::Parquet { .. } | Error::Arrow { .. } => MAKE_AGAIN,
             Error::Store(source) => return source.hint(),
             Error::Configuration { .. } | Error::Row { .. } => return None,
         };
@@ -399,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_of_the_system_are_told_from_damaged_data_whatever_they_came_through() {
+    fn system_errors_are_distinguished_from_damaged_data_through_any_library() {
         let path = Path::new("train.parquet");
         // No room, no descriptors, a broken disk, a limit on the size of files.
         for number in [28, 24, 23, 5, 27, 122] {

@@ -2,10 +2,10 @@
 
 use crate::{
     Error,
-    batch::SplitData,
     cache::{self, Stamp, Unusable},
-    content::{content_of, dataset_content},
+    content::content_of,
     noise::{self, Noise},
+    split::SplitData,
 };
 use dash_core::{
     card::{
@@ -35,6 +35,9 @@ pub struct DatasetFolder {
 
 impl DatasetFolder {
     /// Opens the folder and compares its card with the columns and row counts of its Parquet files.
+    ///
+    /// # Errors
+    /// If a file is missing, or does not agree with the card.
     pub fn open(path: &Path) -> Result<DatasetFolder, Error> {
         let card = read_card(path)?;
         let mut files = vec![];
@@ -66,13 +69,13 @@ impl DatasetFolder {
         &self.path
     }
 
-    /// What results depend on, in one hash: see [`dataset_content`](crate::dataset_content).
+    /// The hash of everything that results depend on: see [`dataset_content`](crate::dataset_content).
     pub fn content(&self) -> &str {
         &self.content
     }
 
-    /// Opens everything, so that damage of caches is found and told before hours of training: what was found is
-    /// told to `listener` as warnings.
+    /// Opens all tables, so that damaged caches are found before hours of training. Reports them to `listener` as
+    /// warnings.
     ///
     /// # Errors
     /// If a table cannot be read, or its cache cannot be made.
@@ -85,22 +88,23 @@ impl DatasetFolder {
         opened
     }
 
-    /// What was found about caches since the last call, such as one that was damaged and made again: sentences
-    /// for warnings.
+    /// Warnings about caches since the last call, such as one that was damaged and made again.
     pub fn take_notices(&self) -> Vec<String> {
         std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether the dataset still is the one that was opened: its card, its Parquet files and the caches that are
-    /// in use. Files that nobody has written to, which the system tells, are not read again. To be asked when a
-    /// stage ends: results of one that saw two datasets are results of none.
+    /// Checks that the dataset still is the one that was opened: its card, its Parquet files and the caches that are
+    /// in use. Files whose stamps did not change are not read again. A stage calls this when it ends: results of a
+    /// stage that saw two datasets are invalid.
     ///
     /// # Errors
-    /// [`Error::Altered`] if it is not; and if it cannot be read.
+    /// [`Subject::Altered`](crate::Subject::Altered) if it is not; and if it cannot be read.
     pub fn unchanged(&self) -> Result<(), Error> {
         let card = self.path.join("dataset.json");
         let found = dataset_content(&self.path).map_err(|error| match error {
-            Error::Io { .. } if !card.exists() => Error::altered(&card, "was removed while it was in use"),
+            Error::File(dash_formats::Error::Io { .. }) if !card.exists() => {
+                Error::altered(&card, "was removed while it was in use")
+            }
             other => other,
         })?;
         if found != self.content {
@@ -109,18 +113,18 @@ impl DatasetFolder {
         }
         for (path, recorded, before) in &self.files {
             if !before.holds(&Stamp::at(path)?) && dash_store::sha256_file(path)? != *recorded {
-                let problem = "is not any more the file that its card describes (sha256 differs)";
+                let problem = "is no longer the file that its card describes (sha256 differs)";
                 return Err(Error::altered(path, problem));
             }
         }
         self.opened().try_for_each(|data| data.cached.unchanged())
     }
 
-    /// Whether all numbers that training may have seen are those that were stored, and finite. To be asked where
-    /// a loss is not a finite number: if this returns an error the data is to blame. Reads all opened tables.
+    /// Checks that all numbers that training may have seen are those that were stored, and finite. Called when a loss
+    /// is not a finite number: if this returns an error, the data is the cause. Reads all opened tables.
     ///
     /// # Errors
-    /// [`Error::Altered`] with the file, and the row where a number is not finite.
+    /// [`Subject::Altered`](crate::Subject::Altered) with the file, and the row where a number is not finite.
     pub fn recheck(&self) -> Result<(), Error> {
         self.opened().try_for_each(|data| data.check_finite().and_then(|()| data.cached.verify()))
     }
@@ -134,8 +138,11 @@ impl DatasetFolder {
         &self.card
     }
 
-    /// The rows of a split. The first call compares the cache with its hash, and makes it if there is none that
-    /// is whole.
+    /// The rows of a split. The first call compares the cache with its hash, and makes the cache if it is missing or
+    /// damaged.
+    ///
+    /// # Errors
+    /// If the split cannot be read, or its cache cannot be made.
     pub fn split(&self, split: Split) -> Result<&SplitData, Error> {
         let [train, validation, test] = &self.splits;
         let cell = match split {
@@ -151,6 +158,9 @@ impl DatasetFolder {
     }
 
     /// The recordings of noise, if the dataset has any. The first call makes their cache.
+    ///
+    /// # Errors
+    /// If they cannot be read, or their cache cannot be made.
     pub fn noise(&self) -> Result<Option<&Noise>, Error> {
         let Some(found) = &self.card.noise else { return Ok(None) };
         if let Some(noise) = self.noise.get() {
@@ -199,6 +209,19 @@ impl DatasetFolder {
     }
 }
 
+/// The hash of what results depend on in the dataset folder `path`: columns and shapes, labels, constants of
+/// normalisation, rows and SHA-256 of every Parquet file, and the notes that training reads. It does not depend
+/// on the recipe, the raw files, their locations and sizes, the licence and other notes.
+///
+/// Only the card is read: whether the Parquet files have its hashes is compared by
+/// [`DatasetFolder`] and [`verify`](crate::verify).
+///
+/// # Errors
+/// If there is no card, or it is not sound.
+pub fn dataset_content(path: &Path) -> Result<String, Error> {
+    Ok(content_of(&read_card(path)?))
+}
+
 /// The cache of a table of a dataset folder.
 pub(crate) fn cache_file(dataset: &Path, name: &str, info: &SplitInfo) -> PathBuf {
     let key = info.sha256.get(..16).unwrap_or(&info.sha256);
@@ -228,8 +251,8 @@ pub fn read_card(path: &Path) -> Result<DatasetCard, Error> {
         let problem = format!("has {found}, this program reads format {}", DatasetCard::FORMAT);
         return Err(Error::dataset(&card_path, problem));
     }
-    let card: DatasetCard =
-        serde_json::from_value(value).map_err(|e| Error::dataset(&card_path, format!("is no card: {e}")))?;
+    let card: DatasetCard = serde_json::from_value(value)
+        .map_err(|e| Error::dataset(&card_path, format!("is not a card: {e}")))?;
     check(&card).map_err(|problem| Error::dataset(&card_path, problem))?;
     Ok(card)
 }
@@ -238,7 +261,7 @@ pub fn read_card(path: &Path) -> Result<DatasetCard, Error> {
 fn check(card: &DatasetCard) -> Result<(), String> {
     let tensor = |field: &TensorField| tensor(field, ElementType::F32);
     match card.input.element {
-        // Bytes stand for themselves, or for what the scaling makes of them.
+        // Bytes are used as they are, or scaled.
         ElementType::U8 => self::tensor(&card.input, ElementType::U8)?,
         ElementType::F16 => self::tensor(&card.input, ElementType::F16)?,
         _ => tensor(&card.input)?,
@@ -251,7 +274,7 @@ fn check(card: &DatasetCard) -> Result<(), String> {
         if scale.len() != channels || offset.len() != channels {
             return Err(format!("input scaling has not one constant for each of {channels} channels"));
         }
-        // What networks see must be finite in single precision, whatever the byte.
+        // The scaled value of every byte must be a finite `f32`.
         let seen = scale.iter().zip(offset).flat_map(|(scale, offset)| [*offset, 255.0 * scale + offset]);
         if !seen.into_iter().all(|value| (value as f32).is_finite()) {
             return Err("input scaling has a constant that is too large".to_owned());
@@ -285,7 +308,7 @@ fn check(card: &DatasetCard) -> Result<(), String> {
         let elements = match &card.target {
             Target::Field { tensor } => tensor.len(),
             Target::Class { .. } | Target::Labels { .. } | Target::Mask { .. } => {
-                return Err("scales a target that is no field".to_owned());
+                return Err("scales a target that is not a field".to_owned());
             }
         };
         if scaling.mean.len() != elements || scaling.scale.len() != elements {

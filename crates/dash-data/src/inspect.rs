@@ -1,12 +1,15 @@
-//! What the rows of a dataset hold: ranges, moments, histograms, counts.
+//! Summarises the rows of a dataset: ranges, moments, histograms, counts.
 
-use crate::{BatchTarget, DatasetFolder, Error, SplitData};
-use dash_core::card::{Split, Target, TensorField};
+use crate::{DatasetFolder, Error, SplitData};
+use dash_core::{
+    card::{Split, Target, TensorField},
+    targets::Targets,
+};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// Rows that are looked at together.
+/// The number of rows that are read at once.
 const ROWS: usize = 256;
 
 /// A split in numbers.
@@ -23,7 +26,7 @@ pub struct SplitSummary {
     pub tensors: Vec<TensorSummary>,
 }
 
-/// How many samples are of a class, or have a label.
+/// The number of samples of a class, or with a label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LabelCount {
     /// Name of the class or label.
@@ -43,7 +46,7 @@ pub struct TensorSummary {
     pub all: Moments,
     /// Each channel.
     pub channels: Vec<Moments>,
-    /// How often values occur.
+    /// The distribution of the values.
     pub histogram: Histogram,
 }
 
@@ -101,7 +104,7 @@ impl DatasetFolder {
 }
 
 fn visit(data: &SplitData, each: &mut dyn FnMut(&crate::Batch)) -> Result<(), Error> {
-    // Samples of differing size one by one: what would surround the smaller ones is no data.
+    // Variable-length samples one by one: the padding of the smaller ones is not data.
     let together = if data.side(0).is_some() { 1 } else { ROWS };
     for first in (0..data.len()).step_by(together) {
         let rows: Vec<usize> = (first..data.len().min(first + together)).collect();
@@ -110,31 +113,31 @@ fn visit(data: &SplitData, each: &mut dyn FnMut(&crate::Batch)) -> Result<(), Er
     Ok(())
 }
 
-fn count(target: &BatchTarget, counts: &mut [usize]) {
+fn count(target: &Targets, counts: &mut [usize]) {
     match target {
-        BatchTarget::Class(classes) => {
+        Targets::Class(classes) => {
             for &class in classes {
                 if let Some(count) = usize::try_from(class).ok().and_then(|class| counts.get_mut(class)) {
                     *count += 1;
                 }
             }
         }
-        BatchTarget::Labels(labels) => {
+        Targets::Labels(labels) => {
             for row in labels.chunks_exact(counts.len().max(1)) {
                 for (count, &label) in counts.iter_mut().zip(row) {
                     *count += usize::from(label);
                 }
             }
         }
-        BatchTarget::Field(_) | BatchTarget::Mask { .. } => {}
+        Targets::Field(_) | Targets::Mask { .. } => {}
     }
 }
 
 /// The numbers of a batch that belong to a tensor.
 fn numbers(batch: &crate::Batch, is_target: bool) -> Cow<'_, [f32]> {
     match (&batch.target, is_target) {
-        (BatchTarget::Field(values), true) => values.into(),
-        (BatchTarget::Mask { values, .. }, true) => values.iter().map(|&v| f32::from(v)).collect(),
+        (Targets::Field(values), true) => values.into(),
+        (Targets::Mask { values, .. }, true) => values.iter().map(|&v| f32::from(v)).collect(),
         (_, true) => (&[]).into(),
         (_, false) => (&batch.input).into(),
     }

@@ -1,85 +1,70 @@
-//! Raw files -> Parquet datasets; Parquet -> batches. The recipes. Knows no network.
+//! Datasets: Parquet files with a dataset card, their memory-mapped cache, splits and batches; custom data.
+//! Knows no network and no recipe.
 //!
 //! ```
-//! use dash_core::{card::Split, event::Silent, pipeline::{Dataset, Protocol}};
-//! use dash_data::{BatchTarget, DatasetFolder, ingest};
+//! use dash_core::{
+//!     card::{ElementType, Split, Target, TensorField},
+//!     event::Silent,
+//!     pipeline::Protocol,
+//!     targets::Targets,
+//! };
+//! use dash_data::{CardDetails, DatasetFolder, DatasetRow, Error, Ingest, RowLayout, RowTarget};
 //! use dash_store::Staging;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let here = std::env::temp_dir().join(format!("dash-data-doc-{}", std::process::id()));
-//! // A small Darcy Flow dataset, made on the spot.
-//! let dataset: Dataset = serde_json::from_str(
-//!     r#"{"recipe": "darcy-flow", "simulate": {"grid": 17}, "subsample": 2,
-//!         "train": 6, "validation": 2, "test": 2}"#,
-//! )?;
+//! // Series of four numbers in two classes.
+//! let input = TensorField { column: "input".into(), shape: vec![1, 4], element: ElementType::F32 };
+//! let target = Target::Class { column: "target".into(), labels: vec!["rising".into(), "falling".into()] };
 //! let mut staging = Staging::begin(&here.join("dataset"))?;
-//! ingest(&dataset, Protocol::Strict, &mut staging, &Silent)?;
+//! let (protocol, listener) = (Protocol::Strict, &Silent);
+//! let mut ingest = Ingest { recipe: "series", staging: &mut staging, protocol, listener };
+//! let mut writer = ingest.writer(RowLayout::new(input, target, vec!["sample"]));
+//! for split in Split::ALL {
+//!     writer.split(split, |push| {
+//!         for (class, input) in [[0., 1., 2., 3.], [3., 2., 1., 0.]].iter().enumerate() {
+//!             let target = RowTarget::Class(class);
+//!             push(DatasetRow { input, target, background: 0.0, ids: &[class as i64], tuning: true })?;
+//!         }
+//!         Ok::<(), Error>(())
+//!     })?;
+//! }
+//! writer.finish(CardDetails { sources: vec![], target_scaling: None, notes: [].into(), licence: "CC0" })?;
 //! staging.publish()?;
 //!
 //! let folder = DatasetFolder::open(&here.join("dataset"))?;
-//! assert_eq!(folder.card().input.shape, [3, 9, 9]);
-//! let batch = folder.split(Split::Train)?.gather(&[5, 0])?;
-//! assert_eq!(batch.input.len(), 2 * 3 * 9 * 9);
-//! assert!(matches!(batch.target, BatchTarget::Field(values) if values.len() == 2 * 9 * 9));
+//! let batch = folder.split(Split::Train)?.gather(&[1, 0])?;
+//! assert_eq!(batch.input, [3., 2., 1., 0., 0., 1., 2., 3.]);
+//! assert_eq!(batch.target, Targets::Class(vec![1, 0]));
 //! # dash_store::remove(&here)?;
 //! # Ok(())
 //! # }
 //! ```
 
-pub mod matlab;
-pub mod npy;
-pub mod numpy_random;
-pub mod pickle;
+pub mod custom;
+pub mod raw;
 
 mod batch;
 mod cache;
-mod catalogue;
-mod cifar;
+mod check_task;
 mod content;
-mod cosmic;
-mod darcy;
-mod deepsea;
-mod ecg;
 mod error;
-mod fetch;
 mod folder;
-mod fsd50k;
-mod hdf5;
-mod http;
-mod idx;
 mod inspect;
-mod mel;
-mod mnist;
-mod music;
-mod ninapro;
 mod noise;
-mod own;
-mod packed;
 mod pairs;
-mod points;
-mod psicov;
-mod recipe;
-mod satellite;
-mod sources;
-mod spherical;
-mod suits;
+mod split;
 mod table;
 mod verify;
-mod zipped;
+mod writer;
 
-pub use batch::{Batch, BatchTarget, SplitData};
-pub use catalogue::{Present, RawFile, RawTask, catalogue};
-pub use content::{dataset_content, reduce_settings, settings_content};
-pub use error::Error;
-pub use fetch::{Fetched, HASHES_FILE, Mirrors, download, import};
-pub use folder::{DatasetFolder, read_card};
+pub use batch::Batch;
+pub use content::reduce_settings;
+pub use error::{Error, Subject};
+pub use folder::{DatasetFolder, dataset_content, read_card};
 pub use inspect::{Histogram, LabelCount, Moments, SplitSummary, TensorSummary};
 pub use noise::Noise;
-pub use pairs::PairWindow;
-pub use recipe::ingest;
-pub use sources::{raw_folder, rename_inputs, source_hashes, sources};
+pub use pairs::{PairRow, PairWindow};
+pub use split::SplitData;
+pub use table::{DatasetRow, RowLayout, RowTarget};
 pub use verify::{Checked, verify, verify_sources};
-
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
-mod tests;
+pub use writer::{CardDetails, DatasetWriter, Ingest};

@@ -1,12 +1,12 @@
-//! Recordings that augmentation mixes into training inputs: a table with a row per frame.
+//! Reads the recordings that augmentation mixes into training inputs: a table with a row per frame.
 
-use crate::{Error, batch::SplitData, table::Layout};
+use crate::{Error, split::SplitData, table::RowLayout};
 use dash_core::card::{DatasetCard, NoiseInfo, SplitInfo, Target, TensorField};
 
-/// Frames that are looked at together.
+/// The number of frames that are read at once.
 const FRAMES: usize = 4096;
 
-/// The recordings of noise of a dataset, read from the cache as they are asked for.
+/// The recordings of noise of a dataset, read from the cache on demand.
 #[derive(Debug)]
 pub struct Noise {
     /// Samples are recordings, their parts frames.
@@ -33,7 +33,7 @@ impl Noise {
         &self.data
     }
 
-    /// Number of recordings.
+    /// The number of recordings.
     pub fn recordings(&self) -> usize {
         self.data.samples()
     }
@@ -61,7 +61,7 @@ impl Noise {
     }
 }
 
-/// A frame: what an input holds at one position of its last axis.
+/// A frame: the elements of an input at one position of its last axis.
 fn frame(input: &TensorField) -> TensorField {
     let length = input.len() / input.shape.last().copied().unwrap_or(1).max(1);
     TensorField { column: input.column.clone(), shape: vec![length], element: input.element }
@@ -72,9 +72,8 @@ fn recording(recordings: Vec<String>) -> Target {
 }
 
 /// The columns of the table, for a dataset with such inputs.
-pub(crate) fn layout(input: &TensorField, recordings: Vec<String>) -> Layout {
-    let target = recording(recordings);
-    Layout { input: frame(input), target, background: None, ids: vec![], tuning: false }
+pub(crate) fn layout(input: &TensorField, recordings: Vec<String>) -> RowLayout {
+    RowLayout::new(frame(input), recording(recordings), vec![])
 }
 
 /// The table as if it were a split of a dataset of its own, whose samples are recordings.

@@ -1,5 +1,5 @@
-//! Rows of a dataset -> a Parquet file, in row groups of bounded size and with the same bytes for the
-//! same rows.
+//! Writes rows of a dataset to a Parquet file, in row groups of bounded size and with the same bytes for the same
+//! rows.
 
 use crate::Error;
 use arrow::{
@@ -36,44 +36,58 @@ pub(crate) const GROUP_BYTES: usize = 16 << 20;
 
 /// The columns of a split.
 #[derive(Clone, Debug)]
-pub(crate) struct Layout {
-    pub(crate) input: TensorField,
-    pub(crate) target: Target,
+pub struct RowLayout {
+    /// The input tensor.
+    pub input: TensorField,
+    /// The target.
+    pub target: Target,
     /// Name of the column with the background level of each sample.
-    pub(crate) background: Option<&'static str>,
+    pub background: Option<&'static str>,
     /// Names of integer columns that identify a row.
-    pub(crate) ids: Vec<&'static str>,
+    pub ids: Vec<&'static str>,
     /// Whether there is a tuning column.
     pub(crate) tuning: bool,
 }
 
-/// One row.
+/// One row of a split.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Row<'a> {
-    /// Whole numbers from 0 to 255 where the layout's input is a column of bytes.
-    pub(crate) input: &'a [f32],
-    pub(crate) target: RowTarget<'a>,
-    /// Has a meaning only where the layout has a background column.
-    pub(crate) background: f32,
-    pub(crate) ids: &'a [i64],
-    pub(crate) tuning: bool,
+pub struct DatasetRow<'a> {
+    /// The elements of the input; integers from 0 to 255 if inputs are stored as bytes.
+    pub input: &'a [f32],
+    /// The target.
+    pub target: RowTarget<'a>,
+    /// The background level; ignored unless the layout has a background column.
+    pub background: f32,
+    /// The values of the id columns.
+    pub ids: &'a [i64],
+    /// Whether tuning may train on the row; ignored unless the split has a tuning column.
+    pub tuning: bool,
 }
 
-/// Target of a row.
+/// The target of a row.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum RowTarget<'a> {
+pub enum RowTarget<'a> {
+    /// The index of the class.
     Class(usize),
-    /// 0 or 1 for each label.
+    /// 0 or 1 for each label (multi-hot).
     Labels(&'a [u8]),
+    /// The elements of the field.
     Field(&'a [f32]),
-    /// 0 or 1 for each position; `ignore` is empty where the layout has no such column.
+    /// A mask.
     Mask {
+        /// 0 or 1 for each position.
         values: &'a [u8],
+        /// 1 for each position that loss and metric ignore; empty if the layout has no such column.
         ignore: &'a [u8],
     },
 }
 
-impl Layout {
+impl RowLayout {
+    /// Rows of an input, a target and the id columns `ids`.
+    pub fn new(input: TensorField, target: Target, ids: Vec<&'static str>) -> RowLayout {
+        RowLayout { input, target, background: None, ids, tuning: false }
+    }
+
     /// Rows whose tensors fill about one row group.
     pub(crate) fn rows_per_group(&self) -> usize {
         let input = match self.input.element {
@@ -132,10 +146,10 @@ impl Layout {
     }
 }
 
-/// Elements of a sample in Arrow's terms.
+/// The number of elements of a sample as Arrow counts them.
 fn list_size(elements: usize) -> Result<i32, Error> {
     i32::try_from(elements)
-        .map_err(|_| Error::configuration("dataset", format!("a sample of {elements} numbers")))
+        .map_err(|_| Error::configuration("dataset", format!("a sample of {elements} elements is too large")))
 }
 
 /// The element field that Arrow and pyarrow use by default.
@@ -180,7 +194,7 @@ pub(crate) fn properties(path: &Path) -> Result<WriterProperties, Error> {
     Ok(WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).map_err(Error::parquet(path))?))
         .set_created_by("dash-nas".to_owned())
-        // Tensors do not repeat, and nobody looks up rows by an element of a tensor.
+        // Tensors do not repeat, and no reader looks up rows by an element of a tensor.
         .set_dictionary_enabled(false)
         .set_statistics_enabled(EnabledStatistics::None)
         .build())
@@ -190,7 +204,7 @@ pub(crate) fn properties(path: &Path) -> Result<WriterProperties, Error> {
 pub(crate) struct SplitWriter {
     writer: ArrowWriter<StagedFile>,
     path: PathBuf,
-    layout: Layout,
+    layout: RowLayout,
     schema: SchemaRef,
     group: usize,
     buffered: usize,
@@ -211,7 +225,7 @@ pub(crate) struct SplitWriter {
 
 impl SplitWriter {
     /// Starts the Parquet file `path` (for messages), whose bytes go to `file`.
-    pub(crate) fn new(file: StagedFile, path: PathBuf, layout: Layout) -> Result<Self, Error> {
+    pub(crate) fn new(file: StagedFile, path: PathBuf, layout: RowLayout) -> Result<Self, Error> {
         let schema = Arc::new(layout.schema()?);
         let group = layout.rows_per_group();
         let properties = properties(&path)?.into_builder().set_max_row_group_row_count(Some(group)).build();
@@ -244,13 +258,13 @@ impl SplitWriter {
     }
 
     /// Adds a row.
-    pub(crate) fn push(&mut self, row: Row<'_>) -> Result<(), Error> {
+    pub(crate) fn push(&mut self, row: DatasetRow<'_>) -> Result<(), Error> {
         match self.layout.input.element {
             ElementType::U8 => {
                 for &value in row.input {
                     let byte = value as u8;
                     if f32::from(byte) != value {
-                        let problem = format!("{value} in row {} is no byte", self.rows);
+                        let problem = format!("{value} in row {} is not a byte", self.rows);
                         return Err(Error::field(&self.path, &self.layout.input.column, problem));
                     }
                     self.bytes.push(byte);
@@ -292,7 +306,7 @@ impl SplitWriter {
         if self.buffered == self.group { self.flush() } else { Ok(()) }
     }
 
-    /// Writes what is left and makes the file durable. Returns the rows, and the rows per class or
+    /// Writes the remaining rows and makes the file durable. Returns the number of rows, and of rows per class or
     /// label.
     pub(crate) fn finish(mut self) -> Result<(usize, Vec<usize>), Error> {
         self.flush()?;
@@ -369,7 +383,7 @@ mod tests {
 
     #[test]
     fn columns_carry_shapes_for_arrow_and_hugging_face() {
-        let layout = Layout {
+        let layout = RowLayout {
             input: TensorField { column: "input".into(), shape: vec![3, 2, 2], element: ElementType::F32 },
             target: Target::Class { column: "target".into(), labels: vec!["N".into(), "~".into()] },
             background: None,
@@ -394,7 +408,7 @@ mod tests {
 
     #[test]
     fn a_set_of_labels_is_a_list_of_bytes() {
-        let layout = Layout {
+        let layout = RowLayout {
             input: TensorField { column: "input".into(), shape: vec![4, 8], element: ElementType::F32 },
             target: Target::Labels { column: "target".into(), labels: vec!["a".into(), "b".into()] },
             background: None,
@@ -412,7 +426,7 @@ mod tests {
 
     #[test]
     fn inputs_of_bytes_are_a_column_of_bytes() {
-        let layout = Layout {
+        let layout = RowLayout {
             input: TensorField { column: "input".into(), shape: vec![1, 64, 64], element: ElementType::U8 },
             target: Target::Class { column: "target".into(), labels: vec!["a".into(), "b".into()] },
             background: None,
@@ -432,14 +446,7 @@ mod tests {
         let field =
             |side| TensorField { column: "x".into(), shape: vec![1, side, side], element: ElementType::F32 };
         let rows = |side| {
-            Layout {
-                input: field(side),
-                target: Target::Field { tensor: field(side) },
-                background: None,
-                ids: vec![],
-                tuning: false,
-            }
-            .rows_per_group()
+            RowLayout::new(field(side), Target::Field { tensor: field(side) }, vec![]).rows_per_group()
         };
         assert_eq!(rows(64), 512);
         // One row is the least, 65536 are the most.

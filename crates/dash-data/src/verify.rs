@@ -1,4 +1,4 @@
-//! Whether files still are what a card says.
+//! Compares files with the hashes in a card.
 
 use crate::{
     Error,
@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// A file that was compared with what is written down about it.
+/// The result of comparing a file with its recorded hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Checked {
     /// The file.
@@ -71,9 +71,9 @@ pub fn verify_sources(card: &DatasetCard, raw: &Path) -> Vec<Checked> {
 fn check(path: PathBuf, sha256: &str, bytes: Option<u64>) -> Checked {
     let problem = match std::fs::metadata(&path) {
         Err(error) => Some(error.to_string()),
-        // Reading anything else may wait for ever.
-        Ok(meta) if !meta.is_file() => Some("is no plain file".to_owned()),
-        // Sizes are cheap to compare and tell most.
+        // Reading anything else may block forever.
+        Ok(meta) if !meta.is_file() => Some("is not a plain file".to_owned()),
+        // Sizes are cheap to compare and detect most damage.
         Ok(meta) if bytes.is_some_and(|bytes| bytes != meta.len()) => {
             Some(format!("has {} bytes, {} are recorded", meta.len(), bytes.unwrap_or_default()))
         }

@@ -65,6 +65,6 @@ pub(crate) fn add_to_report(
 /// SHA-256 of the raw files of a dataset, by names that do not depend on where they lie.
 pub(crate) fn of_raw_files(p: &Pipeline, node: &Node, hashes: &HashMemo) -> Result<Contents, Error> {
     let hash = |path: &Path| hashes.hash(path).map_err(InputError::RawFile);
-    dash_data::source_hashes(&p.dataset, hash)
+    dash_recipes::source_hashes(&p.dataset, hash)
         .map_err(|e| Error::Input(Failure::new(&node.run, node.stage, &e)))
 }

@@ -212,7 +212,7 @@ pub(crate) enum InputError {
     RawFile(dash_store::Error),
     /// The raw files of a dataset cannot be found.
     #[error(transparent)]
-    Recipe(#[from] dash_data::Error),
+    Recipe(#[from] dash_recipes::Error),
     /// A stage was handed to an executor that does not run it.
     #[error("the executor does not run the stage {stage}")]
     Misplaced { stage: Stage },

@@ -142,7 +142,7 @@ impl Planning<'_> {
                 Ok(inputs) => (inputs, None),
                 Err(Error::Input(failure)) => {
                     // The raw folder may be gone once the dataset exists: results depend on the dataset only.
-                    let raw_is_gone = dash_data::raw_folder(&p.dataset).is_some_and(|raw| !raw.is_dir());
+                    let raw_is_gone = p.dataset.raw_folder().is_some_and(|raw| !raw.is_dir());
                     match recorded() {
                         Some(record) if raw_is_gone && config::comparable(&record) == node.config => {
                             (record.inputs, Some(failure))

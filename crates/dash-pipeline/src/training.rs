@@ -30,7 +30,7 @@ impl StageRunner for TrainingRunner {
     fn perform(&self, job: &StageJob<'_>, out: &mut Staging) -> Result<StageSummary, StageError> {
         let pipeline = job.pipeline;
         if job.stage == Stage::Dataset {
-            let card = dash_data::ingest(&pipeline.dataset, pipeline.protocol, out, job.listener)?;
+            let card = dash_recipes::ingest(&pipeline.dataset, pipeline.protocol, out, job.listener)?;
             let rows = card.splits.iter().map(|(s, i)| (s.name(), i.rows)).collect::<Vec<_>>();
             return Ok(StageSummary { facts: json!({ "rows": rows }), predicted_memory: None });
         }

@@ -32,7 +32,7 @@ fn refusal(change: impl Fn(&mut Pipeline)) -> (String, String) {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("dataset");
     let mut staging = Staging::begin(&path).unwrap();
-    dash_data::ingest(&pipeline.dataset, pipeline.protocol, &mut staging, &Silent).unwrap();
+    dash_recipes::ingest(&pipeline.dataset, pipeline.protocol, &mut staging, &Silent).unwrap();
     staging.publish().unwrap();
     let data = DatasetFolder::open(&path).unwrap();
     let ctx = StageContext {

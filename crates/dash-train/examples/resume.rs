@@ -83,7 +83,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let dataset = folder.path().join("dataset");
     let mut staging = Staging::begin(&dataset)?;
-    dash_data::ingest(&pipeline.dataset, pipeline.protocol, &mut staging, &Silent)?;
+    dash_recipes::ingest(&pipeline.dataset, pipeline.protocol, &mut staging, &Silent)?;
     staging.publish()?;
     let data = DatasetFolder::open(&dataset)?;
 

@@ -234,7 +234,7 @@ mod tests {
     use super::*;
     use crate::stage::TrainingStage;
     use dash_core::card::{ElementType, Target, TensorField};
-    use dash_data::BatchTarget;
+    use dash_core::targets::Targets;
     use std::collections::BTreeSet;
 
     const KEY: DrawKey = DrawKey { seed: 3, stage: TrainingStage::Search, epoch: 1 };
@@ -261,7 +261,7 @@ mod tests {
 
     fn batch(input: Vec<f32>, rows: usize) -> Batch {
         let shape = vec![1, input.len() / rows.max(1)];
-        Batch { rows, shape, input, target: BatchTarget::Class(vec![0; rows]), background: vec![] }
+        Batch { rows, shape, input, target: Targets::Class(vec![0; rows]), background: vec![] }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::stage::TrainingStage;
 use candle_core::{Device, Tensor};
-use dash_data::{Batch, BatchTarget};
+use dash_core::targets::Targets;
+use dash_data::Batch;
 use dash_nn::{ParamKind, Params};
 
 /// Why a loss or a metric is not finite.
@@ -122,7 +123,7 @@ pub(crate) fn not_finite(batch: &Batch) -> Option<&'static str> {
     let finite = |values: &[f32]| values.iter().all(|value| value.is_finite());
     match &batch.target {
         _ if !finite(&batch.input) || !finite(&batch.background) => Some("inputs"),
-        BatchTarget::Field(values) if !finite(values) => Some("targets"),
+        Targets::Field(values) if !finite(values) => Some("targets"),
         _ => None,
     }
 }
@@ -186,7 +187,7 @@ mod tests {
             rows: 1,
             shape: vec![2],
             input: vec![1.0, input],
-            target: BatchTarget::Field(vec![target]),
+            target: Targets::Field(vec![target]),
             background: Vec::new(),
         };
         assert_eq!(not_finite(&batch(0.0, 0.0)), None);

@@ -3,7 +3,7 @@
 use crate::{context::StageContext, error::Error, stage::DrawKey};
 use candle_core::Tensor;
 use dash_core::{pipeline::Window, random::Purpose};
-use dash_data::{Batch, BatchTarget, PairWindow, SplitData};
+use dash_data::{Batch, PairWindow, SplitData};
 use dash_nn::{Backend, Targets};
 use rand::Rng;
 
@@ -67,13 +67,7 @@ fn pair_window(window: &Window, side: usize, target_limit: f32) -> PairWindow {
 /// A batch as tensors of a backend. A GPU copies them asynchronously.
 pub(crate) fn upload(batch: Batch, backend: &Backend) -> Result<(Tensor, Targets), Error> {
     let shape = [&[batch.rows], &batch.shape[..]].concat();
-    let targets = match batch.target {
-        BatchTarget::Class(classes) => Targets::Class(classes),
-        BatchTarget::Labels(labels) => Targets::Labels(labels),
-        BatchTarget::Field(values) => Targets::Field(values),
-        BatchTarget::Mask { values, ignore } => Targets::Mask { values, ignore },
-    };
-    Ok((backend.upload(batch.input, shape.into())?, targets))
+    Ok((backend.upload(batch.input, shape.into())?, batch.target))
 }
 
 #[cfg(test)]
@@ -96,7 +90,7 @@ mod tests {
         let config = serde_json::json!({"recipe": "psicov", "raw": place.path().join("raw")});
         let config: Dataset = serde_json::from_value(config).unwrap();
         let mut staging = Staging::begin(&place.path().join("dataset")).unwrap();
-        dash_data::ingest(&config, Protocol::Paper, &mut staging, &Silent).unwrap();
+        dash_recipes::ingest(&config, Protocol::Paper, &mut staging, &Silent).unwrap();
         staging.publish().unwrap();
         let folder = DatasetFolder::open(&place.path().join("dataset")).unwrap();
         (place, folder)
@@ -148,7 +142,7 @@ mod tests {
         assert_eq!(batches, [vec![0, 1], vec![2], vec![3], vec![4, 5], vec![6]]);
         let sides = batches.iter().map(|rows| gather.evaluation(data, rows).unwrap().shape[1]);
         assert_eq!(sides.collect::<Vec<_>>(), [40, 42, 45, 40, 43]);
-        let BatchTarget::Field(distances) = gather.evaluation(data, &[0]).unwrap().target else {
+        let Targets::Field(distances) = gather.evaluation(data, &[0]).unwrap().target else {
             panic!("a field is expected")
         };
         assert_eq!(distances.len(), 1600);

@@ -70,7 +70,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dataset");
         let mut staging = Staging::begin(&path).unwrap();
-        dash_data::ingest(&pipeline.dataset, pipeline.protocol, &mut staging, &Silent).unwrap();
+        dash_recipes::ingest(&pipeline.dataset, pipeline.protocol, &mut staging, &Silent).unwrap();
         staging.publish().unwrap();
         let data = DatasetFolder::open(&path).unwrap();
         Place { folder, pipeline, data, planner: Planner::default(), backend: dash_nn::Backend::cpu() }

@@ -3,7 +3,7 @@
 use super::{Changes, Execution, Folders, Format, Input};
 use clap::{Subcommand, ValueEnum};
 use dash_core::card::Split;
-use dash_data::RawTask;
+use dash_recipes::RawTask;
 use std::{num::NonZeroU16, path::PathBuf};
 
 #[derive(Debug, Subcommand)]
@@ -88,7 +88,7 @@ pub(crate) struct Fetch {
 }
 
 fn raw_task(name: &str) -> Result<RawTask, String> {
-    let tasks = dash_data::catalogue().map_err(|e| e.to_string())?;
+    let tasks = dash_recipes::catalogue().map_err(|e| e.to_string())?;
     let names: Vec<String> = tasks.iter().map(|task| task.recipe.clone()).collect();
     tasks
         .into_iter()

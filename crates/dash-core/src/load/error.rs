@@ -1,6 +1,9 @@
 //! Describes the errors of loading pipeline files.
 
-use crate::error::{Classify, ErrorKind};
+use crate::{
+    error::{Classify, ErrorKind},
+    text::{SHOWN, shorten},
+};
 use std::fmt;
 
 /// An error in a pipeline file, a profile or an override.
@@ -123,15 +126,4 @@ pub(super) fn suggestion<'a>(word: &str, known: impl Iterator<Item = &'a str>) -
         .min()
         .map(|(_, candidate)| format!("; did you mean `{candidate}`?"))
         .unwrap_or_default()
-}
-
-/// The number of characters of a value that messages show.
-const SHOWN: usize = 200;
-
-/// A text for a message, truncated if it is long.
-pub(super) fn shorten(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}... ({} bytes)", text.get(..end).unwrap_or_default(), text.len()),
-    }
 }

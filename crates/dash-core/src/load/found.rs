@@ -1,9 +1,10 @@
 //! Collects the problems of a pipeline file while it is checked.
 
 use super::{
-    error::{ConfigProblem, Error, SUGGESTED, shorten, suggestion},
+    error::{ConfigProblem, Error, SUGGESTED, suggestion},
     tree::{Node, Origin, RenamedKey, rename_keys},
 };
+use crate::text::shorten;
 use serde::de::DeserializeOwned;
 use std::collections::HashSet;
 

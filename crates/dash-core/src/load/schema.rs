@@ -1,11 +1,10 @@
 //! Generates the JSON schema of pipeline files, and checks a tree against it.
 
 use super::{
-    error::shorten,
     found::Found,
     tree::{Kind, Node, RENAMED, RenamedKey},
 };
-use crate::pipeline::Pipeline;
+use crate::{pipeline::Pipeline, text::shorten};
 use serde_json::{Map, Value as Json, json};
 
 /// Path of the committed schema, relative to the repository.

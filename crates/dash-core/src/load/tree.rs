@@ -1,6 +1,7 @@
 //! TOML values with the places where they were written.
 
-use super::error::{Error, shorten};
+use super::error::Error;
+use crate::text::shorten;
 use serde_json::Value as Json;
 use std::{
     collections::{BTreeMap, btree_map::Entry},

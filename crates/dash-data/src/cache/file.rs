@@ -1,5 +1,5 @@
 //! Files that are read by position. They are not mapped: a file that another process cuts, or a disk that fails,
-//! is then an error that can be told, where reading a map would end the process.
+//! is then an error that can be reported; reading a memory map would end the process.
 
 use crate::Error;
 use std::{
@@ -76,7 +76,7 @@ impl Positioned {
     /// Opens a plain file: opening anything else may wait for ever.
     pub(crate) fn open(path: &Path) -> io::Result<Positioned> {
         if !std::fs::metadata(path)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "this is no plain file"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "this is not a plain file"));
         }
         let file = File::open(path)?;
         let stamp = Stamp::of(&file.metadata()?);
@@ -108,7 +108,7 @@ impl Positioned {
                     format!("ends before byte {wanted}: it was cut while it was in use"),
                 )
             }
-            _ => Error::Io { path: self.path.clone(), source },
+            _ => Error::io(&self.path)(source),
         })
     }
 }

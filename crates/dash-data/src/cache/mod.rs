@@ -1,23 +1,25 @@
 //! Parquet -> an Arrow IPC file beside it, from which rows are copied by number.
 //!
 //! A cache carries the hash of all its bytes ([`seal`]), which is compared whenever it is opened: once per stage
-//! and table, by all threads, at the speed of the disk or of memory. No shortcut by time stamps is taken there,
-//! since those do not tell of a failing disk; they only spare a second reading at the end of a stage. A cache that
-//! is not what was written, or has no hash, is made again from the Parquet file, whose own hash the card has.
+//! and table, by all threads, at the speed of the disk or of memory. Time stamps are not trusted there, since they do
+//! not reveal a failing disk; they only save a second reading at the end of a stage. A damaged cache, or one without a
+//! hash, is made again from the Parquet file, whose own hash the card has.
 
+mod cached;
 mod columns;
 mod file;
 mod layout;
 mod seal;
 
+pub(crate) use cached::Cached;
 pub(crate) use file::Stamp;
 pub(crate) use layout::Span;
 
 use crate::{
     Error,
-    batch::{Block, SplitData, TargetShape},
     pairs::{self, PairRows},
-    table::{Layout, TUNING_COLUMN},
+    split::{Block, SplitData, TargetShape},
+    table::{RowLayout, TUNING_COLUMN},
 };
 use arrow::{datatypes::Schema, ipc::writer::FileWriter};
 use columns::{check_groups, check_values, columns};
@@ -25,7 +27,7 @@ use dash_core::card::{DatasetCard, ElementType, SplitInfo, Target};
 use file::Positioned;
 use layout::BlockLayout;
 use parquet::arrow::{ProjectionMask, arrow_reader::ParquetRecordBatchReaderBuilder};
-use seal::{Seal, Sealing};
+use seal::Sealing;
 use std::{fs::File, io, path::Path, sync::Arc};
 
 /// Schema metadata of a cache: the hash of the Parquet file that it was made from.
@@ -61,13 +63,7 @@ pub(crate) fn make(cache: &Path, parquet: &Path, card: &DatasetCard, info: &Spli
     }
     let (builder, wanted) = reader(parquet, card, info)?;
     let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-    let layout = Layout {
-        input: card.input.clone(),
-        target: card.target.clone(),
-        background: None,
-        ids: vec![],
-        tuning: false,
-    };
+    let layout = RowLayout::new(card.input.clone(), card.target.clone(), vec![]);
     let batches = builder
         .with_projection(mask)
         .with_batch_size(match &card.pairs {
@@ -121,54 +117,14 @@ fn batches_schema(
     Arc::new(Schema::new_with_metadata(fields, [(SOURCE_KEY, info.sha256.clone())]))
 }
 
-/// An open cache whose hash was compared.
-#[derive(Debug)]
-pub(crate) struct Cached {
-    file: Positioned,
-    seal: Seal,
-}
-
-impl Cached {
-    /// The file.
-    pub(crate) fn path(&self) -> &Path {
-        self.file.path()
-    }
-
-    /// Reads `count` rows of `width` bytes from row `at` of a column on.
-    pub(crate) fn read(
-        &self,
-        column: Span,
-        at: usize,
-        count: usize,
-        width: usize,
-        out: &mut Vec<u8>,
-    ) -> Result<(), Error> {
-        out.resize(count * width, 0);
-        self.file.read(out, column.start + (at * width) as u64)
-    }
-
-    /// Compares the hash again.
-    pub(crate) fn verify(&self) -> Result<(), Error> {
-        match self.seal.holds(&self.file)? {
-            true => Ok(()),
-            false => Err(Error::altered(self.path(), "does not hold what it did when it was opened")),
-        }
-    }
-
-    /// The same where the file may have been written to since it was opened.
-    pub(crate) fn unchanged(&self) -> Result<(), Error> {
-        if self.file.is_touched()? { self.verify() } else { Ok(()) }
-    }
-}
-
-/// Why a cache cannot be used.
+/// The reason why a cache cannot be used.
 #[derive(Debug)]
 pub(crate) enum Unusable {
     /// There is none.
     Missing,
     /// It was made by a version that wrote no hash.
     Unsealed,
-    /// It is not what was written.
+    /// Its content is not that of its hash.
     Damaged(String),
 }
 
@@ -178,28 +134,28 @@ pub(crate) fn check(path: &Path, info: &SplitInfo) -> Result<(), Unusable> {
 }
 
 fn sealed(path: &Path, info: &SplitInfo) -> Result<(Cached, layout::Footer), Unusable> {
-    let told = |error: &dyn std::fmt::Display| Unusable::Damaged(error.to_string());
+    let damaged = |error: &dyn std::fmt::Display| Unusable::Damaged(error.to_string());
     let file = Positioned::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Unusable::Missing,
-        _ => told(&error),
+        _ => damaged(&error),
     })?;
-    let footer = layout::footer(&file).map_err(|error| told(&error))?;
-    let footer = footer.ok_or_else(|| told(&"is no whole Arrow file"))?;
+    let footer = layout::footer(&file).map_err(|error| damaged(&error))?;
+    let footer = footer.ok_or_else(|| damaged(&"is not a complete Arrow file"))?;
     let seal = footer.seal.clone().ok_or(Unusable::Unsealed)?;
     if footer.schema.metadata.get(SOURCE_KEY) != Some(&info.sha256) {
-        return Err(told(&"it is the cache of another Parquet file"));
+        return Err(damaged(&"it is the cache of another Parquet file"));
     }
-    match seal.holds(&file).map_err(|error| told(&error))? {
+    match seal.holds(&file).map_err(|error| damaged(&error))? {
         true => Ok((Cached { file, seal }, footer)),
-        false => Err(told(&"its content is not that of its hash")),
+        false => Err(damaged(&"its content is not that of its hash")),
     }
 }
 
 /// Opens a cache after comparing its hash, and that it belongs to the Parquet file of the card.
 pub(crate) fn open(path: &Path, card: &DatasetCard, info: &SplitInfo) -> Result<SplitData, Unusable> {
     let (cached, footer) = sealed(path, info)?;
-    let told = |error: Error| Unusable::Damaged(error.to_string());
-    let data = rows(cached, &footer, card).map_err(told)?;
+    let damaged = |error: Error| Unusable::Damaged(error.to_string());
+    let data = rows(cached, &footer, card).map_err(damaged)?;
     match data {
         Some(data) if data.rows == info.rows => Ok(data),
         _ => Err(Unusable::Damaged("it does not have the columns and rows of its Parquet file".to_owned())),
@@ -286,7 +242,7 @@ fn add(
         }
         Target::Class { column: name, labels } => {
             let classes = integers(name)?.unwrap_or_default();
-            // Whoever counts classes may rely on them.
+            // Code that counts classes relies on valid indices.
             let known = |&class: &i64| usize::try_from(class).is_ok_and(|class| class < labels.len());
             column(name, 8).filter(|_| classes.iter().all(known))
         }

@@ -1,4 +1,4 @@
-//! Columns of lists: are they what the card says, and do they hold what it says?
+//! Checks that columns of lists agree with the card.
 
 use crate::{Error, table::GROUP_BYTES};
 use arrow::{

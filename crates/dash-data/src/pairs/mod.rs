@@ -1,19 +1,23 @@
-//! Samples that are features of a sequence's positions and of their pairs. They are stored as such, each
-//! with its own length, and become maps over all pairs when a batch is gathered: the maps of proteins take
-//! about fourteen times the room.
+//! Variable-length samples that are features of a sequence's positions and of pairs of positions. They are stored as
+//! such and become maps over all pairs when a batch is gathered: the maps of proteins take about fourteen times the
+//! space.
 
 mod cache;
 mod write;
 
 pub(crate) use cache::{check_values, columns, rows_per_block};
-pub(crate) use write::{PairRow, PairWriter};
+pub use write::PairRow;
+pub(crate) use write::PairWriter;
 
 use crate::{
-    Batch, BatchTarget, Error,
-    batch::append_singles,
+    Batch, Error,
+    batch::append_f32,
     cache::{Cached, Span},
 };
-use dash_core::card::{DatasetCard, PairFeatures};
+use dash_core::{
+    card::{DatasetCard, PairFeatures},
+    targets::Targets,
+};
 use std::ops::Range;
 
 /// A square window over the maps of samples.
@@ -25,7 +29,7 @@ pub struct PairWindow {
     pub padding: usize,
     /// The target outside of a sample.
     pub target_padding: f32,
-    /// What larger targets are lowered to.
+    /// The limit to which larger targets are lowered.
     pub target_limit: f32,
 }
 
@@ -122,7 +126,7 @@ impl PairRows {
         let mut list = |column: Span, features: usize, before: usize, each: usize| -> Result<_, Error> {
             cached.read(column, features * before, features * each, 4, &mut bytes)?;
             let mut numbers = Vec::with_capacity(features * each);
-            append_singles(&bytes, &mut numbers);
+            append_f32(&bytes, &mut numbers);
             Ok(numbers)
         };
         let (pairs, before) = (length * length, sample.pairs_before);
@@ -159,7 +163,7 @@ impl PairRows {
             rows: rows.len(),
             shape: vec![channels, window.side, window.side],
             input,
-            target: BatchTarget::Field(target),
+            target: Targets::Field(target),
             background: vec![],
         })
     }
@@ -182,7 +186,7 @@ impl Axis {
 }
 
 impl Parts {
-    /// Writes what the window shows; the rest of `input` and `target` is left as it is.
+    /// Writes the part of the sample that the window shows; the rest of `input` and `target` is not changed.
     fn expand(&self, window: &PairWindow, offset: [usize; 2], input: &mut [f32], target: &mut [f32]) {
         let rows = Axis::new(window, self.length, offset[0]);
         let columns = Axis::new(window, self.length, offset[1]);

@@ -19,18 +19,21 @@ use std::{
     sync::Arc,
 };
 
-/// One sample.
+/// A sample whose input is made of features of positions and of pairs of positions.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct PairRow<'a> {
-    pub(crate) length: usize,
+pub struct PairRow<'a> {
+    /// The number of positions.
+    pub length: usize,
     /// Features of positions, (features, length).
-    pub(crate) positions: &'a [f32],
+    pub positions: &'a [f32],
     /// Features of pairs, (features, length, length).
-    pub(crate) maps: &'a [f32],
-    /// (length, length).
-    pub(crate) target: &'a [f32],
-    pub(crate) ids: &'a [i64],
-    pub(crate) tuning: bool,
+    pub maps: &'a [f32],
+    /// The target, (length, length).
+    pub target: &'a [f32],
+    /// The values of the id columns.
+    pub ids: &'a [i64],
+    /// Whether tuning may train on the sample; ignored unless the split has a tuning column.
+    pub tuning: bool,
 }
 
 /// A column of lists in the making.

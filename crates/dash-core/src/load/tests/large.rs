@@ -2,7 +2,10 @@
 //! square, and messages stay readable. With a step of quadratic time these tests take hours.
 
 use super::*;
-use crate::load::error::{LISTED, SUGGESTED};
+use crate::{
+    load::error::{LISTED, SUGGESTED},
+    pipeline::NpzData,
+};
 use std::fmt::Write;
 
 const OWN: &str = "name = 'own'\n\
@@ -21,7 +24,7 @@ fn labels(count: usize, last: &str) -> String {
 #[test]
 fn many_labels_on_many_lines_are_read_and_compared() {
     let p = load(&labels(300_000, "other"), &[]).unwrap();
-    let Dataset::Npz(own) = p.dataset else { panic!() };
+    let Dataset::Npz(NpzData(own)) = p.dataset else { panic!() };
     assert_eq!(own.labels.unwrap().len(), 300_001);
     assert_eq!(
         load(&labels(300_000, "class 7"), &[]).unwrap_err().to_string(),

@@ -1,12 +1,12 @@
 //! Checks the sections `search`, `tune` and `retrain`.
 
-use super::{Checks, dataset::dimensions};
 use crate::{
-    load::error::shorten,
+    checks::Checks,
     pipeline::{Backbone, Dataset, Pipeline, Schedule},
+    text::shorten,
 };
 
-impl Checks<'_, '_, '_> {
+impl Checks {
     pub(super) fn search(&mut self, p: &Pipeline) {
         let s = &p.search;
         self.distinct("search.kernel_sizes", "kernel size", &s.kernel_sizes);
@@ -39,7 +39,7 @@ impl Checks<'_, '_, '_> {
         self.count("tune.epochs", t.epochs);
         self.count("tune.batch_size", t.batch_size);
         self.share("tune.fraction", t.fraction);
-        type Rule = fn(&mut Checks<'_, '_, '_>, &str, f64);
+        type Rule = fn(&mut Checks, &str, f64);
         let lists: [(&str, &[f64], Rule); 4] = [
             ("learning_rates", &t.learning_rates, |c, key, value| c.positive(key, value)),
             ("dropouts", &t.dropouts, |c, key, value| c.below_one(key, value)),
@@ -67,7 +67,7 @@ impl Checks<'_, '_, '_> {
     pub(super) fn backbone(&mut self, key: &str, backbone: Option<&Backbone>, dataset: &Dataset) {
         let Some(backbone) = backbone else { return };
         let (needed, dims) =
-            (backbone.spec().spatial_axes, dimensions(dataset).unwrap_or(backbone.spec().spatial_axes));
+            (backbone.spec().spatial_axes, dataset.spec().dimensions.unwrap_or(backbone.spec().spatial_axes));
         self.require(dims == needed, key, || {
             format!("{} needs {needed}-D data, {} is {dims}-D", backbone.name(), dataset.recipe())
         });

@@ -1,18 +1,18 @@
 //! Checks the section `task`.
 
-use super::{
-    Checks, MAX_ROWS,
-    dataset::{has_background, has_noise, has_windows, target},
-};
+use super::MAX_ROWS;
 use crate::{
     card::TargetKind,
-    pipeline::{Augment, Dataset, Loss, Mask, Metric, Pipeline, Window},
+    checks::Checks,
+    pipeline::{Augment, DatasetFeatures, DatasetSpec, Loss, Mask, Metric, Pipeline, TargetScaling, Window},
 };
 use std::collections::HashSet;
 
-impl Checks<'_, '_, '_> {
+impl Checks {
     pub(super) fn task(&mut self, p: &Pipeline) {
-        let (recipe, target) = (p.dataset.recipe(), target(&p.dataset));
+        let recipe = p.dataset.recipe();
+        let DatasetSpec { target, features, target_scaling, .. } = p.dataset.spec();
+        let DatasetFeatures { background, noise, variable_length } = features;
         let unfit = |name: &str, fitting: Vec<&str>| {
             format!("{name} does not fit: {recipe} predicts {target}; use {}", alternatives(&fitting))
         };
@@ -45,7 +45,7 @@ impl Checks<'_, '_, '_> {
                 Augment::Crop { padding } => self.count(&format!("{key}.padding"), padding),
                 Augment::Flip => {}
                 Augment::Background { low, high } => {
-                    self.require(has_background(&p.dataset), &key, || {
+                    self.require(background, &key, || {
                         format!("does not fit: the samples of {recipe} have no background level")
                     });
                     self.require(
@@ -56,7 +56,7 @@ impl Checks<'_, '_, '_> {
                 }
                 Augment::SpecAugment(mask) => self.mask(&key, &mask),
                 Augment::Noise { probability, share, mask } => {
-                    self.require(has_noise(&p.dataset), &key, || {
+                    self.require(noise, &key, || {
                         format!("does not fit: {recipe} holds no recordings of noise")
                     });
                     self.probability(&format!("{key}.probability"), probability);
@@ -72,19 +72,19 @@ impl Checks<'_, '_, '_> {
         self.require(dense || !p.task.decode_target, "task.decode_target", || {
             format!("does not fit: {recipe} predicts {target}: there is no scaling to decode")
         });
-        if let Dataset::Npz(own) | Dataset::Parquet(own) = &p.dataset {
-            let scaled = own.standardise_target || !p.task.decode_target;
-            self.require(scaled, "task.decode_target", || {
-                "there is no scaling to decode: set dataset.standardise_target".into()
-            });
-        }
-        if let Dataset::Psicov(_) = &p.dataset {
-            self.require(!p.task.decode_target, "task.decode_target", || {
+        match target_scaling {
+            TargetScaling::EnabledBy(key) => {
+                self.require(!p.task.decode_target, "task.decode_target", || {
+                    format!("there is no scaling to decode: set {key}")
+                })
+            }
+            TargetScaling::None => self.require(!p.task.decode_target, "task.decode_target", || {
                 format!("does not fit: {recipe} has no scaling to decode")
-            });
+            }),
+            TargetScaling::Stored => {}
         }
         if let Some(window) = &p.task.window {
-            self.require(has_windows(&p.dataset), "task.window", || {
+            self.require(variable_length, "task.window", || {
                 format!("does not fit: all samples of {recipe} have one size")
             });
             self.window(window);

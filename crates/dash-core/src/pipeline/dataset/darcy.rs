@@ -1,8 +1,10 @@
 //! Settings of the recipe for Darcy Flow.
 
+use super::spec::{DatasetSpec, RecipeSettings};
+use crate::{card::TargetKind, checks::Checks};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Darcy Flow from the benchmark's MATLAB files, or simulated on this machine.
 /// Exactly one of `raw` and `simulate` is given.
@@ -20,24 +22,24 @@ pub struct DarcyFlow {
     /// `piececonst_r421_N1024_smooth2.mat`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_file: Option<PathBuf>,
-    /// Make the data with the built-in solver.
+    /// Simulate the data with the built-in solver.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulate: Option<DarcySimulation>,
-    /// Every how many grid points one is kept, on both axes.
+    /// Subsampling factor of the grid, on both axes.
     #[serde(default = "default::subsample")]
     pub subsample: usize,
-    /// Training samples: the first of the training source.
+    /// The number of training samples: the first ones of the training source.
     #[serde(default = "default::train")]
     pub train: usize,
-    /// Validation samples: those that follow the training samples in the training source.
+    /// The number of validation samples: those that follow the training samples in the training source.
     #[serde(default = "default::validation")]
     pub validation: usize,
-    /// Test samples: the first of the test source.
+    /// The number of test samples: the first ones of the test source.
     #[serde(default = "default::test")]
     pub test: usize,
 }
 
-/// The built-in Darcy solver: a log-free piecewise-constant field and -div(a grad u) = 1.
+/// The built-in Darcy solver: a piecewise-constant permeability a and -div(a grad u) = 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DarcySimulation {
@@ -64,6 +66,60 @@ pub struct DarcySimulation {
     /// The solver stops at this residual, relative to the right-hand side.
     #[serde(default = "default::tolerance")]
     pub tolerance: f64,
+}
+
+impl RecipeSettings for DarcyFlow {
+    fn spec(&self) -> DatasetSpec {
+        DatasetSpec::new(TargetKind::Field, 2)
+    }
+
+    fn raw_folder(&self) -> Option<&Path> {
+        self.raw.as_deref()
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        checks.require(self.raw.is_some() != self.simulate.is_some(), "dataset", || match self.raw {
+            Some(_) => "`raw` and `simulate` cannot be given together: remove one".into(),
+            None => "either `raw` (a folder with files) or `simulate` must be given".into(),
+        });
+        for (key, file) in [("train_file", &self.train_file), ("test_file", &self.test_file)] {
+            checks.require(file.is_none() || self.raw.is_some(), &format!("dataset.{key}"), || {
+                "is only valid with `raw`".into()
+            });
+        }
+        checks.count("dataset.subsample", self.subsample);
+        checks.require(self.train >= 2, "dataset.train", || {
+            format!("must be at least 2 for a standard deviation, found {}", self.train)
+        });
+        for (key, value) in
+            [("train", self.train.max(1)), ("validation", self.validation), ("test", self.test)]
+        {
+            checks.count(&format!("dataset.{key}"), value);
+        }
+        let Some(s) = &self.simulate else { return };
+        checks.require((3..=4097).contains(&s.grid), "dataset.simulate.grid", || {
+            format!("must be from 3 to 4097, found {}", s.grid)
+        });
+        let steps = s.grid.saturating_sub(1);
+        checks.require(
+            self.subsample == 0 || steps.is_multiple_of(self.subsample),
+            "dataset.subsample",
+            || format!("must divide grid - 1 = {steps}, found {}", self.subsample),
+        );
+        checks.require(self.subsample == 0 || steps / self.subsample >= 2, "dataset.subsample", || {
+            format!("leaves fewer than 3 of {} grid points per axis", s.grid)
+        });
+        checks.require(s.train_seed != s.test_seed, "dataset.simulate.test_seed", || {
+            format!("must differ from train_seed, both are {}", s.test_seed)
+        });
+        checks.not_negative("dataset.simulate.tau", s.tau);
+        checks.positive("dataset.simulate.alpha", s.alpha);
+        checks.positive("dataset.simulate.high", s.high);
+        checks.positive("dataset.simulate.low", s.low);
+        checks.require(s.tolerance > 0.0 && s.tolerance < 1.0, "dataset.simulate.tolerance", || {
+            format!("must be between 0 and 1, found {}", s.tolerance)
+        });
+    }
 }
 
 mod default {

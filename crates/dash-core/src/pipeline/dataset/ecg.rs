@@ -1,10 +1,15 @@
 //! Settings of the recipe for ECG recordings.
 
+use super::spec::{DatasetSpec, RecipeSettings};
+use crate::{card::TargetKind, checks::Checks};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-/// PhysioNet/CinC 2017 recordings in the benchmark's container, or as the challenge published them.
+/// PhysioNet/CinC 2017 recordings in the benchmark's container, or in the files of the challenge.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ecg {
@@ -23,6 +28,24 @@ pub struct Ecg {
     /// Seed of the split by recording (numpy's legacy generator).
     #[serde(default)]
     pub split_seed: u32,
+}
+
+impl RecipeSettings for Ecg {
+    fn spec(&self) -> DatasetSpec {
+        DatasetSpec::new(TargetKind::Class, 1)
+    }
+
+    fn raw_folder(&self) -> Option<&Path> {
+        Some(&self.raw)
+    }
+
+    fn check(&self, checks: &mut Checks) {
+        checks.count("dataset.window", self.window);
+        checks.require(!self.steps.is_empty(), "dataset.steps", || "must name at least one class".into());
+        for (class, &step) in &self.steps {
+            checks.count(&format!("dataset.steps.{class}"), step);
+        }
+    }
 }
 
 mod default {

@@ -3,12 +3,13 @@ use crate::{
     augment::Augmentation,
     stage::{DrawKey, TrainingStage},
 };
+use dash_core::targets::Targets;
 use dash_core::{
     event::Silent,
     pipeline::{Augment, Dataset, Protocol},
     random::{Purpose, stream},
 };
-use dash_data::{Batch, BatchTarget, DatasetFolder, ingest};
+use dash_data::{Batch, DatasetFolder};
 use dash_store::{Staging, publish_file};
 use std::path::Path;
 
@@ -109,7 +110,7 @@ fn dataset(place: &Path) -> DatasetFolder {
     }))
     .unwrap();
     let mut staging = Staging::begin(&place.join("dataset")).unwrap();
-    ingest(&config, Protocol::Strict, &mut staging, &Silent).unwrap();
+    dash_recipes::ingest(&config, Protocol::Strict, &mut staging, &Silent).unwrap();
     staging.publish().unwrap();
     DatasetFolder::open(&place.join("dataset")).unwrap()
 }
@@ -127,7 +128,7 @@ fn noise_is_a_random_cut_of_a_random_recording_below_the_share() {
         shape: vec![1, 4, 12],
         // Rows of eleven frames, and the column of zeros.
         input: vec![0.0; 400 * 4 * 12],
-        target: BatchTarget::Labels(vec![0; 400]),
+        target: Targets::Labels(vec![0; 400]),
         background: vec![],
     };
     let error = augment.apply(&mut zeros(), &rows, KEY).unwrap_err();
