@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use dash_core::pipeline::Candidate;
-//! // K = {3, 5}, D = {1, 2}: the kernel size is the slow index (DASH, section 3).
+//! // K = {3, 5}, D = {1, 2}: the kernel size is the slow index.
 //! let all = Candidate::enumerate(&[3, 5], &[1, 2]);
 //! assert_eq!(all[1], Candidate { kernel_size: 3, dilation: 2 });
 //! assert_eq!(all[3].extent(), 9);

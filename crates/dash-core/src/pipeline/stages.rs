@@ -4,7 +4,7 @@ use super::Backbone;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The architecture search (DASH paper, sections 2 to 7).
+/// The architecture search, as in the DASH paper (Shen, Khodak and Talwalkar 2022).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Search {
@@ -93,20 +93,20 @@ impl ReceptiveFieldPenalty {
     }
 }
 
-/// Step schedule of learning rates, as PyTorch's `MultiStepLR`: the rate is multiplied by `factor` for each milestone that
-/// is less than the epoch, as long as it is above `min_learning_rate`.
+/// Step schedule of learning rates, similar to PyTorch's `MultiStepLR`: the rate is multiplied by `factor` in the epoch after
+/// each milestone, unless it is at or below `min_learning_rate`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {
     /// Factor per milestone.
     pub factor: f64,
-    /// Epochs after which the rate is reduced, in ascending order.
+    /// Zero-based epochs after which the rate is reduced, in ascending order.
     pub milestones: Vec<usize>,
     /// A rate at or below this value is not reduced further.
     pub min_learning_rate: f64,
 }
 
-/// Hyperparameter tuning: a grid search with early stopping over learning rates (DASH paper, section 8).
+/// Hyperparameter tuning, as in the DASH paper: a grid search with early stopping over learning rates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tune {
@@ -126,7 +126,7 @@ pub struct Tune {
     pub momenta: Vec<f64>,
 }
 
-/// Training of the final network (DASH paper, section 9). Tuning trials use the same backbone and schedule.
+/// Training of the final network. Tuning trials use the same backbone and schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retrain {
