@@ -57,17 +57,23 @@ pub enum Error {
     /// Targets do not fit the output or the loss.
     #[error("targets: {0}")]
     Target(String),
-    /// The loss or the metric is for other targets.
+    /// The loss or the metric is for targets of another kind.
     #[error("{what} `{name}` needs {needs}, the dataset has {has}")]
     Unsuitable {
         /// `loss` or `metric`, as the key of `[task]`.
         what: &'static str,
         /// Its kind, as in pipeline files.
         name: &'static str,
-        /// What it is for.
+        /// The kind of targets that it is for.
         needs: TargetKind,
-        /// What there is.
+        /// The kind of targets of the dataset.
         has: TargetKind,
+    },
+    /// A loss is implemented on the CPU only.
+    #[error("loss `{loss}` is not implemented on GPUs")]
+    NoGpuKernel {
+        /// Its kind, as in pipeline files.
+        loss: &'static str,
     },
     /// A hyperparameter is out of range.
     #[error("{name} = {value}: must be {must}")]
@@ -115,6 +121,7 @@ impl Classify for Error {
             | Error::Backbone { .. }
             | Error::PatternLength { .. }
             | Error::Unsuitable { .. }
+            | Error::NoGpuKernel { .. }
             | Error::Range { .. } => ErrorKind::Configuration,
             Error::State { .. } | Error::Target(_) => ErrorKind::Data,
         }
@@ -133,6 +140,7 @@ impl Classify for Error {
             Error::Unsuitable { what, has, .. } => {
                 Some(format!("choose a `{what}` in [task] that is for {has}"))
             }
+            Error::NoGpuKernel { .. } => Some("use --device cpu, or another loss".to_owned()),
             Error::Target(_) => Some("check `[task] loss` against the targets of the dataset".to_owned()),
             _ => None,
         }

@@ -1,4 +1,4 @@
-//! What training minimises and how outputs are decoded.
+//! Combines the loss, the metric and the decoding of a task.
 
 use crate::{
     backend::Backend,
@@ -16,19 +16,19 @@ use std::sync::Arc;
 /// Loss, metric and decoding of a task.
 #[derive(Clone, Debug)]
 pub struct Objective {
-    /// What training minimises.
+    /// The loss that training minimises.
     pub loss: Loss,
-    /// What is reported and selected by.
+    /// The metric that is reported and that model selection uses.
     pub metric: Metric,
-    /// Decodes outputs and targets before loss and metric.
+    /// Decodes outputs and targets before loss and metric are computed.
     pub scaling: Option<Arc<Scaling>>,
 }
 
 impl Objective {
-    /// Whether loss and metric are for such targets.
+    /// Checks that loss and metric are for targets of this kind.
     ///
     /// # Errors
-    /// If one is not.
+    /// [`Error::Unsuitable`].
     pub fn check(&self, target: TargetKind) -> Result<()> {
         if self.loss.spec().target != target {
             return Err(Error::unsuitable_loss(self.loss, target));

@@ -1,4 +1,4 @@
-//! The searchable convolutions of a backbone, and what can take their place.
+//! Describes the searchable convolutions of a backbone, and builds what takes their place.
 
 use crate::{
     activation::Activation,

@@ -1,4 +1,5 @@
-//! Backbones, and the seam through which their convolutions are replaced.
+//! Builds backbones, whose convolutions can be replaced. A backbone is one file, a line in [`build`], and an entry of the
+//! table in `dash_core::pipeline::Backbone`.
 
 mod conv;
 mod network;
@@ -11,7 +12,7 @@ use crate::{
 };
 use conv::Site;
 use dash_core::pipeline::Backbone;
-use network::LayeredNetwork;
+use network::{LayeredNetwork, Layers};
 use resnet1d::{ResNet1d, default_channels};
 use wrn::WideResNet;
 
@@ -20,9 +21,11 @@ pub use network::Network;
 
 /// Builds a backbone.
 ///
-/// `input` is (channels, spatial axes) of one sample; `outputs` the number of classes, or of
-/// channels of a predicted field if `dense`; `dropout` a probability. The searchable
-/// convolutions come from `convs`.
+/// `input` is (channels, spatial axes) of one sample; `outputs` is the number of classes or labels, or of channels of a field
+/// or mask if `dense`; `dropout` is a probability. The searchable convolutions come from `convs`.
+///
+/// # Errors
+/// If the backbone does not exist with these settings, or is not for inputs of this shape.
 pub fn build(
     backbone: &Backbone,
     input: &[usize],
@@ -32,31 +35,28 @@ pub fn build(
     convs: &mut dyn ConvBuilder,
     params: &mut ParamBuilder,
 ) -> Result<Box<dyn Network>> {
+    let spec = backbone.spec();
+    let channels = match *input {
+        [channels, ref axes @ ..] if axes.len() == spec.spatial_axes => channels,
+        _ => {
+            let axes = if spec.spatial_axes == 1 { "length" } else { "height, width" };
+            let reason = format!("needs samples of shape [channels, {axes}], not {input:?}");
+            return Err(Error::Backbone { backbone: spec.name, reason });
+        }
+    };
     let backend = params.backend().clone();
     let site = Site { dense, dropout, convs, params, built: 0 };
-    match (backbone, input) {
-        (&Backbone::Wrn { depth, width }, &[channels, _, _]) => {
-            let layers = WideResNet::new(depth, width, channels, outputs, site)?;
-            Ok(Box::new(LayeredNetwork { layers, backend }))
-        }
-        (&Backbone::Resnet1d { channels: first, causal }, &[channels, _]) => {
+    let layers: Box<dyn Layers> = match *backbone {
+        Backbone::Wrn { depth, width } => Box::new(WideResNet::new(depth, width, channels, outputs, site)?),
+        Backbone::Resnet1d { channels: first, causal } => {
             let first = first.unwrap_or_else(|| default_channels(outputs));
-            let layers = ResNet1d::new(first, causal, channels, outputs, site)?;
-            Ok(Box::new(LayeredNetwork { layers, backend }))
+            Box::new(ResNet1d::new(first, causal, channels, outputs, site)?)
         }
-        (Backbone::Wrn { .. }, _) => Err(Error::Backbone {
-            backbone: "wrn",
-            reason: format!("needs samples of shape [channels, height, width], not {input:?}"),
-        }),
-        (Backbone::Resnet1d { .. }, _) => Err(Error::Backbone {
-            backbone: "resnet1d",
-            reason: format!("needs samples of shape [channels, length], not {input:?}"),
-        }),
-    }
+    };
+    Ok(Box::new(LayeredNetwork { layers, backend }))
 }
 
-/// The backbone that is searched when none is named: WRN-16-1 for two spatial axes, the centred
-/// 1-D network for one.
+/// The default backbone of the search: `wrn` of width 1 for two spatial axes, a centred `resnet1d` for one.
 pub fn default_search_backbone(spatial_axes: usize) -> Option<Backbone> {
     match spatial_axes {
         1 => Some(Backbone::Resnet1d { channels: None, causal: false }),
@@ -65,8 +65,7 @@ pub fn default_search_backbone(spatial_axes: usize) -> Option<Backbone> {
     }
 }
 
-/// The backbone that is retrained when none is named: WRN-16-4 for two spatial axes, the causal
-/// 1-D network for one.
+/// The default backbone of retraining: `wrn` of width 4 for two spatial axes, a causal `resnet1d` for one.
 pub fn default_retrain_backbone(spatial_axes: usize) -> Option<Backbone> {
     match spatial_axes {
         1 => Some(Backbone::Resnet1d { channels: None, causal: true }),

@@ -1,4 +1,4 @@
-//! Networks.
+//! Declares what a network computes.
 
 use crate::{
     activation::Activation,
@@ -30,12 +30,12 @@ pub(super) trait Layers: Send + Sync {
 }
 
 /// The layers of a network, and what computes them.
-pub(super) struct LayeredNetwork<L> {
-    pub(super) layers: L,
+pub(super) struct LayeredNetwork {
+    pub(super) layers: Box<dyn Layers>,
     pub(super) backend: Backend,
 }
 
-impl<L: Layers> Network for LayeredNetwork<L> {
+impl Network for LayeredNetwork {
     fn forward(&self, x: &Tensor, pass: &ForwardContext) -> candle_core::Result<Tensor> {
         self.layers.forward(Activation::from_tensor(&self.backend, x)?, pass)?.into_tensor()
     }

@@ -1,5 +1,4 @@
-//! Nine-convolution residual network, 1-D (Wang, Yan and Oates 2017, as DASH uses it: section
-//! 13.2).
+//! Builds the residual network with nine convolutions for 1-D inputs (Wang, Yan and Oates 2017), as in the DASH paper.
 
 use super::{
     conv::{ConvSpec, Convolve, Site},

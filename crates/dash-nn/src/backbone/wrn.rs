@@ -1,4 +1,4 @@
-//! Wide residual network, 2-D (Zagoruyko and Komodakis 2016, as DASH uses it: section 13.1).
+//! Builds the wide residual network for 2-D inputs (Zagoruyko and Komodakis 2016), as in the DASH paper.
 
 use super::{
     conv::{ConvSpec, Convolve, Site},

@@ -3,10 +3,7 @@
 
 mod dropout;
 mod elementwise;
-mod entropy;
-mod field;
 mod loss;
-mod masked;
 mod mixing;
 mod norm;
 mod pool;
@@ -27,8 +24,7 @@ use dash_conv::{ConvProblem, Machine, Mixture, Plan};
 use dash_core::{card::Scaling, pipeline::Loss};
 use std::sync::Arc;
 
-pub(crate) use field::relative_l2_errors;
-pub(crate) use masked::{LARGEST_LOSS, mask_loss};
+pub(crate) use loss::{LARGEST_LOSS, mask_loss, relative_l2_errors};
 pub use mixing::arch_gradient;
 pub(crate) use sgd::gradient_norm;
 pub(crate) use values::{Values, planes};

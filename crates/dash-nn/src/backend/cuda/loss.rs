@@ -49,6 +49,9 @@ pub(super) fn loss(
             (Loss::MeanSquaredError, Targets::Field(field)) => {
                 field_loss(gpu, outputs, field, decoded, length, false)
             }
+            _ if loss.spec().target == targets.kind() => {
+                return Err(Error::NoGpuKernel { loss: loss.name() });
+            }
             _ => return Err(Error::unsuitable_loss(loss, targets.kind())),
         }
     };

@@ -1,18 +1,33 @@
-//! Losses by name.
+//! Computes losses with fused gradients, one file each. A loss is added by a file, a line in [`loss`], and an entry of the
+//! table in `dash_core::pipeline::Loss`; without a kernel in `backend/cuda` it is refused on GPUs.
 
-use super::{
-    entropy::{binary_cross_entropy, cross_entropy, focal},
-    field::{mean_squared_error, relative_l2},
-    masked::masked_binary_cross_entropy,
-};
+mod binary_cross_entropy;
+mod cross_entropy;
+mod fields;
+mod focal;
+mod logits;
+mod masked_binary_cross_entropy;
+mod mean_squared_error;
+mod relative_l2;
+
+pub(crate) use masked_binary_cross_entropy::{LARGEST_LOSS, mask_loss};
+pub(crate) use relative_l2::relative_l2_errors;
+
 use crate::{
     error::{Error, Result},
     targets::Targets,
 };
+use binary_cross_entropy::binary_cross_entropy;
 use candle_core::Tensor;
+use cross_entropy::cross_entropy;
 use dash_core::{card::Scaling, pipeline::Loss};
+use focal::focal;
+use masked_binary_cross_entropy::masked_binary_cross_entropy;
+use mean_squared_error::mean_squared_error;
+use relative_l2::relative_l2;
 use std::sync::Arc;
 
+/// The loss of a batch of outputs, differentiable.
 pub(super) fn loss(
     output: &Tensor,
     loss: Loss,

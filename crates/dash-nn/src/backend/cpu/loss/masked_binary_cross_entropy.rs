@@ -1,13 +1,11 @@
-//! The loss of masks in which some positions do not count.
+//! Computes binary cross-entropy of masks in which some positions are ignored.
 
-use super::{
-    entropy::{sigmoid, softplus},
-    values::{GRAIN, Values, operand},
-};
+use super::logits::{sigmoid, softplus};
+use crate::backend::cpu::values::{GRAIN, Values, operand};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-/// The largest negative log-probability of a position.
+/// The largest loss of a position.
 pub(crate) const LARGEST_LOSS: f64 = 100.0;
 
 struct MaskedBinaryCrossEntropy {
