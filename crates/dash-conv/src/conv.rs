@@ -1,20 +1,11 @@
 //! The convolution layer: checks shapes, chooses a plan, keeps what was built, and computes on any device.
 
 use crate::{
-    Algorithm, ConvGradients, ConvOptions, ConvProblem, Error, Plan, Planner, TapSet,
+    Algorithm, ConvGradients, ConvOptions, ConvProblem, Error, GradientsOf, Plan, Planner, TapSet,
     algorithm::CpuConvolution, engine::Engine, gpu, op::ConvOp,
 };
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Which gradients [`TapConv::backward`] computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum GradientsOf {
-    /// Those of the input, the weights and the bias.
-    All,
-    /// Those of the weights and the bias: enough for the first layer of a network.
-    Parameters,
-}
 
 /// A convolution over a tap set: any kernel sizes and dilations, any number of channels.
 ///
@@ -151,7 +142,7 @@ impl TapConv {
         x: &Tensor,
         weights: &Tensor,
         grad: &Tensor,
-        needed: GradientsOf,
+        of: GradientsOf,
     ) -> Result<ConvGradients> {
         let problem = self.problem(x.dims(), weights.dims())?;
         let shape = self.out_shape(&problem);
@@ -159,16 +150,15 @@ impl TapConv {
             let expected = format!("{:?}", shape.dims());
             return Err(Error::Shape { tensor: "the gradient", got: grad.dims().to_vec(), expected }.into());
         }
-        let with_input = needed == GradientsOf::All;
         match self.engine(&problem, x.device())? {
             Engine::Cpu(convolution) => {
                 let op = ConvOp { convolution, problem, shape };
-                op.gradients(&x.contiguous()?, &weights.contiguous()?, &grad.contiguous()?, with_input)
+                op.gradients(&x.contiguous()?, &weights.contiguous()?, &grad.contiguous()?, of)
             }
             Engine::Gpu(gpu, convolution) => {
-                gpu::op::gradients(&gpu, &*convolution, &problem, [x, weights, grad], with_input)
+                gpu::op::gradients(&gpu, &*convolution, &problem, [x, weights, grad], of)
             }
-            Engine::Tensors(_) => self.derived_gradients(x, weights, grad, with_input),
+            Engine::Tensors(_) => self.derived_gradients(x, weights, grad, of),
         }
     }
 
@@ -178,9 +168,9 @@ impl TapConv {
         x: &Tensor,
         weights: &Tensor,
         grad: &Tensor,
-        with_input: bool,
+        of: GradientsOf,
     ) -> Result<ConvGradients> {
-        let x_var = with_input.then(|| Var::from_tensor(&x.detach())).transpose()?;
+        let x_var = (of == GradientsOf::All).then(|| Var::from_tensor(&x.detach())).transpose()?;
         let x = x_var.as_ref().map_or_else(|| x.detach(), |var| var.as_tensor().clone());
         let weights = Var::from_tensor(&weights.detach())?;
         let bias = Var::zeros(weights.dims()[0], DType::F32, x.device())?;

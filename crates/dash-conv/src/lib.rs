@@ -68,14 +68,14 @@ mod winograd;
 
 pub use algorithm::{Algorithm, Cost};
 pub use autotune::measure;
-pub use conv::{GradientsOf, TapConv};
+pub use conv::TapConv;
 pub use error::Error;
 pub use machine::{CpuModel, GpuModel, Machine};
 pub use mixed_results::MixedResults;
 pub use mixture::Mixture;
-pub use op::ConvGradients;
+pub use op::{ConvGradients, GradientsOf};
 pub use parallel::zeros;
-pub use planner::{Choice, Planner, Policy};
+pub use planner::{Choice, PlanTiming, Planner, Policy};
 pub use problem::{ConvOptions, ConvProblem};
 pub use recipe::Plan;
 pub use simd::{InstructionSet, check_instruction_set, instruction_set};

@@ -86,7 +86,7 @@ pub struct CpuModel {
 }
 
 impl CpuModel {
-    /// AMD Zen 4 with AVX-512, calibrated in 2026 by `examples/layers.rs`.
+    /// AMD Zen 4 with AVX-512, calibrated in 2026 with the example `layers` of `dash-bench`.
     pub const ZEN4: CpuModel = CpuModel {
         fft_flops: 2.4e10,
         complex_product_flops: 6.2e10,

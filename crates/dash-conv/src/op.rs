@@ -10,6 +10,22 @@ use crate::{
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 use std::sync::Arc;
 
+/// Which gradients [`crate::TapConv::backward`] computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GradientsOf {
+    /// Those of the input, the weights and the bias.
+    All,
+    /// Those of the weights and the bias: enough for the first layer of a network.
+    Parameters,
+}
+
+impl GradientsOf {
+    /// All gradients if `input` is part of an autograd graph, or else those of the parameters.
+    pub(crate) fn graph_of(input: &Tensor) -> GradientsOf {
+        if input.track_op() { GradientsOf::All } else { GradientsOf::Parameters }
+    }
+}
+
 /// The gradients of a convolution.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -62,24 +78,24 @@ impl CustomOp3 for ConvOp {
         _: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        // Nobody needs the gradient of the data itself: the first layer saves a third.
-        let gradients = self.gradients(x, weights, &grad.contiguous()?, x.track_op())?;
+        // The gradient of the data is not needed: the first layer saves a third.
+        let gradients = self.gradients(x, weights, &grad.contiguous()?, GradientsOf::graph_of(x))?;
         Ok((gradients.input, Some(gradients.weights), Some(gradients.bias)))
     }
 }
 
 impl ConvOp {
-    /// The gradients, that of the input if `with_input`; all operands contiguous.
+    /// The gradients; all operands contiguous.
     pub(crate) fn gradients(
         &self,
         x: &Tensor,
         weights: &Tensor,
         grad: &Tensor,
-        with_input: bool,
+        of: GradientsOf,
     ) -> Result<ConvGradients> {
         let p = &self.problem;
         let [x_len, weights_len, _] = p.lens();
-        let mut dx = with_input.then(|| zeros(x_len));
+        let mut dx = (of == GradientsOf::All).then(|| zeros(x_len));
         let mut dw = vec![0.0; weights_len];
         let db = with_values([x, weights, grad], |[x, weights, grad]| {
             self.convolution.backward(x, weights, grad, dx.as_deref_mut(), &mut dw);

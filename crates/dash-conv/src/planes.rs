@@ -110,12 +110,24 @@ pub(crate) struct PlaneBatch {
     pub(crate) group: usize,
 }
 
+/// The plane of a lane.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LanePlane {
+    pub(crate) lane: usize,
+    /// Outer index, relative to the first one of the batch.
+    pub(crate) outer: usize,
+    pub(crate) channel: usize,
+}
+
 impl PlaneBatch {
-    /// The lanes in use: lane, outer index relative to the first, channel.
-    pub(crate) fn lanes(&self, planes: &Planes) -> impl Iterator<Item = (usize, usize, usize)> + use<> {
+    /// The planes of the lanes in use.
+    pub(crate) fn lanes(&self, planes: &Planes) -> impl Iterator<Item = LanePlane> + use<> {
         let first = self.group * LANES;
         let channels = LANES.min(planes.channels - first);
-        (0..self.count).flat_map(move |s| (0..channels).map(move |c| (s * channels + c, s, first + c)))
+        (0..self.count).flat_map(move |outer| {
+            let plane = move |c| LanePlane { lane: outer * channels + c, outer, channel: first + c };
+            (0..channels).map(plane)
+        })
     }
 }
 
@@ -129,6 +141,8 @@ pub(crate) trait PlaneSource: Sync {
     fn of_group(&self, group: usize) -> std::iter::StepBy<Range<usize>>;
     /// The number of batches of one tile; batch `i` of every tile belongs to the same samples and channels.
     fn per_tile(&self) -> usize;
+    /// Whether the tiles of a plane overlap where they are stored, so that they must be stored in order.
+    fn overlapping(&self) -> bool;
     /// The largest number of live rows of a tile.
     fn live(&self) -> usize;
     /// The number of live rows of a tile.
@@ -213,8 +227,8 @@ impl<'a> FeatureMaps<'a> {
     }
 
     /// The result of [`PlaneBatch::lanes`] as an array, and the number of lanes in use.
-    fn held(&self, batch: &PlaneBatch) -> ([(usize, usize, usize); LANES], usize) {
-        let mut held = [(0, 0, 0); LANES];
+    fn held(&self, batch: &PlaneBatch) -> ([LanePlane; LANES], usize) {
+        let mut held = [LanePlane::default(); LANES];
         let mut in_use = 0;
         for (to, plane) in held.iter_mut().zip(batch.lanes(&self.planes)) {
             *to = plane;
@@ -238,10 +252,10 @@ impl<'a> FeatureMaps<'a> {
     }
 
     /// The index at which a row of the plane of a lane begins.
-    fn row(&self, batch: &PlaneBatch, row: usize, s: usize, channel: usize) -> usize {
-        let sample = self.samples.start + batch.outer % self.samples.len() + s;
+    fn row(&self, batch: &PlaneBatch, row: usize, plane: LanePlane) -> usize {
+        let sample = self.samples.start + batch.outer % self.samples.len() + plane.outer;
         let segment = self.tile_segments(batch.tile).0;
-        ((sample * self.channels + self.first_channel + channel) * self.size[0]
+        ((sample * self.channels + self.first_channel + plane.channel) * self.size[0]
             + segment.start
             + segment.step * row)
             * self.size[1]
@@ -278,6 +292,10 @@ impl PlaneSource for FeatureMaps<'_> {
         self.sample_blocks() * self.planes.groups
     }
 
+    fn overlapping(&self) -> bool {
+        self.add
+    }
+
     fn live(&self) -> usize {
         self.live
     }
@@ -302,26 +320,27 @@ impl PlaneSource for FeatureMaps<'_> {
             out[used.clone()].fill(0.0);
         }
         let out = &mut out[used];
-        let from = |s: usize, channel: usize| &values[self.row(batch, row, s, channel) + segment.start..];
+        let from = |plane: LanePlane| &values[self.row(batch, row, plane) + segment.start..];
         let (held, in_use) = self.held(batch);
         let mut rest = 0;
         if segment.step == 1 && segment.stride == 1 {
             for positions in stretches(segment.len) {
                 for block in held[..in_use].chunks_exact(transpose::BLOCK) {
-                    let row = |i: usize| &from(block[i].1, block[i].2)[positions.clone()];
-                    let to = &mut out[positions.start * lanes + block[0].0..];
+                    let row = |i: usize| &from(block[i])[positions.clone()];
+                    let to = &mut out[positions.start * lanes + block[0].lane..];
                     let done = transpose::into_lanes(&std::array::from_fn(row), to, lanes);
-                    for (i, &(lane, ..)) in block.iter().enumerate().filter(|_| done < positions.len()) {
-                        let to = out[positions.start * lanes + lane..].iter_mut().step_by(lanes).skip(done);
+                    for (i, plane) in block.iter().enumerate().filter(|_| done < positions.len()) {
+                        let to = &mut out[positions.start * lanes + plane.lane..];
+                        let to = to.iter_mut().step_by(lanes).skip(done);
                         to.zip(&row(i)[done..]).for_each(|(to, from)| *to = *from);
                     }
                 }
             }
             rest = in_use / transpose::BLOCK * transpose::BLOCK;
         }
-        for &(lane, s, channel) in &held[rest..in_use] {
-            let to = out[lane..].iter_mut().step_by(segment.stride * lanes);
-            to.zip(from(s, channel).iter().step_by(segment.step).take(segment.len))
+        for &plane in &held[rest..in_use] {
+            let to = out[plane.lane..].iter_mut().step_by(segment.stride * lanes);
+            to.zip(from(plane).iter().step_by(segment.step).take(segment.len))
                 .for_each(|(to, from)| *to = *from);
         }
     }
@@ -330,12 +349,12 @@ impl PlaneSource for FeatureMaps<'_> {
         let lanes = LANES;
         let segment = self.tile_segments(batch.tile).1;
         let last = (segment.len - 1) * segment.step;
-        let bias = |channel: usize| self.bias.map_or(0.0, |bias| bias[self.first_channel + channel]);
-        let to = |s: usize, channel: usize| {
+        let bias = |plane: LanePlane| self.bias.map_or(0.0, |bias| bias[self.first_channel + plane.channel]);
+        let to = |plane: LanePlane| {
             // SAFETY: the caller guarantees that no other task writes this row.
             #[allow(unsafe_code)]
             unsafe {
-                values.slice(self.row(batch, row, s, channel) + segment.start, last + 1)
+                values.slice(self.row(batch, row, plane) + segment.start, last + 1)
             }
         };
         let (held, in_use) = self.held(batch);
@@ -344,23 +363,22 @@ impl PlaneSource for FeatureMaps<'_> {
             for positions in stretches(segment.len) {
                 for block in held[..in_use].chunks_exact(transpose::BLOCK) {
                     let start = (segment.at + positions.start) * lanes;
-                    let mut rows =
-                        std::array::from_fn(|i| &mut to(block[i].1, block[i].2)[positions.clone()]);
-                    let biases = std::array::from_fn(|i| bias(block[i].2));
-                    let from = &in_lanes[start + block[0].0..];
+                    let mut rows = std::array::from_fn(|i| &mut to(block[i])[positions.clone()]);
+                    let biases = std::array::from_fn(|i| bias(block[i]));
+                    let from = &in_lanes[start + block[0].lane..];
                     let done = transpose::from_lanes(from, lanes, &mut rows, biases, self.add);
                     let rows = rows.into_iter().zip(biases).zip(block).filter(|_| done < positions.len());
-                    for ((row, bias), &(lane, ..)) in rows {
-                        let from = in_lanes[start + lane..].iter().step_by(lanes).skip(done);
+                    for ((row, bias), plane) in rows {
+                        let from = in_lanes[start + plane.lane..].iter().step_by(lanes).skip(done);
                         put(row[done..].iter_mut(), from, bias, self.add);
                     }
                 }
             }
             rest = in_use / transpose::BLOCK * transpose::BLOCK;
         }
-        for &(lane, s, channel) in &held[rest..in_use] {
-            let from = in_lanes[segment.at * lanes + lane..].iter().step_by(segment.stride * lanes);
-            put(to(s, channel).iter_mut().step_by(segment.step), from, bias(channel), self.add);
+        for &plane in &held[rest..in_use] {
+            let from = in_lanes[segment.at * lanes + plane.lane..].iter().step_by(segment.stride * lanes);
+            put(to(plane).iter_mut().step_by(segment.step), from, bias(plane), self.add);
         }
     }
 }

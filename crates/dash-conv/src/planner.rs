@@ -65,14 +65,24 @@ pub struct Choice {
     pub problem: ConvProblem,
     /// How it is computed.
     pub plan: Plan,
-    /// The plans that were timed to the end, with the seconds of one forward and backward pass.
-    pub measured: Vec<(Plan, f64)>,
+    /// The plans that were timed to the end.
+    pub measured: Vec<PlanTiming>,
+}
+
+/// A plan with its measured time.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct PlanTiming {
+    /// The plan.
+    pub plan: Plan,
+    /// Seconds of one forward and backward pass.
+    pub seconds: f64,
 }
 
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.problem, self.plan)?;
-        for (i, (plan, seconds)) in self.measured.iter().enumerate() {
+        for (i, PlanTiming { plan, seconds }) in self.measured.iter().enumerate() {
             let before = if i == 0 { "; measured " } else { ", " };
             write!(f, "{before}{} {:.3} ms", plan.recipe(), 1e3 * seconds)?;
         }
@@ -210,16 +220,18 @@ fn fastest(
     plans.sort_by(by_cost);
     let expected = plans.first().map_or(0.0, |plan| plan.cost().seconds);
     plans.retain(|plan| plan.cost().seconds <= HOPELESS * expected);
-    let mut measured: Vec<(Plan, f64)> = Vec::new();
+    let mut measured: Vec<PlanTiming> = Vec::new();
     let mut best = f64::INFINITY;
     for plan in plans {
         if let Some(seconds) = time(&plan, best) {
             best = best.min(seconds);
-            measured.push((plan, seconds));
+            measured.push(PlanTiming { plan, seconds });
         }
     }
-    match measured.iter().find(|(_, seconds)| *seconds == best) {
-        Some((plan, _)) => Ok(Choice { problem: problem.clone(), plan: plan.clone(), measured }),
+    match measured.iter().find(|timing| timing.seconds == best) {
+        Some(PlanTiming { plan, .. }) => {
+            Ok(Choice { problem: problem.clone(), plan: plan.clone(), measured })
+        }
         None => by_model(problem, among, machine),
     }
 }
@@ -259,8 +271,8 @@ mod tests {
         assert_eq!(plan(&planner, &problem(5, 7, 300)), first);
         let choices = planner.choices();
         assert_eq!(choices.len(), 1, "equal problems are one");
-        let fastest = choices[0].measured.iter().min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
-        assert_eq!(fastest.0, first);
+        let fastest = choices[0].measured.iter().min_by(|a, b| a.seconds.total_cmp(&b.seconds)).unwrap();
+        assert_eq!(fastest.plan, first);
         assert!(choices[0].to_string().contains("; measured "), "{}", choices[0]);
         // A fresh log does not forget the measurement.
         let later = planner.with_fresh_log();

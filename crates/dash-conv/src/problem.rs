@@ -171,7 +171,7 @@ impl ConvProblem {
     }
 
     /// The number of multiply-adds of the direct algorithm, each tap counted for the outputs at which it meets data.
-    pub fn covered_multiply_adds(&self) -> f64 {
+    pub(crate) fn covered_multiply_adds(&self) -> f64 {
         let covered = |axis: usize, offset: i32| {
             let (n, s, o) = (self.size[axis] as i64, self.stride[axis] as i64, i64::from(offset));
             // Outputs t with 0 <= s t + o < n.

@@ -1,4 +1,4 @@
-//! The cost model chooses the same recipes as ever: the bits of results depend on them, and so do results that were
+//! The cost model chooses the recorded recipes. The bits of results depend on them, also of results that were
 //! recorded by earlier versions.
 #![allow(clippy::unwrap_used, reason = "a failing helper is a failing test")]
 

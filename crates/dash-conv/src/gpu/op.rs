@@ -1,6 +1,9 @@
 //! The convolution on a GPU as an operation of candle's autograd graph.
 
-use crate::{ConvProblem, op::ConvGradients};
+use crate::{
+    ConvProblem,
+    op::{ConvGradients, GradientsOf},
+};
 use candle_core::{Result, Tensor};
 use dash_cuda::{Convolution, Gpu, channel_sums};
 use std::sync::Arc;
@@ -28,15 +31,15 @@ pub(crate) fn forward(
     y.broadcast_add(&bias.reshape((1, problem.c_out, 1))?)
 }
 
-/// The gradients, that of the input if `with_input`.
+/// The gradients.
 pub(crate) fn gradients(
     gpu: &Gpu,
     convolution: &dyn Convolution,
     problem: &ConvProblem,
     [x, weights, grad]: [&Tensor; 3],
-    with_input: bool,
+    of: GradientsOf,
 ) -> Result<ConvGradients> {
-    let (dx, dw) = convolution.gradients(gpu, x, weights, grad, with_input)?;
+    let (dx, dw) = convolution.gradients(gpu, x, weights, grad, of == GradientsOf::All)?;
     let grad = grad.contiguous()?;
     let sizes = [problem.batch, problem.c_out, problem.out_plane()];
     let db = channel_sums(gpu, gpu.operand(&grad)?.read(), sizes)?;

@@ -16,7 +16,7 @@ use super::{
     kernel_planes::KernelPlanes,
     layer::{LaneSide, Spectral},
     product::{Conjugate, Product},
-    transform::{COMPLEX_STRIDE, Work},
+    transform::{COMPLEX_STRIDE, RowLayout, Work},
 };
 use crate::{
     buffer::Buffer,
@@ -196,7 +196,7 @@ impl Spectral {
     }
 
     pub(super) fn forward_dense(&self, x: &[f32], weights: &[f32], bias: &[f32], y: &mut [f32]) {
-        let (p, t, one_axis) = (&self.problem, &self.transform, self.one_axis());
+        let (p, t, layout) = (&self.problem, &self.transform, self.row_layout());
         for group in 0..p.groups {
             let inputs = self.inputs(0..p.batch, group).side_by_side();
             let outputs = self.outputs(0..p.batch, group).with_bias(bias);
@@ -206,12 +206,12 @@ impl Spectral {
                 columns: inputs.planes().channel_slots(),
                 conjugate: Conjugate::Right,
             };
-            let x_rows = t.forward_rows(&inputs, x, one_axis);
-            let w_rows = t.forward_rows(&kernels, weights, one_axis);
-            if one_axis {
+            let x_rows = t.forward_rows(&inputs, x, layout);
+            let w_rows = t.forward_rows(&kernels, weights, layout);
+            if layout == RowLayout::Spectra {
                 let sides = [(inputs.planes(), &*x_rows), (&kernels.planes, &*w_rows)];
                 let results = self.row_products(&layout, sides, outputs.planes());
-                t.inverse_rows(&outputs, &results, true, false, y);
+                t.inverse_rows(&outputs, &results, layout, y);
                 continue;
             }
             let ranges: Vec<_> = self.bin_ranges(self.column(inputs.planes())).collect();
@@ -223,7 +223,7 @@ impl Spectral {
                 t.forward_columns(&inputs, &x_rows, bins.clone(), &mut xs);
                 self.filter(&layout, (&inputs, &xs), (&kernels, &w_rows), (&outputs, &to), &bins);
             }
-            t.inverse_rows(&outputs, &y_rows, false, false, y);
+            t.inverse_rows(&outputs, &y_rows, RowLayout::Intermediate, y);
         }
     }
 
@@ -235,7 +235,7 @@ impl Spectral {
         mut dx: Option<&mut [f32]>,
         dw: &mut [f32],
     ) {
-        let (p, t, one_axis) = (&self.problem, &self.transform, self.one_axis());
+        let (p, t, layout) = (&self.problem, &self.transform, self.row_layout());
         let in_order = !self.tiling.disjoint();
         if let (true, Some(dx)) = (in_order, dx.as_deref_mut()) {
             dx.fill(0.0);
@@ -253,8 +253,8 @@ impl Spectral {
                 LaneSide::Inputs => (inputs, outputs.side_by_side()),
             };
             let (x_planes, g_planes) = (inputs.planes(), outputs.planes());
-            let g_rows = t.forward_rows(&outputs, grad, one_axis);
-            let x_rows = t.forward_rows(&inputs, x, one_axis);
+            let g_rows = t.forward_rows(&outputs, grad, layout);
+            let x_rows = t.forward_rows(&inputs, x, layout);
             let (left_planes, conjugate) = match lanes {
                 LaneSide::Outputs => (x_planes, Conjugate::Right),
                 LaneSide::Inputs => (g_planes, Conjugate::Left),
@@ -267,17 +267,17 @@ impl Spectral {
                 conjugate: Conjugate::Neither,
             };
             let kernels = self.kernels(group, LaneSide::Inputs);
-            let w_rows = dx.is_some().then(|| t.forward_rows(&kernels, weights, one_axis));
-            if one_axis {
+            let w_rows = dx.is_some().then(|| t.forward_rows(&kernels, weights, layout));
+            if layout == RowLayout::Spectra {
                 let (xs, gs) = ((x_planes, &*x_rows), (g_planes, &*g_rows));
                 if let (Some(dx), Some(w_rows)) = (dx.as_deref_mut(), &w_rows) {
                     let sides = [gs, (&kernels.planes, &**w_rows)];
                     let spectra = self.row_products(&input_layout, sides, results.planes());
-                    t.inverse_rows(&results, &spectra, true, in_order, dx);
+                    t.inverse_rows(&results, &spectra, layout, dx);
                 }
                 let sides = if lanes == LaneSide::Outputs { [xs, gs] } else { [gs, xs] };
                 let spectra = self.row_products(&weight_layout, sides, &sums.planes);
-                t.inverse_rows(&sums, &spectra, true, false, dw);
+                t.inverse_rows(&sums, &spectra, layout, dw);
                 continue;
             }
             let elements = [self.column(x_planes), self.column(g_planes)];
@@ -300,9 +300,9 @@ impl Spectral {
             }
             drop((g_rows, x_rows, w_rows));
             if let Some(dx) = dx.as_deref_mut() {
-                t.inverse_rows(&results, &d_rows, false, in_order, dx);
+                t.inverse_rows(&results, &d_rows, RowLayout::Intermediate, dx);
             }
-            t.inverse_rows(&sums, &sum_rows, false, false, dw);
+            t.inverse_rows(&sums, &sum_rows, RowLayout::Intermediate, dw);
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     kernel_planes::KernelPlanes,
     layer::Spectral,
     lines::{gather_rows, load, scatter_rows, store},
-    transform::{COMPLEX_STRIDE, Transform, Work},
+    transform::{COMPLEX_STRIDE, RowLayout, Transform, Work},
 };
 use crate::{
     buffer::{Buffer, pad_for_cache},
@@ -36,7 +36,7 @@ impl Spectral {
     /// Spectra of the kernels, `[column bin][row bin][group of channels]`, for the lanes of the feature maps.
     fn kernel_spectra(&self, kernels: &KernelPlanes<'_>, weights: &[f32]) -> Buffer {
         let t = &self.transform;
-        let rows = t.forward_rows(kernels, weights, false);
+        let rows = t.forward_rows(kernels, weights, RowLayout::Intermediate);
         let mut spectra = Buffer::scratch(t.bins() * t.size[0] * kernels.planes.pitch());
         t.forward_columns(kernels, &rows, 0..t.bins(), &mut spectra);
         // Samples that share the lanes of a batch see the same kernels.
@@ -80,7 +80,7 @@ impl Spectral {
             );
             return;
         }
-        let rows = t.forward_rows(inputs, x, false);
+        let rows = t.forward_rows(inputs, x, RowLayout::Intermediate);
         let mut results = Buffer::scratch(t.intermediate_len(outputs));
         let to = Shared::new(&mut results);
         (0..t.bins() * batches).into_par_iter().with_min_len(BINS).for_each_init(
@@ -96,7 +96,7 @@ impl Spectral {
                 pass.run(work, FilterBins { first: bin, batch, rows, results, pitches });
             },
         );
-        t.inverse_rows(outputs, &results, false, false, y);
+        t.inverse_rows(outputs, &results, RowLayout::Intermediate, y);
     }
 
     pub(super) fn backward_depthwise(
@@ -159,8 +159,8 @@ impl Spectral {
                 },
             );
         } else {
-            let grads = t.forward_rows(outputs, grad, false);
-            let rows = t.forward_rows(inputs, x, false);
+            let grads = t.forward_rows(outputs, grad, RowLayout::Intermediate);
+            let rows = t.forward_rows(inputs, x, RowLayout::Intermediate);
             let [in_len, out_len] = [inputs.live(), outputs.live()].map(|live| live * COMPLEX_STRIDE);
             let len = if dx.is_some() { t.intermediate_len(inputs) } else { t.bins() * in_len };
             let mut results = Buffer::scratch(len);
@@ -191,13 +191,13 @@ impl Spectral {
                 },
             );
             if let Some(dx) = dx {
-                t.inverse_rows(inputs, &results, false, in_order, dx);
+                t.inverse_rows(inputs, &results, RowLayout::Intermediate, dx);
             }
         }
         let spectra = self.kernel_gradient_spectra(&mut sums, groups, pitch, source.planes.channels);
         let mut rows = Buffer::scratch(t.intermediate_len(&source));
         t.inverse_columns(&source, &spectra, 0..t.bins(), &mut rows);
-        t.inverse_rows(&source, &rows, false, false, dw);
+        t.inverse_rows(&source, &rows, RowLayout::Intermediate, dw);
     }
 
     /// The sum over parts and over the lanes of the same channel, as spectra of kernels.

@@ -2,7 +2,7 @@
 
 use crate::{
     parallel::Shared,
-    planes::{PlaneBatch, PlaneSource, Planes},
+    planes::{LanePlane, PlaneBatch, PlaneSource, Planes},
     simd::LANES,
 };
 use std::ops::Range;
@@ -64,6 +64,10 @@ impl PlaneSource for KernelPlanes<'_> {
         self.batches()
     }
 
+    fn overlapping(&self) -> bool {
+        false
+    }
+
     fn live(&self) -> usize {
         self.rows.len()
     }
@@ -78,7 +82,7 @@ impl PlaneSource for KernelPlanes<'_> {
 
     fn load(&self, batch: &PlaneBatch, row: usize, values: &[f32], out: &mut [f32]) {
         out.fill(0.0);
-        for (lane, outer, channel) in batch.lanes(&self.planes) {
+        for LanePlane { lane, outer, channel } in batch.lanes(&self.planes) {
             let start = self.pair(batch, outer, channel);
             for &(column, tap_index) in &self.rows[row].taps {
                 out[column * LANES + lane] = self.scale * values[start + tap_index];
@@ -87,7 +91,7 @@ impl PlaneSource for KernelPlanes<'_> {
     }
 
     fn store(&self, batch: &PlaneBatch, row: usize, in_lanes: &[f32], values: &Shared<'_, f32>) {
-        for (lane, outer, channel) in batch.lanes(&self.planes) {
+        for LanePlane { lane, outer, channel } in batch.lanes(&self.planes) {
             let start = self.pair(batch, outer, channel);
             for &(column, tap_index) in &self.rows[row].taps {
                 // SAFETY: a weight belongs to one tap of one pair, and so to one task.

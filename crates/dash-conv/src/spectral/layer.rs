@@ -3,7 +3,7 @@
 use super::{
     kernel_planes::{KernelPlanes, TapRow},
     tiling::{Tile, TiledAxis, Tiling},
-    transform::Transform,
+    transform::{RowLayout, Transform},
 };
 use crate::{
     ConvProblem, Error,
@@ -86,9 +86,9 @@ impl Spectral {
         })
     }
 
-    /// Whether there is only one spatial axis, so that spectra of rows are complete.
-    pub(super) fn one_axis(&self) -> bool {
-        self.transform.size[0] == 1
+    /// The layout of transformed rows: with a single transform row, they are complete spectra.
+    pub(super) fn row_layout(&self) -> RowLayout {
+        if self.transform.size[0] == 1 { RowLayout::Spectra } else { RowLayout::Intermediate }
     }
 
     /// The input maps of some samples, of one group.

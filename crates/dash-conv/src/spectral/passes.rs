@@ -2,7 +2,7 @@
 
 use super::{
     lines::{ForwardColumn, ForwardRow, InverseColumn, InverseRow},
-    transform::{COMPLEX_STRIDE, Transform, Work},
+    transform::{COMPLEX_STRIDE, RowLayout, Transform, Work},
 };
 use crate::{
     buffer::Buffer,
@@ -69,11 +69,15 @@ impl Transform {
         }
     }
 
-    /// Transforms all live rows. The result is the intermediate layout, or with `one_axis`, for transforms of a single row,
-    /// the spectra `[column bin][planes]`.
-    pub(super) fn forward_rows<R: PlaneSource>(&self, source: &R, values: &[f32], one_axis: bool) -> Buffer {
+    /// Transforms all live rows to `layout`.
+    pub(super) fn forward_rows<R: PlaneSource>(
+        &self,
+        source: &R,
+        values: &[f32],
+        layout: RowLayout,
+    ) -> Buffer {
         let (batches, live) = (source.batches(), source.live());
-        let per_bin = if one_axis { source.planes().pitch() } else { self.intermediate_pitch(source) };
+        let per_bin = self.row_pitch(source, layout);
         let mut out = Buffer::scratch(self.bins() * per_bin);
         let to = Shared::new(&mut out);
         (0..batches * live).into_par_iter().with_min_len(GRAIN).for_each_init(
@@ -82,7 +86,7 @@ impl Transform {
                 let (batch, row) = (source.batch(task / live), task % live);
                 if row < source.rows(batch.tile) {
                     source.load(&batch, row, values, &mut work.a[..self.size[1] * LANES]);
-                    let planes = one_axis.then(|| source.planes());
+                    let planes = (layout == RowLayout::Spectra).then(|| source.planes());
                     let first = task * COMPLEX_STRIDE;
                     self.arch.dispatch(ForwardRow { t: self, work, to: &to, per_bin, first, planes, batch });
                 }
@@ -203,31 +207,30 @@ impl Transform {
         }
     }
 
-    /// Transforms rows back and stores them in `values`; `elements` has the intermediate layout, or with `one_axis` holds
-    /// spectra. With `in_order`, the tiles of a plane are stored one after the other.
+    /// Transforms rows back from `layout` and stores them in `values`. Tiles of a plane that overlap are stored one after the
+    /// other.
     pub(super) fn inverse_rows<R: PlaneSource>(
         &self,
         source: &R,
         elements: &[f32],
-        one_axis: bool,
-        in_order: bool,
+        layout: RowLayout,
         values: &mut [f32],
     ) {
         let (batches, live) = (source.batches(), source.live());
-        let per_bin = if one_axis { source.planes().pitch() } else { self.intermediate_pitch(source) };
+        let per_bin = self.row_pitch(source, layout);
         let values = Shared::new(values);
         let one = |work: &mut Work, index: usize, row: usize| {
             let batch = source.batch(index);
             if row < source.rows(batch.tile) {
                 let first = (index * live + row) * COMPLEX_STRIDE;
-                let planes = one_axis.then(|| source.planes());
+                let planes = (layout == RowLayout::Spectra).then(|| source.planes());
                 let in_other =
                     self.arch.dispatch(InverseRow { t: self, work, elements, per_bin, first, planes, batch });
                 let lanes = if in_other { &work.b } else { &work.a };
                 source.store(&batch, row, lanes, &values);
             }
         };
-        if in_order {
+        if source.overlapping() {
             let per_tile = source.per_tile();
             (0..per_tile).into_par_iter().for_each_init(
                 || self.work(),

@@ -23,6 +23,15 @@ use pulp::{Arch, Simd};
 /// The number of elements that a complex number of all lanes takes: real parts, then imaginary parts.
 pub(super) const COMPLEX_STRIDE: usize = 2 * LANES;
 
+/// The layout of transformed rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowLayout {
+    /// Between the axes, see above.
+    Intermediate,
+    /// Spectra `[column bin][planes]`: of transforms of a single row, which are complete.
+    Spectra,
+}
+
 /// The transform of one size.
 pub(super) struct Transform {
     pub(super) arch: Arch,
@@ -75,6 +84,14 @@ impl Transform {
     /// The distance of neighbouring column bins between the axes, in elements.
     pub(super) fn intermediate_pitch(&self, source: &impl PlaneSource) -> usize {
         pad_for_cache(source.batches() * source.live()) * COMPLEX_STRIDE
+    }
+
+    /// The distance of neighbouring column bins in `layout`, in elements.
+    pub(super) fn row_pitch(&self, source: &impl PlaneSource, layout: RowLayout) -> usize {
+        match layout {
+            RowLayout::Intermediate => self.intermediate_pitch(source),
+            RowLayout::Spectra => source.planes().pitch(),
+        }
     }
 
     /// The number of elements between the axes, for all column bins.
