@@ -1,4 +1,4 @@
-//! The families of algorithms, and the interface of what they build for the CPU.
+//! Names the families of algorithms, and defines what a convolution on the CPU computes.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Measuring how long plans take.
+//! Measures how long plans take.
 
 use crate::{
     ConvProblem, Plan,

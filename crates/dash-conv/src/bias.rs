@@ -1,4 +1,4 @@
-//! The gradient of the bias.
+//! Computes the gradient of the bias.
 
 use crate::{
     ConvProblem,

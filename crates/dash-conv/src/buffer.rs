@@ -1,4 +1,4 @@
-//! Scratch buffers from a pool, aligned to cache lines.
+//! Provides scratch buffers from a pool, aligned to cache lines.
 //!
 //! No vector straddles two cache lines. Buffers are reused because fresh memory costs a page fault per page, which takes
 //! longer than transforming the values that are written to it.

@@ -1,4 +1,4 @@
-//! Building a convolution from its plan.
+//! Builds a convolution from its plan.
 
 use crate::{
     ConvProblem, Machine, Plan,

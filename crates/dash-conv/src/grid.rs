@@ -1,4 +1,4 @@
-//! The inputs that each output sees under each tap, and the same for gradients, computed once per problem.
+//! Finds the inputs that each output sees under each tap, and the same for gradients, once per problem.
 
 use crate::ConvProblem;
 use std::ops::Range;

@@ -57,6 +57,7 @@ mod planner;
 mod problem;
 mod product;
 mod recipe;
+mod side;
 pub mod simd;
 mod spectral;
 mod taps;

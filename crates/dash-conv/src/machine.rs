@@ -1,4 +1,4 @@
-//! Models of machines: the constants of all cost models.
+//! Models machines: holds the constants of all cost models.
 //!
 //! Plans follow from these constants, and the last bits of results follow from plans, so that the models are part of
 //! the program and never measured on the machine that it runs on.

@@ -1,4 +1,4 @@
-//! The mixture of candidate kernels: the weights of all candidates become the weights of one tap set.
+//! Mixes candidate kernels: the weights of all candidates become the weights of one tap set.
 
 use crate::{
     Error, TapSet,

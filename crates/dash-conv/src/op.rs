@@ -1,4 +1,4 @@
-//! The convolution on the CPU as an operation of candle's autograd graph.
+//! Makes the convolution on the CPU an operation of candle's autograd graph.
 
 use crate::{
     ConvProblem,

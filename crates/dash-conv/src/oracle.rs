@@ -1,5 +1,5 @@
-//! The definition of the convolution as a naive sum in double precision. Tests compare every algorithm with it, here and
-//! in the crates above.
+//! Computes the convolution as it is defined, by a naive sum in double precision. Tests compare every algorithm with it,
+//! here and in the crates above.
 
 use crate::ConvProblem;
 

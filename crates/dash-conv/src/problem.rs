@@ -1,4 +1,4 @@
-//! The description of one convolution: shapes, stride, groups and taps.
+//! Describes one convolution: shapes, stride, groups and taps.
 
 use crate::{Error, TapSet};
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Real matrix products: the inner loop of the algorithms for layers that mix channels.
+//! Computes real matrix products: the inner loop of the algorithms for layers that mix channels.
 //!
 //! Every element is one sum that starts from zero, with one fused multiply-add per term in the order of the terms. How rows
 //! and vectors are divided into register tiles depends on the instruction set; it does not change any sum.

@@ -1,4 +1,4 @@
-//! The instruction set in use, and the tools with which loops in explicit vectors give the same bits on all of them.
+//! Selects the instruction set, and provides the tools with which loops in explicit vectors give the same bits on all of them.
 //!
 //! Every result has the same bits on every instruction set with a fused multiply-add. Two rules ensure it: products are
 //! added by fused operations in all paths, remainders included; and sums over vector lanes are sums over [`LANES`] lanes,

@@ -1,4 +1,4 @@
-//! Tap sets: the offsets at which a kernel has weights.
+//! Tap sets list the offsets at which a kernel has weights.
 
 use crate::Error;
 

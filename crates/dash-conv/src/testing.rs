@@ -1,4 +1,4 @@
-//! Helpers for the tests of several algorithms.
+//! Provides helpers for the tests of several algorithms.
 
 use crate::{ConvOptions, ConvProblem, InstructionSet, TapSet, algorithm::CpuConvolution, oracle};
 use pulp::Arch;

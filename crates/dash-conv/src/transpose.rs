@@ -26,6 +26,28 @@ pub(crate) fn into_lanes(rows: &[&[f32]; BLOCK], out: &mut [f32], lanes: usize) 
     0
 }
 
+/// Copies `count` rows of the same length into neighbouring lanes: `out[position * lanes + row]`.
+pub(crate) fn rows_into_lanes<'a>(
+    count: usize,
+    row: impl Fn(usize) -> &'a [f32],
+    out: &mut [f32],
+    lanes: usize,
+) {
+    for first in (0..count).step_by(BLOCK) {
+        let block = BLOCK.min(count - first);
+        let done = if block == BLOCK {
+            let rows = std::array::from_fn(|i| row(first + i));
+            into_lanes(&rows, &mut out[first..], lanes)
+        } else {
+            0
+        };
+        for lane in first..first + block {
+            let to = out[lane..].iter_mut().step_by(lanes).skip(done);
+            to.zip(&row(lane)[done..]).for_each(|(to, from)| *to = *from);
+        }
+    }
+}
+
 /// The inverse of [`into_lanes`]: writes the values in lanes plus `bias`, or with `add` adds them to the rows.
 pub(crate) fn from_lanes(
     lanes_of: &[f32],

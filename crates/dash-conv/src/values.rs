@@ -1,4 +1,4 @@
-//! The values of candle tensors as slices.
+//! Gives access to the values of candle tensors as slices.
 
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor};
 

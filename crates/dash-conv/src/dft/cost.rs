@@ -1,4 +1,4 @@
-//! What transforms as matrix products cost, in the rates of a CPU.
+//! Estimates the cost of transforms as matrix products, in the rates of a CPU.
 
 use super::DftSize;
 use crate::{ConvProblem, algorithm::Cost, machine::CpuModel};

@@ -1,4 +1,4 @@
-//! What the direct algorithm costs on the CPU.
+//! Estimates the cost of the direct algorithm on the CPU.
 
 use super::{Layout, stencil::Stencil};
 use crate::{ConvProblem, algorithm::Cost, grid::Grid, machine::CpuModel, simd::LANES};

@@ -1,4 +1,5 @@
-//! The direct algorithm: one multiply-add per tap and output. For small feature maps and strided or depthwise layers.
+//! The direct algorithm computes one multiply-add per tap and output: best for small feature maps and for strided or
+//! depthwise layers.
 
 pub(crate) mod cost;
 mod depthwise;

@@ -1,4 +1,4 @@
-//! Layers that mix channels, row by row.
+//! Computes layers that mix channels row by row.
 //!
 //! Every pass reduces to one inner loop: a block of neighbouring results, held in registers, receives weight times a
 //! contiguous part of a source row for each of a list of terms. For that, source rows are padded with zeros once per

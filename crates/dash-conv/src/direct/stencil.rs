@@ -1,4 +1,4 @@
-//! The taps that meet data for each block of neighbouring outputs, computed once per problem.
+//! Finds the taps that meet data for each block of neighbouring outputs, once per problem.
 
 use crate::grid::Grid;
 use std::ops::Range;

@@ -1,4 +1,4 @@
-//! What the matrix-product algorithm costs on the CPU.
+//! Estimates the cost of the matrix-product algorithm on the CPU.
 
 use super::tiles::{Segment, segments};
 use crate::{ConvProblem, algorithm::Cost, grid::Grid, machine::CpuModel};

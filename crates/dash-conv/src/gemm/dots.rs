@@ -1,4 +1,5 @@
-//! Dot products over positions, with positions in lanes: for so few outputs that channels would leave most lanes empty.
+//! Computes dot products over positions, with positions in lanes: for so few outputs that channels would leave most lanes
+//! empty.
 
 use crate::simd::{LANES, Lanes, WithLanes};
 use pulp::Simd;

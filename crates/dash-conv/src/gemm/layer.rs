@@ -10,6 +10,7 @@ use crate::{
     grid::Grid,
     parallel::Shared,
     product::{Product, Right},
+    side::Side,
     simd::{self, LANES},
 };
 use pulp::Arch;
@@ -23,34 +24,6 @@ pub(crate) struct Gemm {
     pub(super) register: usize,
     pub(super) forward: Tiling,
     pub(super) backward: Vec<Tiling>,
-}
-
-/// One side of a convolution: the feature maps of a group of channels.
-#[derive(Clone, Copy)]
-pub(super) struct Side {
-    /// The number of channels of a sample, the first channel of the group, and the number of channels of the group.
-    pub(super) all: usize,
-    pub(super) first: usize,
-    pub(super) count: usize,
-    /// Rows and columns of a feature map.
-    pub(super) size: [usize; 2],
-}
-
-impl Side {
-    /// The number of positions of a feature map.
-    pub(super) fn plane(&self) -> usize {
-        self.size[0] * self.size[1]
-    }
-
-    /// The index at which the feature map of a channel of a sample begins.
-    pub(super) fn map(&self, sample: usize, channel: usize) -> usize {
-        (sample * self.all + self.first + channel) * self.plane()
-    }
-
-    /// The number of elements from one sample to the next.
-    pub(super) fn sample(&self) -> usize {
-        self.all * self.plane()
-    }
 }
 
 /// Buffers of one thread: the matrix of a tile, row by row or in panels; a row of it; and its other factor or the results.
@@ -86,18 +59,6 @@ impl Gemm {
                 .collect(),
             problem: problem.clone(),
         }
-    }
-
-    /// The inputs of a group.
-    pub(super) fn input(&self, group: usize) -> Side {
-        let (p, count) = (&self.problem, self.problem.group_in());
-        Side { all: p.c_in, first: group * count, count, size: p.size }
-    }
-
-    /// The outputs of a group.
-    pub(super) fn output(&self, group: usize) -> Side {
-        let (p, count) = (&self.problem, self.problem.group_out());
-        Side { all: p.c_out, first: group * count, count, size: p.out_size() }
     }
 
     /// The weights of the taps of a segment, `[output, input taps]`, or with `transposed` `[input, output taps]`.

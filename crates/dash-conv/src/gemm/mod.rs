@@ -1,5 +1,5 @@
-//! The matrix-product algorithm (im2col): for few taps between many channels, strides, and taps that reach far beyond the
-//! feature map.
+//! The matrix-product algorithm multiplies the weights with the inputs under all taps (im2col): best for few taps between
+//! many channels, strides, and taps that reach far beyond the feature map.
 //!
 //! ```text
 //! matrix of a tile  [input channel, tap][position]      one shifted part of the input per channel and tap ([`tiles`])
@@ -18,7 +18,7 @@ mod rows;
 mod tiles;
 mod weights;
 
-use crate::{algorithm::CpuConvolution, buffer::Buffer, parallel::Shared};
+use crate::{algorithm::CpuConvolution, buffer::Buffer, parallel::Shared, side::Side};
 
 pub(crate) use layer::Gemm;
 pub(crate) use tiles::Segment;
@@ -31,8 +31,8 @@ impl CpuConvolution for Gemm {
         for group in 0..self.problem.groups {
             let of = |segment: &Segment| self.weights(weights, group, segment, false);
             let weights: Vec<Buffer> = tiling.segments.iter().map(of).collect();
-            let from = (x, self.input(group));
-            self.apply(tiling, from, &weights, (&y, self.output(group)), Some(bias));
+            let from = (x, Side::input(&self.problem, group));
+            self.apply(tiling, from, &weights, (&y, Side::output(&self.problem, group)), Some(bias));
         }
     }
 
@@ -46,8 +46,8 @@ impl CpuConvolution for Gemm {
                 let Some(dx) = &dx else { break };
                 let of = |segment: &Segment| self.weights(weights, group, segment, true);
                 let weights: Vec<Buffer> = tiling.segments.iter().map(of).collect();
-                let from = (grad, self.output(group));
-                self.apply(tiling, from, &weights, (dx, self.input(group)), None);
+                let from = (grad, Side::output(&self.problem, group));
+                self.apply(tiling, from, &weights, (dx, Side::input(&self.problem, group)), None);
             }
             self.backward_weights(x, grad, group, dw);
         }

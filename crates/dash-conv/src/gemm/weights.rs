@@ -1,14 +1,15 @@
-//! The gradients of the weights: products of the inputs under each tap with the gradients of the outputs, summed over
-//! positions.
+//! Computes the gradients of the weights: products of the inputs under each tap with the gradients of the outputs, summed
+//! over positions.
 
 use super::{
     dots::{Dots, over_lanes},
-    layer::{Gemm, Local, Side},
+    layer::{Gemm, Local},
     tiles::{Tile, Tiling},
 };
 use crate::{
     buffer::Buffer,
     product::{Product, Right, panels},
+    side::Side,
     simd::{LANES, run_lanes},
     transpose,
 };
@@ -70,26 +71,14 @@ impl Gemm {
             let (start, pitch) = (vector * self.register, width * self.register);
             let panel = &mut out[start * len..][..pitch * len];
             let count = pitch.min(side.count - start);
-            for first in (0..count).step_by(transpose::BLOCK) {
-                let block = transpose::BLOCK.min(count - first);
-                let done = if block == transpose::BLOCK {
-                    let rows = std::array::from_fn(|i| line(start + first + i));
-                    transpose::into_lanes(&rows, &mut panel[first..], pitch)
-                } else {
-                    0
-                };
-                for lane in first..first + block {
-                    let to = panel[lane..].iter_mut().step_by(pitch).skip(done);
-                    to.zip(&line(start + lane)[done..]).for_each(|(to, from)| *to = *from);
-                }
-            }
+            transpose::rows_into_lanes(count, |row| line(start + row), panel, pitch);
         }
     }
 
     /// The gradients of the weights of one group.
     pub(super) fn backward_weights(&self, x: &[f32], grad: &[f32], group: usize, dw: &mut [f32]) {
         let (p, tiling) = (&self.problem, &self.forward);
-        let (from, to) = (self.input(group), self.output(group));
+        let (from, to) = (Side::input(p, group), Side::output(p, group));
         let taps = tiling.grid.taps.len();
         let few = to.count <= FEW;
         let vectors = to.count.div_ceil(self.register);

@@ -1,4 +1,4 @@
-//! What a convolution costs on a GPU.
+//! Estimates the cost of a convolution on a GPU.
 
 use super::{
     GpuRecipe,

@@ -1,4 +1,4 @@
-//! The convolution on a GPU as an operation of candle's autograd graph.
+//! Makes the convolution on a GPU an operation of candle's autograd graph.
 
 use crate::{
     ConvProblem,

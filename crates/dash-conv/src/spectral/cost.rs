@@ -1,4 +1,4 @@
-//! What Fourier transforms cost on the CPU.
+//! Estimates the cost of Fourier transforms on the CPU.
 
 use super::tiling::Tiling;
 use crate::{ConvProblem, algorithm::Cost, machine::CpuModel};

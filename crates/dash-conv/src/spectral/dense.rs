@@ -1,4 +1,4 @@
-//! Layers that mix channels: one complex matrix product per frequency bin.
+//! Computes layers that mix channels: one complex matrix product per frequency bin.
 //!
 //! With one spatial axis, the transform of the rows gives the spectra, and only the products remain. With two, the
 //! transforms of the feature maps are completed for a few column bins at a time. A task then takes one column bin and one
@@ -201,7 +201,7 @@ impl Spectral {
             let inputs = self.inputs(0..p.batch, group).side_by_side();
             let outputs = self.outputs(0..p.batch, group).with_bias(bias);
             let kernels = self.kernels(group, LaneSide::Outputs);
-            let layout = ProductLayout {
+            let product = ProductLayout {
                 rows: inputs.planes().outer_slots(),
                 columns: inputs.planes().channel_slots(),
                 conjugate: Conjugate::Right,
@@ -210,7 +210,7 @@ impl Spectral {
             let w_rows = t.forward_rows(&kernels, weights, layout);
             if layout == RowLayout::Spectra {
                 let sides = [(inputs.planes(), &*x_rows), (&kernels.planes, &*w_rows)];
-                let results = self.row_products(&layout, sides, outputs.planes());
+                let results = self.row_products(&product, sides, outputs.planes());
                 t.inverse_rows(&outputs, &results, layout, y);
                 continue;
             }
@@ -221,7 +221,7 @@ impl Spectral {
             let to = Shared::new(&mut y_rows);
             for bins in ranges {
                 t.forward_columns(&inputs, &x_rows, bins.clone(), &mut xs);
-                self.filter(&layout, (&inputs, &xs), (&kernels, &w_rows), (&outputs, &to), &bins);
+                self.filter(&product, (&inputs, &xs), (&kernels, &w_rows), (&outputs, &to), &bins);
             }
             t.inverse_rows(&outputs, &y_rows, RowLayout::Intermediate, y);
         }
@@ -260,8 +260,8 @@ impl Spectral {
                 LaneSide::Inputs => (g_planes, Conjugate::Left),
             };
             let (rows, columns) = (left_planes.channel_slots(), left_planes.outer_slots());
-            let weight_layout = ProductLayout { rows, columns, conjugate };
-            let input_layout = ProductLayout {
+            let weight_product = ProductLayout { rows, columns, conjugate };
+            let input_product = ProductLayout {
                 rows: g_planes.outer_slots(),
                 columns: g_planes.channel_slots(),
                 conjugate: Conjugate::Neither,
@@ -272,11 +272,11 @@ impl Spectral {
                 let (xs, gs) = ((x_planes, &*x_rows), (g_planes, &*g_rows));
                 if let (Some(dx), Some(w_rows)) = (dx.as_deref_mut(), &w_rows) {
                     let sides = [gs, (&kernels.planes, &**w_rows)];
-                    let spectra = self.row_products(&input_layout, sides, results.planes());
+                    let spectra = self.row_products(&input_product, sides, results.planes());
                     t.inverse_rows(&results, &spectra, layout, dx);
                 }
                 let sides = if lanes == LaneSide::Outputs { [xs, gs] } else { [gs, xs] };
-                let spectra = self.row_products(&weight_layout, sides, &sums.planes);
+                let spectra = self.row_products(&weight_product, sides, &sums.planes);
                 t.inverse_rows(&sums, &spectra, layout, dw);
                 continue;
             }
@@ -292,11 +292,11 @@ impl Spectral {
                 t.forward_columns(&outputs, &g_rows, bins.clone(), &mut gs);
                 if let Some(w_rows) = &w_rows {
                     let kernels = (&kernels, &**w_rows);
-                    self.filter(&input_layout, (&outputs, &gs), kernels, (&results, &to_d), &bins);
+                    self.filter(&input_product, (&outputs, &gs), kernels, (&results, &to_d), &bins);
                 }
                 let (xs, gs) = ((&inputs, &*xs), (&outputs, &*gs));
                 let sides = if lanes == LaneSide::Outputs { [xs, gs] } else { [gs, xs] };
-                self.correlate(&weight_layout, sides, (&sums, &to_sum), &bins);
+                self.correlate(&weight_product, sides, (&sums, &to_sum), &bins);
             }
             drop((g_rows, x_rows, w_rows));
             if let Some(dx) = dx.as_deref_mut() {

@@ -1,4 +1,4 @@
-//! Depthwise layers: products of spectra bin by bin, between the forward and the inverse transform of the rows.
+//! Computes depthwise layers: products of spectra bin by bin, between the forward and the inverse transform of the rows.
 //!
 //! Where there are enough plane batches for all threads, one task computes a batch from end to end, so that the
 //! intermediate layout stays in the cache of its core. A few large batches are transformed by all threads together, axis

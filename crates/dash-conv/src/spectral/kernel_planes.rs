@@ -1,4 +1,4 @@
-//! The kernels of pairs of channels as planes.
+//! Presents the kernels of pairs of channels as planes.
 
 use crate::{
     parallel::Shared,

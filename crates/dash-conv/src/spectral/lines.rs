@@ -1,4 +1,4 @@
-//! The transform of one row or one column of a plane batch, in vectors: from lanes to spectra and back.
+//! Transforms one row or one column of a plane batch, in vectors: from lanes to spectra and back.
 
 use super::{
     batched_fft::{Bins, Complex, Sink},

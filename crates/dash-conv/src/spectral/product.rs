@@ -1,4 +1,4 @@
-//! Complex matrix products of spectra, one per frequency bin: the inner loop of layers that mix channels.
+//! Computes complex matrix products of spectra, one per frequency bin: the inner loop of layers that mix channels.
 
 use crate::simd::{LANES, Vector, parts};
 use pulp::{Simd, WithSimd};

@@ -1,4 +1,4 @@
-//! The two-dimensional real transform of one size, and the layout between its axes.
+//! Defines the two-dimensional real transform of one size, and the layout between its axes.
 //!
 //! Columns are transformed first (real to complex), then rows (complex). Between the axes, elements are stored so that
 //! the rows can be transformed for a few column bins at a time, and the full spectra of large layers never exist at once:

@@ -1,4 +1,4 @@
-//! What Winograd's algorithm costs on the CPU.
+//! Estimates the cost of Winograd's algorithm on the CPU.
 
 use super::tiling::Tiling;
 use crate::{ConvProblem, algorithm::Cost, machine::CpuModel};

@@ -10,6 +10,7 @@ use crate::{
     buffer::{Buffer, pad_for_cache},
     parallel::Shared,
     product::{Product, Right, panels},
+    side::Side,
     simd::{self, LANES},
     transpose,
 };
@@ -46,17 +47,6 @@ pub(super) struct Direction {
     writes: Vec<usize>,
     /// The tap indices in the order of the taps.
     tap_indices: Vec<usize>,
-}
-
-/// One side of a convolution: the feature maps of a group of channels.
-#[derive(Clone, Copy)]
-pub(super) struct Side {
-    /// The number of channels of a sample, the first channel of the group, and the number of channels of the group.
-    all: usize,
-    first: usize,
-    count: usize,
-    /// The number of vectors that hold the channels of the group.
-    vectors: usize,
 }
 
 impl Direction {
@@ -115,18 +105,9 @@ impl Winograd {
         }
     }
 
-    /// The inputs of a group.
-    pub(super) fn input(&self, group: usize) -> Side {
-        self.side(self.problem.c_in, self.problem.group_in(), group)
-    }
-
-    /// The outputs of a group.
-    pub(super) fn output(&self, group: usize) -> Side {
-        self.side(self.problem.c_out, self.problem.group_out(), group)
-    }
-
-    fn side(&self, all: usize, count: usize, group: usize) -> Side {
-        Side { all, first: group * count, count, vectors: count.div_ceil(self.lanes) }
+    /// The number of vectors that hold the channels of a group.
+    fn vectors(&self, side: Side) -> usize {
+        side.count.div_ceil(self.lanes)
     }
 
     /// The index of the first weight of a pair of channels of a group.
@@ -152,9 +133,9 @@ impl Winograd {
         group: usize,
         transposed: bool,
     ) -> Buffer {
-        let (terms, outputs) = (self.input(group), self.output(group));
+        let (terms, outputs) = (Side::input(&self.problem, group), Side::output(&self.problem, group));
         let (terms, outputs) = if transposed { (outputs, terms) } else { (terms, outputs) };
-        let (vectors, lanes, points) = (outputs.vectors, self.lanes, direction.points());
+        let (vectors, lanes, points) = (self.vectors(outputs), self.lanes, direction.points());
         let per_point = terms.count * vectors * lanes;
         let mut kernels = Buffer::scratch(points * per_point);
         let to = Shared::new(&mut kernels);
@@ -195,26 +176,11 @@ impl Winograd {
 
     /// Copies one row of feature maps to lanes, `[column][channel]`; a row outside of them is zero.
     fn load(&self, maps: &GroupMaps<'_>, sample: usize, row: Option<usize>, out: &mut [f32]) {
-        let (p, side) = (&self.problem, maps.side);
-        let (width, pitch) = (p.size[1], side.vectors * self.lanes);
+        let side = maps.side;
+        let (width, pitch) = (side.size[1], self.vectors(side) * self.lanes);
         let Some(row) = row else { return out[..width * pitch].fill(0.0) };
-        let from = |channel: usize| {
-            let start = (sample * side.all + side.first + channel) * p.plane() + row * width;
-            &maps.values[start..start + width]
-        };
-        for first in (0..side.count).step_by(transpose::BLOCK) {
-            let count = transpose::BLOCK.min(side.count - first);
-            let done = if count == transpose::BLOCK {
-                let rows = std::array::from_fn(|i| from(first + i));
-                transpose::into_lanes(&rows, &mut out[first..], pitch)
-            } else {
-                0
-            };
-            for channel in first..first + count {
-                let to = out[channel..].iter_mut().step_by(pitch).skip(done);
-                to.zip(&from(channel)[done..]).for_each(|(to, from)| *to = *from);
-            }
-        }
+        let from = |channel: usize| &maps.values[side.map(sample, channel) + row * width..][..width];
+        transpose::rows_into_lanes(side.count, from, out, pitch);
     }
 
     /// Copies one row from lanes to its feature maps, plus the bias.
@@ -226,10 +192,9 @@ impl Winograd {
         [sample, row]: [usize; 2],
         bias: Option<&[f32]>,
     ) {
-        let p = &self.problem;
-        let (width, pitch) = (p.size[1], side.vectors * self.lanes);
+        let (width, pitch) = (side.size[1], self.vectors(side) * self.lanes);
         let row_of = |channel: usize| {
-            let start = (sample * side.all + side.first + channel) * p.plane() + row * width;
+            let start = side.map(sample, channel) + row * width;
             // SAFETY: a row of a map belongs to one strip, and so to one task.
             #[allow(unsafe_code)]
             unsafe {
@@ -269,13 +234,14 @@ impl Winograd {
         let [rows, columns] = direction.outputs();
         let (tiles, strips) = (column_axis.tiles(), p.batch * row_axis.tiles());
         let block = (BLOCK.min((strips * tiles).div_ceil(BLOCKS)) / tiles).max(1);
-        let pitches = [from.side.vectors, side.vectors].map(|vectors| pad_for_cache(block * tiles * vectors));
+        let pitches = [self.vectors(from.side), self.vectors(side)]
+            .map(|vectors| pad_for_cache(block * tiles * vectors));
         let local = || {
             (
-                self.rows(rows.0, width, from.side.vectors),
+                self.rows(rows.0, width, self.vectors(from.side)),
                 Buffer::scratch(points * pitches[0] * lanes),
                 Buffer::scratch(points * pitches[1] * lanes),
-                self.rows(rows.0, width, side.vectors),
+                self.rows(rows.0, width, self.vectors(side)),
             )
         };
         let blocks = strips.div_ceil(block);
@@ -287,21 +253,21 @@ impl Winograd {
                 self.to_points(Factor::Input, direction, from, strip, maps, points);
             }
             for point in 0..points {
-                let per_point = from.side.count * side.vectors * lanes;
+                let per_point = from.side.count * self.vectors(side) * lanes;
                 self.arch.dispatch(Product {
                     left: &inputs[point * pitches[0] * lanes..][..pitches[0] * lanes],
-                    left_strides: [from.side.vectors * lanes, 1],
+                    left_strides: [self.vectors(from.side) * lanes, 1],
                     right: &kernels[point * per_point..][..per_point],
                     right_as: Right::Panels,
                     out: &mut outputs[point * pitches[1] * lanes..][..pitches[1] * lanes],
-                    out_row: side.vectors * lanes,
-                    size: [strips.len() * tiles, side.vectors, from.side.count],
+                    out_row: self.vectors(side) * lanes,
+                    size: [strips.len() * tiles, self.vectors(side), from.side.count],
                     add: false,
                 });
             }
             let all = Points { values: Shared::new(outputs), pitch: pitches[1], first: 0 };
             for strip in strips.clone() {
-                let maps = self.view(results, width, side.vectors);
+                let maps = self.view(results, width, self.vectors(side));
                 let pitch = maps.pitch;
                 let points = Points { first: (strip - strips.start) * tiles, ..all };
                 let (factor, table) = (Factor::Interpolate, &direction.writes);
@@ -328,7 +294,7 @@ impl Winograd {
     ) {
         let axis = &direction.axes[0];
         let (sample, tile) = (strip / axis.tiles(), strip % axis.tiles());
-        let view = self.view(rows, self.problem.size[1], maps.side.vectors);
+        let view = self.view(rows, self.problem.size[1], self.vectors(maps.side));
         let pitch = view.pitch * self.lanes;
         let mut lines = view.values.chunks_exact_mut(pitch);
         match factor {
@@ -362,10 +328,11 @@ impl Winograd {
         let per_strip = points * tiles * channels;
         let chunk = (CHUNK / per_strip).clamp(1, strips);
         let chunk = strips.div_ceil(strips.div_ceil(chunk));
-        let pitches = [inputs.vectors, outputs.vectors].map(|vectors| pad_for_cache(chunk * tiles * vectors));
+        let pitches = [self.vectors(inputs), self.vectors(outputs)]
+            .map(|vectors| pad_for_cache(chunk * tiles * vectors));
         let mut x_points = Buffer::scratch(points * pitches[0] * lanes);
         let mut grad_points = Buffer::scratch(points * pitches[1] * lanes);
-        let out_row = outputs.vectors * lanes;
+        let out_row = self.vectors(outputs) * lanes;
         let mut sums = Buffer::scratch(points * inputs.count * out_row);
         let blocks = inputs.count.div_ceil(GRAIN);
         for start in (0..strips).step_by(chunk) {
@@ -373,7 +340,7 @@ impl Winograd {
             let x_all = Points { values: Shared::new(&mut x_points), pitch: pitches[0], first: 0 };
             let grad_all = Points { values: Shared::new(&mut grad_points), pitch: pitches[1], first: 0 };
             let rows = |vectors| self.rows(direction.axes[0].points, p.size[1], vectors);
-            let local = || (rows(inputs.vectors), rows(outputs.vectors));
+            let local = || (rows(self.vectors(inputs)), rows(self.vectors(outputs)));
             strips.clone().into_par_iter().for_each_init(local, |(x_rows, grad_rows), strip| {
                 let first = (strip - start) * tiles;
                 self.to_points(Factor::Input, direction, x, strip, x_rows, Points { first, ..x_all });
@@ -395,12 +362,12 @@ impl Winograd {
                 let out = unsafe { all.slice((point * inputs.count + first) * out_row, count * out_row) };
                 self.arch.dispatch(Product {
                     left: &x_points[point * pitches[0] * lanes + first..(point + 1) * pitches[0] * lanes],
-                    left_strides: [1, inputs.vectors * lanes],
+                    left_strides: [1, self.vectors(inputs) * lanes],
                     right: &grad_points[point * pitches[1] * lanes..(point + 1) * pitches[1] * lanes],
                     right_as: Right::Rows(out_row),
                     out,
                     out_row,
-                    size: [count, outputs.vectors, strips.len() * tiles],
+                    size: [count, self.vectors(outputs), strips.len() * tiles],
                     add: start > 0,
                 });
             });
@@ -411,8 +378,8 @@ impl Winograd {
     /// Transforms the gradients at points, `[point][input][output]`, to those of the weights.
     fn taps_of_sums(&self, sums: &mut Buffer, group: usize, dw: &mut [f32]) {
         let (direction, lanes) = (&self.forward, self.lanes);
-        let (inputs, outputs) = (self.input(group), self.output(group));
-        let per_point = inputs.count * outputs.vectors * lanes;
+        let (inputs, outputs) = (Side::input(&self.problem, group), Side::output(&self.problem, group));
+        let per_point = inputs.count * self.vectors(outputs) * lanes;
         let scales = direction.scales();
         sums.par_chunks_mut(per_point).zip(&scales).for_each(|(sums, scale)| {
             sums.iter_mut().for_each(|sum| *sum *= scale);
@@ -420,18 +387,18 @@ impl Winograd {
         let [rows, columns] = direction.taps();
         let table: Vec<usize> = (0..columns.1).collect();
         let (values, to) = (Shared::new(sums), Shared::new(dw));
-        let local = || self.rows(rows.0, columns.1, outputs.vectors);
+        let local = || self.rows(rows.0, columns.1, self.vectors(outputs));
         (0..inputs.count).into_par_iter().for_each_init(local, |taps, input| {
-            let maps = self.view(taps, columns.1, outputs.vectors);
+            let maps = self.view(taps, columns.1, self.vectors(outputs));
             let pitch = maps.pitch;
-            let points = Points { values, pitch: inputs.count * outputs.vectors, first: input };
+            let points = Points { values, pitch: inputs.count * self.vectors(outputs), first: input };
             let factor = Factor::Interpolate;
             self.arch.dispatch(Strip { factor, rows, columns, maps, points, table: &table });
             for output in 0..outputs.count {
                 let pair = self.pair(group, input, output);
                 for (tap, tap_index) in direction.tap_indices.iter().enumerate() {
                     let (row, column) = (tap / columns.1, tap % columns.1);
-                    let at = row * pitch + column * outputs.vectors;
+                    let at = row * pitch + column * self.vectors(outputs);
                     // SAFETY: the weights of a pair belong to the task of its input.
                     #[allow(unsafe_code)]
                     let weight = unsafe { to.slice(pair + tap_index, 1) };

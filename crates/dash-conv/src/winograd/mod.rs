@@ -1,5 +1,5 @@
-//! Winograd's algorithm (minimal filtering): for kernels of two or three evenly spaced taps per axis between many
-//! channels.
+//! Winograd's algorithm computes short correlations with few multiplications (minimal filtering): for kernels of two or
+//! three evenly spaced taps per axis between many channels.
 //!
 //! Feature maps are divided into tiles ([`tiling`]). Each tile is transformed to its values at a few points ([`points`],
 //! [`transform`]), where all that remains is one real matrix product per point ([`crate::product`]), with two to four times
@@ -19,7 +19,7 @@ mod points;
 mod tiling;
 mod transform;
 
-use crate::{algorithm::CpuConvolution, parallel::Shared};
+use crate::{algorithm::CpuConvolution, parallel::Shared, side::Side};
 use layer::GroupMaps;
 
 pub(crate) use layer::Winograd;
@@ -30,16 +30,22 @@ impl CpuConvolution for Winograd {
         let y = Shared::new(y);
         for group in 0..self.problem.groups {
             let kernels = self.kernels(&self.forward, weights, group, false);
-            let maps = GroupMaps { values: x, side: self.input(group) };
-            self.convolve(&self.forward, &maps, &kernels, (&y, self.output(group)), Some(bias));
+            let maps = GroupMaps { values: x, side: Side::input(&self.problem, group) };
+            self.convolve(
+                &self.forward,
+                &maps,
+                &kernels,
+                (&y, Side::output(&self.problem, group)),
+                Some(bias),
+            );
         }
     }
 
     fn backward(&self, x: &[f32], weights: &[f32], grad: &[f32], mut dx: Option<&mut [f32]>, dw: &mut [f32]) {
         dw.fill(0.0);
         for group in 0..self.problem.groups {
-            let maps = GroupMaps { values: x, side: self.input(group) };
-            let grads = GroupMaps { values: grad, side: self.output(group) };
+            let maps = GroupMaps { values: x, side: Side::input(&self.problem, group) };
+            let grads = GroupMaps { values: grad, side: Side::output(&self.problem, group) };
             if let Some(dx) = &mut dx {
                 let kernels = self.kernels(&self.backward, weights, group, true);
                 let dx = Shared::new(dx);
