@@ -1,4 +1,4 @@
-//! Presents the kernels of pairs of channels as planes.
+//! Turns the kernels of pairs of channels into planes.
 
 use crate::{
     parallel::Shared,
