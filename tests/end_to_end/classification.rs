@@ -113,7 +113,7 @@ fn sets_of_labels_go_from_an_archive_to_a_report() {
         assert!((0.0..=1.0).contains(&row["value"].as_f64().unwrap()));
     }
     let page = std::fs::read_to_string(bench.path("reports/motifs/index.html")).unwrap();
-    for words in ["1 − AUROC", "batch by batch"] {
+    for words in ["1 − AUROC", "averaged over the batches"] {
         assert!(page.contains(words), "{words}");
     }
     // Another batch size of the average repeats the retraining and nothing else.

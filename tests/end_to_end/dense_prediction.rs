@@ -152,7 +152,7 @@ fn proteins_of_variable_length_go_from_an_archive_to_a_report() {
     let error = rows[0]["value"].as_f64().unwrap();
     assert!(error > 0.0 && error < 20.0, "{error} angstrom");
     let page = std::fs::read_to_string(bench.path("reports/hairpins/index.html")).unwrap();
-    assert!(page.contains("24 or more apart in the sequence"));
+    assert!(page.contains("at least 24 apart in the sequence"));
     let shown =
         bench.run(&["data", "inspect", "hairpins.toml", "--samples", "out/some.svg", "--count", "2"]).well();
     assert!(shown.stdout.contains("input: shape [21, 35, 35] (the longest), float32"), "{shown:?}");

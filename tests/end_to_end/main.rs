@@ -11,6 +11,7 @@ mod fuzz;
 mod instruction_sets;
 mod interrupted;
 mod pipelines;
+mod printed;
 mod runs;
 mod terminal;
 mod timing;

@@ -102,11 +102,11 @@ fn a_changed_setting_runs_what_depends_on_it_and_nothing_else() {
     assert_eq!(reason("tiny/1", "search"), "run (new)");
     let explained = bench.run(&["explain", "tiny.toml", "retrain", "--seeds", "0"]).well().stdout;
     assert!(explained.contains("    retrain.epochs changed 3 -> 2\n"), "{explained}");
-    bench.run(&["explain", "tiny.toml", "train"]).failed(2, &["invalid value 'train'", "backbone-retrain"]);
+    bench.run(&["explain", "tiny.toml", "train"]).failed(2, &["no stage \"train\"", "backbone-retrain"]);
     let dash = ["explain", "tiny.toml", "backbone-tune", "--set", "methods=[\"dash\"]"];
     bench
         .run(&dash)
-        .failed(2, &["the pipeline has no stage backbone-tune", "hint: its stages are dataset, search"]);
+        .failed(2, &["the pipeline has no stage \"backbone-tune\"", "hint: its stages are dataset, search"]);
 }
 
 #[test]

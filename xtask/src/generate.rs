@@ -4,7 +4,8 @@ use crate::shell::{Failure, output};
 use std::{fs, path::Path};
 
 /// Generated files, and the arguments of `dash-nas` that print them.
-const FILES: &[(&str, &[&str])] = &[("schemas/pipeline.json", &["schema", "pipeline"])];
+const FILES: &[(&str, &[&str])] =
+    &[("schemas/pipeline.json", &["schema", "pipeline"]), ("schemas/output.json", &["schema", "output"])];
 
 /// Writes all generated files.
 pub(crate) fn write(root: &Path) -> Result<(), Failure> {

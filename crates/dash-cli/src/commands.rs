@@ -122,12 +122,13 @@ fn check(args: &args::Check) -> Result<(), Error> {
 fn explain(args: &args::Explain) -> Result<(), Error> {
     let runs = RunSet::one(files::load(&args.file, &args.changes)?);
     let planned = engine(&args.folders).with_planner(args.planning.planner()).plan(&runs)?;
+    let stage = Stage::named(&args.stage);
     let (chosen, others): (Vec<Planned>, Vec<Planned>) =
-        planned.into_iter().partition(|planned| planned.stage == args.stage);
+        planned.into_iter().partition(|planned| Some(planned.stage) == stage);
     if chosen.is_empty() {
         let is_known = |stage: &Stage| others.iter().any(|planned| planned.stage == *stage);
         let known = Stage::ALL.into_iter().filter(is_known).collect();
-        return Err(dash_pipeline::Error::NoStage { stage: args.stage, known }.into());
+        return Err(dash_pipeline::Error::NoStage { name: args.stage.clone(), known }.into());
     }
     output::explanation(&chosen, args.folders.format)
 }

@@ -184,3 +184,13 @@ pub(crate) struct VerifyDocument<'a> {
     /// The files.
     pub(crate) files: &'a [Checked],
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_committed_schema_is_that_of_the_code() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/output.json");
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == super::schema().unwrap(), "run: cargo xtask gen");
+    }
+}

@@ -347,3 +347,27 @@ pub(crate) fn seconds(value: Option<f64>) -> String {
         Some(s) => format!("{:.1} h", s / 3_600.0),
     }
 }
+
+/// Formats a number of bytes.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let text = if value < 9.95 && unit > 0 { format!("{value:.1}") } else { format!("{value:.0}") };
+    format!("{text} {}", UNITS.get(unit).copied().unwrap_or(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        let sizes = [0, 999, 1_000, 35_000_000, 999_600_000, 1_600_000_000].map(size);
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "35 MB", "1.0 GB", "1.6 GB"]);
+    }
+}

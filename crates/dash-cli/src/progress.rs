@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     escape::{self, Json, stderr},
     log::{Log, LogFailure, Records},
-    output::seconds,
+    output::{self, seconds},
     signals,
     tensorboard::TensorBoard,
 };
@@ -149,7 +149,7 @@ impl Listener for DownloadLines {
                     return;
                 }
                 *last = (file.clone(), tenth);
-                let size = |bytes: usize| crate::data::size(bytes as u64);
+                let size = |bytes: usize| output::size(bytes as u64);
                 match total {
                     0 => format!("{file}: {}", size(*done)),
                     total => format!("{file}: {} of {}", size(*done), size(*total)),

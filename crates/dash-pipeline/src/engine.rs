@@ -28,8 +28,8 @@ use std::{path::PathBuf, sync::Arc};
 
 /// Plans and runs pipelines below its folders.
 ///
-/// By default, stages run in this process on the CPU, convolutions are planned by the cost model, and nobody listens to
-/// events.
+/// By default, stages run in this process on the CPU, convolutions are planned by the cost model, and events are
+/// dropped.
 pub struct Engine {
     folders: Folders,
     planner: Planner,

@@ -43,10 +43,10 @@ pub enum Error {
         name: String,
     },
     /// The pipeline has no such stage.
-    #[error("the pipeline has no stage {stage}")]
+    #[error("the pipeline has no stage {name:?}")]
     NoStage {
-        /// The requested stage.
-        stage: Stage,
+        /// The requested name.
+        name: String,
         /// The stages of the pipeline.
         known: Vec<Stage>,
     },

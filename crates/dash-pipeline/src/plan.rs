@@ -217,7 +217,7 @@ impl Planning<'_> {
         }
         let reason = match (differences.as_slice(), waits_for) {
             ([], Some(stage)) => format!("after {stage}"),
-            ([], None) if record.format == 1 => "an input was made again".into(),
+            ([], None) if record.format == 1 => "an input was computed again".into(),
             ([], None) => "this version of dash-nas computes it differently".into(),
             ([one], _) => one.clone(),
             ([first, rest @ ..], _) => format!("{first} and {} more", rest.len()),

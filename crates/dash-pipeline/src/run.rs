@@ -124,7 +124,7 @@ impl PipelineRun<'_> {
             }
             Decision::Run { reason, damaged, .. } => {
                 if let Some(file) = damaged {
-                    self.warn(format!("{} is damaged and made again", node.dir.join(file).display()));
+                    self.warn(format!("{} is damaged; the stage runs again", node.dir.join(file).display()));
                 }
                 self.execute(step, &fingerprint, reason, executor)
             }

@@ -1,6 +1,6 @@
 //! Arguments of `dash-nas bench`.
 
-use super::{Format, Planning, threads};
+use super::shared::{Format, Planning, threads};
 use clap::{
     ValueEnum,
     builder::{PossibleValuesParser, TypedValueParser},

@@ -1,6 +1,9 @@
 //! Arguments of `dash-nas data`.
 
-use super::{Changes, Execution, Folders, Format, Input};
+use super::{
+    run::Execution,
+    shared::{Changes, Folders, Format, Input},
+};
 use clap::{Subcommand, ValueEnum};
 use dash_core::card::Split;
 use dash_recipes::RawTask;

@@ -1,11 +1,8 @@
 //! Arguments of the commands that run pipelines and look at runs.
 
-use super::{Changes, Folders, Input, Planning, threads};
-use clap::{
-    Subcommand,
-    builder::{PossibleValuesParser, TypedValueParser},
-};
-use dash_pipeline::{DeviceChoice, Stage};
+use super::shared::{Changes, Folders, Input, Planning, threads};
+use clap::Subcommand;
+use dash_pipeline::DeviceChoice;
 use std::{
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
@@ -64,20 +61,14 @@ pub(crate) struct Check {
 pub(crate) struct Explain {
     /// Pipeline file
     pub(crate) file: PathBuf,
-    /// Stage of the pipeline
-    #[arg(value_parser = stage_parser())]
-    pub(crate) stage: Stage,
+    /// Stage: dataset, search, tune, retrain, backbone-tune, backbone-retrain or report
+    pub(crate) stage: String,
     #[command(flatten)]
     pub(crate) changes: Changes,
     #[command(flatten)]
     pub(crate) planning: Planning,
     #[command(flatten)]
     pub(crate) folders: Folders,
-}
-
-fn stage_parser() -> impl TypedValueParser<Value = Stage> {
-    let names = PossibleValuesParser::new(Stage::ALL.map(Stage::name));
-    names.try_map(|name| Stage::named(&name).ok_or("unknown stage"))
 }
 
 #[derive(Debug, clap::Args)]

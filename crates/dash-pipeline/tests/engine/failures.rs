@@ -63,7 +63,7 @@ fn failures_of_one_kind_keep_it_whatever_else_ran() {
     let (outcome, _) = one.run(vec![pipeline("p", &[])], &[("p dataset", data)]);
     assert_eq!(kind(outcome), data);
     assert!(!one.folders.report("p").exists());
-    // Another pipeline goes on, the first time; the second time there is nothing left for it to do.
+    // Another pipeline continues. The second time, it has nothing left to do.
     let two = bench();
     for count in [12, 0] {
         let (outcome, started) =
@@ -113,8 +113,8 @@ fn a_dataset_is_not_replaced_under_a_run_in_a_linked_folder_whatever_its_lock_sa
     assert!(
         bench.engine().status().unwrap().iter().any(|r| r.run.to_string() == "p/0" && r.stages.len() == 5)
     );
-    // Another open file is another process to the system. The text is of a process with this very number, which
-    // another PID namespace may have, or of one that is gone.
+    // To the system, another open file is like another process. The file names a process with the number of this one,
+    // which may exist in another PID namespace, or a process that has ended.
     let me = std::process::id();
     for (pid, host) in [(me, "here"), (1, "gone")] {
         let text = json!({ "pid": pid, "host": host, "since": "then" }).to_string();
@@ -128,7 +128,7 @@ fn a_dataset_is_not_replaced_under_a_run_in_a_linked_folder_whatever_its_lock_sa
             bench.engine().status().unwrap().iter().any(|r| r.run.to_string() == "p/0" && r.holder.is_some())
         );
     }
-    // With nobody at work it may be, though the text is still there.
+    // Once no process holds the lock, the dataset may be replaced although the file still names one.
     let changed = pipeline("p", &["dataset.test=50", "seeds=[1]"]);
     assert!(bench.run(vec![changed], &[]).1.contains(&"p dataset".to_owned()));
 }

@@ -28,7 +28,7 @@ fn a_report_shows_no_score_beside_an_architecture_that_was_not_trained() {
     bench.run_finding(3, runs.pipelines.clone(), &[]).0.unwrap();
     let row = || bench.engine().report(&runs).map(|outcome| outcome.rows[0].clone());
     assert_eq!(row().unwrap().status, Status::Done);
-    // As if it had been searched on another machine, with another result, and nothing else had been run.
+    // As if another machine had repeated the search with another result, and nothing else had run.
     let stage = bench.folders.runs.stage("p", 0, "search");
     let record = dash_store::StageRecord::read(&stage).unwrap().unwrap();
     let text = std::fs::read_to_string(stage.join("architecture.json")).unwrap();
@@ -39,7 +39,7 @@ fn a_report_shows_no_score_beside_an_architecture_that_was_not_trained() {
     write_history(&mut again, &[], &[]).unwrap();
     record.publish(again, None).unwrap();
     assert!(matches!(row(), Err(Error::NoResults { .. })));
-    // A model that is not what the search found is refused even where all hashes agree.
+    // A model with another pattern than that of the search is refused even if all hashes agree.
     let bench = self::bench();
     bench.run_finding(3, runs.pipelines.clone(), &[]).0.unwrap();
     let stage = bench.folders.runs.stage("p", 0, "retrain");

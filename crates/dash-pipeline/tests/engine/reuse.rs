@@ -26,21 +26,21 @@ fn each_setting_reaches_exactly_the_stages_that_depend_on_it() {
             planned.iter().filter(|p| p.action == Action::Run).map(|p| p.stage.name()).collect();
         assert_eq!(runs, stages, "{set}");
     }
-    // More seeds and methods leave what is there alone.
+    // More seeds and methods do not affect finished stages.
     let (_, started) = bench.run(vec![pipeline("p", &[])], &[]);
     assert!(!started.iter().any(|name| ["p dataset", "p/0 search", "p/0 retrain"].contains(&name.as_str())));
 }
 
 #[test]
-fn a_stage_that_is_made_again_takes_with_it_what_read_another_result() {
+fn a_repeated_stage_with_another_result_repeats_what_depends_on_it() {
     let bench = bench();
     let go = |found| bench.run_finding(found, vec![pipeline("p", &ONE)], &[]);
     go(3).0.unwrap();
     let search = bench.folders.runs.stage("p", 0, "search");
-    // The same again: nothing else has to run.
+    // The repeated search finds the same pattern: nothing else has to run.
     dash_store::remove(&search).unwrap();
     assert_eq!(go(3).1, ["p/0 search", "p report"]);
-    // Another pattern, from the same settings: the scores of the old one are no results any more.
+    // It finds another pattern with the same settings: values of the former one are not results any more.
     dash_store::remove(&search).unwrap();
     let planned = bench.engine().plan(&RunSet::one(pipeline("p", &ONE))).unwrap();
     let reason = |stage: &str| planned.iter().find(|p| p.stage.name() == stage).unwrap().reason.clone();
@@ -48,7 +48,7 @@ fn a_stage_that_is_made_again_takes_with_it_what_read_another_result() {
     let (outcome, started) = go(5);
     assert_eq!(started, ["p/0 search", "p/0 tune", "p/0 retrain", "p report"]);
     assert_eq!(outcome.unwrap().rows.len(), 1);
-    // And a dataset with another content takes everything with it.
+    // With another content of the dataset, everything is repeated.
     dash_store::remove(&bench.folders.runs.dataset("p")).unwrap();
     assert_eq!(go(7).1, ["p dataset", "p/0 search", "p/0 tune", "p/0 retrain", "p report"]);
 }
@@ -65,7 +65,7 @@ fn results_of_other_settings_are_kept_restored_and_pruned() {
         let runs = bench.engine().status().unwrap();
         runs.iter().flat_map(|run| run.superseded.iter().map(|s| s.stage.clone())).collect()
     };
-    // Tuning and retraining read another pattern, so that they gave way, too.
+    // Tuning and retraining read another pattern, so that their results were superseded as well.
     assert_eq!(kept(), ["retrain", "search", "tune"]);
     let planned = bench.engine().plan(&RunSet::one(first.clone())).unwrap();
     let restored = planned.iter().filter(|p| p.action == Action::Restore).count();
@@ -98,6 +98,6 @@ fn profiles_have_runs_and_reports_of_their_own() {
     assert_eq!(provenance.overrides.last().map(String::as_str), Some("search.epochs=1"));
     let page = std::fs::read_to_string(bench.folders.report("p@quick").join("index.html")).unwrap();
     assert!(page.contains("made with the profile quick"), "{page}");
-    // The runs without a profile are as they were.
+    // The runs without a profile are unchanged.
     assert!(bench.run(vec![pipeline("p", &ONE)], &[]).1.is_empty());
 }
