@@ -1,6 +1,7 @@
 //! Declares the table of augmentations, random changes to training inputs.
 
 use super::vocabulary::vocabulary;
+use crate::checks::Checks;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -88,6 +89,39 @@ pub struct Mask {
     /// Upper bound of the share of columns, exclusive.
     #[serde(default = "default::mask_columns")]
     pub columns: f64,
+}
+
+impl Augment {
+    /// Checks its parameters; `key` is its key in the pipeline file.
+    pub(crate) fn add_checks(&self, key: &str, checks: &mut Checks) {
+        match *self {
+            Augment::Crop { padding } => checks.count(&format!("{key}.padding"), padding),
+            Augment::Flip => {}
+            Augment::Background { low, high } => {
+                let is_valid = low.is_finite() && high.is_finite() && low < high;
+                checks.require(is_valid, &format!("{key}.high"), || {
+                    format!("must be greater than low = {low}, found {high}")
+                });
+            }
+            Augment::SpecAugment(mask) => mask.add_checks(key, checks),
+            Augment::Noise { probability, share, mask } => {
+                checks.probability(&format!("{key}.probability"), probability);
+                checks.probability(&format!("{key}.share"), share);
+                if let Some(mask) = mask {
+                    mask.add_checks(&format!("{key}.mask"), checks);
+                }
+            }
+        }
+    }
+}
+
+impl Mask {
+    fn add_checks(self, key: &str, checks: &mut Checks) {
+        checks.probability(&format!("{key}.probability"), self.probability);
+        checks.count(&format!("{key}.rounds"), self.rounds);
+        checks.probability(&format!("{key}.rows"), self.rows);
+        checks.probability(&format!("{key}.columns"), self.columns);
+    }
 }
 
 mod default {

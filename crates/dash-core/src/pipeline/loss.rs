@@ -1,7 +1,7 @@
 //! Declares the table of losses.
 
 use super::vocabulary::vocabulary;
-use crate::card::TargetKind;
+use crate::{card::TargetKind, checks::Checks};
 
 /// What validation knows about a loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,16 +64,14 @@ vocabulary! {
 }
 
 impl Loss {
-    /// The first parameter with an impossible value: its key, and what is wrong.
-    pub(crate) fn invalid_parameter(self) -> Option<(&'static str, String)> {
+    /// Checks its parameters; `key` is its key in the pipeline file.
+    pub(crate) fn add_checks(self, key: &str, checks: &mut Checks) {
         match self {
-            Loss::Focal { gamma } if gamma < 0.0 => {
-                Some(("gamma", format!("must not be negative, found {gamma}")))
+            Loss::Focal { gamma } => checks.not_negative(&format!("{key}.gamma"), gamma),
+            Loss::BinaryCrossEntropy { positive_weight } => {
+                checks.positive(&format!("{key}.positive_weight"), positive_weight);
             }
-            Loss::BinaryCrossEntropy { positive_weight } if positive_weight <= 0.0 => {
-                Some(("positive_weight", format!("must be greater than 0, found {positive_weight}")))
-            }
-            _ => None,
+            _ => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Declares the table of backbones, and the candidates for their kernels.
 
 use super::vocabulary::vocabulary;
+use crate::checks::Checks;
 use serde::{Deserialize, Serialize};
 
 /// What validation knows about a backbone.
@@ -47,21 +48,24 @@ vocabulary! {
 }
 
 impl Backbone {
-    /// The first parameter with an impossible value: its key, and what is wrong.
-    pub(crate) fn invalid_parameter(self) -> Option<(&'static str, String)> {
+    /// Checks its parameters; `key` is its key in the pipeline file.
+    pub(crate) fn add_checks(self, key: &str, checks: &mut Checks) {
         match self {
-            Backbone::Wrn { depth, .. }
-                if !(10..=1000).contains(&depth) || !(depth - 4).is_multiple_of(6) =>
-            {
-                Some(("depth", format!("must be 6 n + 4 with n >= 1 (10, 16, 22, ...), found {depth}")))
+            Backbone::Wrn { depth, width } => {
+                let is_valid = (10..=1000).contains(&depth) && (depth - 4).is_multiple_of(6);
+                checks.require(is_valid, &format!("{key}.depth"), || {
+                    format!("must be 6 n + 4 with n >= 1 (10, 16, 22, ...), found {depth}")
+                });
+                checks.require((1..=256).contains(&width), &format!("{key}.width"), || {
+                    format!("must be from 1 to 256, found {width}")
+                });
             }
-            Backbone::Wrn { width, .. } if !(1..=256).contains(&width) => {
-                Some(("width", format!("must be from 1 to 256, found {width}")))
+            Backbone::Resnet1d { channels, .. } => {
+                let channels = channels.unwrap_or(1);
+                checks.require((1..=65_536).contains(&channels), &format!("{key}.channels"), || {
+                    format!("must be from 1 to 65536, found {channels}")
+                });
             }
-            Backbone::Resnet1d { channels: Some(channels), .. } if !(1..=65_536).contains(&channels) => {
-                Some(("channels", format!("must be from 1 to 65536, found {channels}")))
-            }
-            _ => None,
         }
     }
 }

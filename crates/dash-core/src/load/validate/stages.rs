@@ -66,13 +66,11 @@ impl Checks {
 
     pub(super) fn backbone(&mut self, key: &str, backbone: Option<&Backbone>, dataset: &Dataset) {
         let Some(backbone) = backbone else { return };
-        let (needed, dims) =
-            (backbone.spec().spatial_axes, dataset.spec().dimensions.unwrap_or(backbone.spec().spatial_axes));
+        let needed = backbone.spec().spatial_axes;
+        let dims = dataset.spec().dimensions.unwrap_or(needed);
         self.require(dims == needed, key, || {
             format!("{} needs {needed}-D data, {} is {dims}-D", backbone.name(), dataset.recipe())
         });
-        if let Some((parameter, message)) = backbone.invalid_parameter() {
-            self.require(false, &format!("{key}.{parameter}"), || message);
-        }
+        backbone.add_checks(key, self);
     }
 }

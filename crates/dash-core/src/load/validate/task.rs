@@ -4,7 +4,7 @@ use super::MAX_ROWS;
 use crate::{
     card::TargetKind,
     checks::Checks,
-    pipeline::{Augment, DatasetFeatures, DatasetSpec, Loss, Mask, Metric, Pipeline, TargetScaling, Window},
+    pipeline::{Augment, DatasetFeatures, DatasetSpec, Loss, Metric, Pipeline, TargetScaling, Window},
 };
 use std::collections::HashSet;
 
@@ -20,9 +20,7 @@ impl Checks {
         self.require(loss.spec().target == target, "task.loss", || {
             unfit(loss.name(), Loss::TABLE.iter().filter(|l| l.target == target).map(|l| l.name).collect())
         });
-        if let Some((key, message)) = loss.invalid_parameter() {
-            self.require(false, &format!("task.loss.{key}"), || message);
-        }
+        loss.add_checks("task.loss", self);
         let metric = p.task.metric;
         self.require(metric.spec().target == target, "task.metric", || {
             unfit(
@@ -41,32 +39,16 @@ impl Checks {
         let mut seen = HashSet::new();
         for (i, augment) in p.task.augment.iter().enumerate() {
             let key = format!("task.augment[{i}]");
-            match *augment {
-                Augment::Crop { padding } => self.count(&format!("{key}.padding"), padding),
-                Augment::Flip => {}
-                Augment::Background { low, high } => {
-                    self.require(background, &key, || {
-                        format!("does not fit: the samples of {recipe} have no background level")
-                    });
-                    self.require(
-                        low.is_finite() && high.is_finite() && low < high,
-                        &format!("{key}.high"),
-                        || format!("must be greater than low = {low}, found {high}"),
-                    );
-                }
-                Augment::SpecAugment(mask) => self.mask(&key, &mask),
-                Augment::Noise { probability, share, mask } => {
-                    self.require(noise, &key, || {
-                        format!("does not fit: {recipe} holds no recordings of noise")
-                    });
-                    self.probability(&format!("{key}.probability"), probability);
-                    self.probability(&format!("{key}.share"), share);
-                    if let Some(mask) = mask {
-                        self.mask(&format!("{key}.mask"), &mask);
-                    }
-                }
+            match augment {
+                Augment::Background { .. } => self.require(background, &key, || {
+                    format!("does not fit: the samples of {recipe} have no background level")
+                }),
+                Augment::Noise { .. } => self
+                    .require(noise, &key, || format!("does not fit: {recipe} holds no recordings of noise")),
+                Augment::Crop { .. } | Augment::Flip | Augment::SpecAugment(_) => {}
             }
-            // The text of a change names its kind and all of its numbers.
+            augment.add_checks(&key, self);
+            // The debug text has the kind and all parameters.
             self.require(seen.insert(format!("{augment:?}")), &key, || "is given twice".into());
         }
         self.require(dense || !p.task.decode_target, "task.decode_target", || {
@@ -106,13 +88,6 @@ impl Checks {
             });
         }
         self.count("task.window.evaluation_batch_size", w.evaluation_batch_size);
-    }
-
-    fn mask(&mut self, key: &str, mask: &Mask) {
-        self.probability(&format!("{key}.probability"), mask.probability);
-        self.count(&format!("{key}.rounds"), mask.rounds);
-        self.probability(&format!("{key}.rows"), mask.rows);
-        self.probability(&format!("{key}.columns"), mask.columns);
     }
 }
 
