@@ -25,7 +25,7 @@ impl MixedResults {
     /// The mixture of the given candidates, each convolved as `planner` decides.
     ///
     /// # Errors
-    /// If there is no candidate, or `groups` or `stride` is zero.
+    /// If there is no candidate, or an option is zero.
     pub fn new(
         candidates: &[TapSet],
         options: ConvOptions,
@@ -41,7 +41,7 @@ impl MixedResults {
         })
     }
 
-    /// Number of groups of channels.
+    /// The number of groups of channels.
     pub fn groups(&self) -> usize {
         self.groups
     }
@@ -51,10 +51,9 @@ impl MixedResults {
         &self.convs
     }
 
-    /// Convolves `x`, `[B, C_in, n]` or `[B, C_in, H, W]`, with every candidate, adds the results
-    /// with their `coefficients`, `[candidates]`, and adds `bias`, `[C_out]`. `weights` are the
-    /// candidates' tensors `[C_out, C_in / groups, k(, k)]` flattened and joined. Differentiable in
-    /// all four.
+    /// Convolves `x`, `[batch, c_in, n]` or `[batch, c_in, h, w]`, with every candidate, sums the results with the mixing
+    /// weights `coefficients`, `[candidates]`, and adds `bias`, `[c_out]`. `weights` are the candidates' tensors
+    /// `[c_out, c_in / groups, k(, k)]` flattened and joined in candidate order. Differentiable in all four.
     ///
     /// # Errors
     /// If shapes do not fit, or a tensor is not f32 on the CPU.

@@ -48,12 +48,11 @@ impl Mixture {
         pairs * self.tap_indices.iter().map(Vec::len).sum::<usize>()
     }
 
-    /// Mixes `weights`, the candidates' tensors `[c_out, group_in, k(, k)]` flattened and joined in
-    /// candidate order, with `coefficients`, `[candidates]`, to `[c_out, group_in, taps]`.
-    /// Differentiable in both.
+    /// Mixes `weights`, the candidates' tensors `[c_out, group_in, k(, k)]` flattened and joined in candidate order, with the
+    /// mixing weights `coefficients`, `[candidates]`, to `[c_out, group_in, taps]`, on the CPU. Differentiable in both.
     ///
     /// # Errors
-    /// If shapes do not fit, or a tensor is not f32.
+    /// If shapes do not fit, or a tensor is not f32 or not on the CPU.
     pub fn mix(
         &self,
         weights: &Tensor,
