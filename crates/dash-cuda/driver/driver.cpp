@@ -63,7 +63,7 @@ const size_t GUARD = 256;
 const unsigned INTACT = 0x7fa5a5a5;
 struct Block { unsigned char* begin; size_t size; };
 std::map<unsigned long long, Block> blocks;
-// Page-locked memory of the CPU: address and size.
+// Pinned host memory: address and size.
 std::map<const void*, size_t> locked;
 
 unsigned long long allocate(size_t size) {
