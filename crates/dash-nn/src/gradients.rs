@@ -1,4 +1,4 @@
-//! The gradients of a loss as an owned list, with clipping by their global norm.
+//! Holds the gradients of a loss as an owned list, and clips them by their global norm.
 
 use crate::{
     backend::{Backend, GradientScale, cpu},

@@ -1,4 +1,4 @@
-//! Optimizers. One is added by a file in this folder and a line in [`OPTIMIZERS`].
+//! Lists the optimizers. One is added by a file in this folder and a line in [`OPTIMIZERS`].
 
 mod optimizer;
 mod sgd;

@@ -1,4 +1,4 @@
-//! Learning-rate schedules. One is added by a file in this folder and a line in [`SCHEDULES`].
+//! Lists the learning-rate schedules. One is added by a file in this folder and a line in [`SCHEDULES`].
 
 mod multi_step;
 mod spec;

@@ -1,4 +1,4 @@
-//! The published way to report a metric: its mean over batches.
+//! Computes the mean of a metric over batches, as published results report it.
 
 use dash_data::SplitData;
 use dash_nn::{BatchMean, Network};

@@ -1,4 +1,4 @@
-//! Measured values: `metrics.json`.
+//! Defines the file of measured values, `metrics.json`.
 
 use serde::{Deserialize, Serialize};
 

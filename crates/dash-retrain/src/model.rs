@@ -1,4 +1,4 @@
-//! The description of a trained model: `model.json`.
+//! Defines the description of a trained model, `model.json`.
 
 use dash_core::{
     architecture::Hyperparameters,

@@ -1,4 +1,4 @@
-//! The final training, the test and the files of the stage.
+//! Runs the stage: trains, tests and writes its files.
 
 use crate::{
     batch_average::batch_average,

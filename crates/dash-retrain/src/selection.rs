@@ -1,4 +1,4 @@
-//! Selection of the best epoch.
+//! Selects the best epoch.
 
 use dash_core::{pipeline::Protocol, results::Epoch};
 use dash_nn::Params;

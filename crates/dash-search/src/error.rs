@@ -1,4 +1,4 @@
-//! Errors of the architecture search.
+//! Defines the errors of the architecture search.
 
 use dash_core::error::{Classify, ErrorKind};
 use dash_train::{Cause, TrainingStage};

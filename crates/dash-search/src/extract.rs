@@ -1,4 +1,4 @@
-//! Extraction of the architecture that a search found (DASH, section 7).
+//! Extracts the architecture that a search found (DASH, section 7).
 
 use crate::{error::Error, supernet::MixedLayer};
 use dash_core::{

@@ -1,4 +1,4 @@
-//! The rule for architecture gradients: normalisation and receptive-field penalty (DASH, section 5.3).
+//! Applies the rule for architecture gradients: normalisation and receptive-field penalty (DASH, section 5.3).
 
 use dash_core::pipeline::{Candidate, ReceptiveFieldPenalty};
 use dash_nn::{Gradients, ParamKind, Params, arch_gradient};

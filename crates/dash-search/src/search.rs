@@ -1,4 +1,4 @@
-//! The stage `search`: weights and architecture parameters are trained together (DASH, section 6).
+//! Runs the stage: trains weights and architecture parameters together (DASH, section 6).
 
 use crate::{
     error::Error,

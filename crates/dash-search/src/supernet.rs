@@ -1,4 +1,4 @@
-//! Mixed operations in place of convolutions (DASH, sections 3 to 5).
+//! Builds mixed operations in place of convolutions (DASH, sections 3 to 5).
 
 use candle_core::Result;
 use dash_conv::{Algorithm, ConvOptions, MixedResults, Mixture, TapConv, TapSet};

@@ -1,4 +1,4 @@
-//! Random augmentation of the inputs of training batches.
+//! Augments the inputs of training batches at random.
 
 mod spectrogram;
 

@@ -1,4 +1,4 @@
-//! The batches of a training.
+//! Makes the batches of a training.
 
 use crate::{
     augment::Augmentation,

@@ -45,12 +45,12 @@ impl Cause {
     pub fn of(params: &Params) -> candle_core::Result<Cause> {
         let (mut weights, mut architecture) = (None, None);
         for param in params.iter() {
-            let place = match param.kind() {
+            let first = match param.kind() {
                 ParamKind::Architecture => &mut architecture,
                 _ => &mut weights,
             };
-            if place.is_none() && !is_finite(&param.var().as_detached_tensor())? {
-                *place = Some(param.name().to_owned());
+            if first.is_none() && !is_finite(&param.var().as_detached_tensor())? {
+                *first = Some(param.name().to_owned());
             }
         }
         Ok(match (weights, architecture) {
@@ -73,8 +73,8 @@ impl Cause {
             TrainingStage::Search => ("`search.learning_rate`", "`search.weight_decay`"),
             TrainingStage::Tune | TrainingStage::Retrain => ("`tune.learning_rates`", "`tune.weight_decays`"),
         };
-        const ARCHITECTURE: &str = "smaller values of `search.arch_learning_rate` or of `search.receptive_field_penalty.weight`, or a larger \
-             `search.grad_scale`";
+        const ARCHITECTURE: &str = "smaller values of `search.arch_learning_rate` or of \
+             `search.receptive_field_penalty.weight`, or a larger `search.grad_scale`";
         match self {
             Cause::BeforeAnyStep => {
                 "no learning rate is at fault, because no step was taken: check the scale of inputs and \

@@ -1,4 +1,4 @@
-//! Errors of training and evaluation.
+//! Defines the errors of training and evaluation.
 
 use crate::{cause::Cause, stage::TrainingStage};
 use dash_core::error::{Classify, ErrorKind};

@@ -1,4 +1,4 @@
-//! Prediction and evaluation over a whole split.
+//! Predicts and evaluates whole splits.
 
 use crate::{
     context::StageContext,
@@ -77,11 +77,11 @@ pub fn predict(
                 continue;
             }
             let values = output.flatten_all()?.to_vec1::<f32>()?;
-            let (values, places) = means.add(&rows, &values, |sample| data.parts(sample).end);
-            if !places.is_empty() {
-                let shape = [&[places.len()], output.dims().get(1..).unwrap_or_default()].concat();
+            let (values, indices) = means.add(&rows, &values, |sample| data.parts(sample).end);
+            if !indices.is_empty() {
+                let shape = [&[indices.len()], output.dims().get(1..).unwrap_or_default()].concat();
                 let output = Tensor::from_vec(values, shape, output.device())?;
-                take(&output, &targets.select(&places, rows.len()))?;
+                take(&output, &targets.select(&indices, rows.len()))?;
             }
         }
         Ok(())
@@ -106,9 +106,9 @@ impl RowMeans {
         values: &[f32],
         end: impl Fn(usize) -> usize,
     ) -> (Vec<f32>, Vec<usize>) {
-        let (mut means, mut places) = (Vec::new(), Vec::new());
+        let (mut means, mut indices) = (Vec::new(), Vec::new());
         let width = values.len() / rows.len().max(1);
-        for (place, (&row, values)) in rows.iter().zip(values.chunks_exact(width.max(1))).enumerate() {
+        for (index, (&row, values)) in rows.iter().zip(values.chunks_exact(width.max(1))).enumerate() {
             self.sums.resize(width, 0.0);
             for (sum, &value) in self.sums.iter_mut().zip(values) {
                 *sum += f64::from(value);
@@ -116,11 +116,11 @@ impl RowMeans {
             self.count += 1;
             if row + 1 >= end(self.sample) {
                 means.extend(self.sums.iter().map(|sum| (sum / self.count as f64) as f32));
-                places.push(place);
+                indices.push(index);
                 *self = RowMeans { sample: self.sample + 1, ..RowMeans::default() };
             }
         }
-        (means, places)
+        (means, indices)
     }
 }
 
@@ -141,9 +141,9 @@ mod tests {
             let (mut means, mut all, mut last) = (RowMeans::default(), vec![], vec![]);
             let rows: Vec<usize> = (0..7).collect();
             for (rows, values) in rows.chunks(size).zip(values.chunks(2 * size)) {
-                let (found, places) = means.add(rows, values, |sample| ends[sample]);
+                let (found, indices) = means.add(rows, values, |sample| ends[sample]);
                 all.extend(found);
-                last.extend(places.into_iter().map(|place| rows[place]));
+                last.extend(indices.into_iter().map(|index| rows[index]));
             }
             assert_eq!(all, [1.0, 0.0, 4.0, 2.0, 1.5, 0.5, 9.0, -9.0], "{size} at a time");
             assert_eq!(last, [0, 3, 5, 6]);

@@ -1,4 +1,4 @@
-//! The training loop that all stages share.
+//! Runs the training loop that all stages share.
 
 use crate::{
     batches::training_samples,

@@ -1,4 +1,4 @@
-//! Training histories as Parquet: one row per epoch.
+//! Writes and reads training histories as Parquet: one row per epoch.
 
 use crate::error::Error;
 use arrow::{

@@ -1,7 +1,7 @@
-//! Rolling back once when the loss stops being finite.
+//! Rolls training back once when the loss stops being finite.
 //!
-//! Training rolls back to the beginning of the epoch, and not to a checkpoint: checkpoints are taken by the clock, and
-//! a resumed run must end as an uninterrupted one. Checkpoints inside the epoch hold its beginning, too.
+//! Training rolls back to the beginning of the epoch, and not to a checkpoint: when checkpoints are taken differs from
+//! run to run, and a resumed run must end as an uninterrupted one. Checkpoints inside the epoch hold its beginning, too.
 
 use crate::error::Error;
 use dash_nn::{NamedTensors, Optimizer, Params};

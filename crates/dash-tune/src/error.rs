@@ -1,4 +1,4 @@
-//! Errors of hyperparameter tuning.
+//! Defines the errors of hyperparameter tuning.
 
 use dash_core::error::{Classify, ErrorKind};
 

@@ -1,4 +1,4 @@
-//! The grid of hyperparameters, and the order and early stop of its search.
+//! Enumerates the grid of hyperparameters, and searches it in order with an early stop.
 
 use dash_core::{architecture::Hyperparameters, pipeline::Tune};
 
@@ -24,14 +24,14 @@ pub struct TrialOutcome {
     /// The hyperparameters.
     pub hyperparameters: Hyperparameters,
     /// Its validation metric; `None` if it diverged.
-    pub score: Option<f64>,
+    pub value: Option<f64>,
 }
 
-fn better(score: f64, best: Option<f64>, lower_is_better: bool) -> bool {
+fn is_better(value: f64, best: Option<f64>, lower_is_better: bool) -> bool {
     match best {
         None => true,
-        Some(best) if lower_is_better => score < best,
-        Some(best) => score > best,
+        Some(best) if lower_is_better => value < best,
+        Some(best) => value > best,
     }
 }
 
@@ -54,17 +54,17 @@ pub fn search<E>(
     let mut at_change: Option<Option<f64>> = None;
     for (index, hyperparameters) in grid.iter().enumerate() {
         if outcomes.last().is_some_and(|o| o.hyperparameters.learning_rate != hyperparameters.learning_rate) {
-            let now = best.map(|(_, score)| score);
+            let now = best.map(|(_, value)| value);
             if now.is_some() && at_change == Some(now) {
                 break;
             }
             at_change = Some(now);
         }
-        let score = trial(index, hyperparameters)?.filter(|score| score.is_finite());
-        if let Some(score) = score.filter(|&s| better(s, best.map(|(_, b)| b), lower_is_better)) {
-            best = Some((index, score));
+        let value = trial(index, hyperparameters)?.filter(|value| value.is_finite());
+        if let Some(value) = value.filter(|&v| is_better(v, best.map(|(_, b)| b), lower_is_better)) {
+            best = Some((index, value));
         }
-        outcomes.push(TrialOutcome { hyperparameters: *hyperparameters, score });
+        outcomes.push(TrialOutcome { hyperparameters: *hyperparameters, value });
     }
     Ok((outcomes, best.map(|(index, _)| index)))
 }
@@ -75,7 +75,7 @@ mod tests {
     use std::convert::Infallible;
 
     /// Searches three learning rates with two trials each.
-    fn walk(scores: [f64; 6], lower: bool) -> (usize, Option<usize>) {
+    fn run(values: [f64; 6], lower: bool) -> (usize, Option<usize>) {
         let tune = Tune {
             learning_rates: vec![0.1, 0.01, 0.001],
             dropouts: vec![0.0],
@@ -83,7 +83,7 @@ mod tests {
             momenta: vec![0.9, 0.99],
             ..Tune::default()
         };
-        let result: Result<_, Infallible> = search(&grid(&tune), lower, |i, _| Ok(Some(scores[i])));
+        let result: Result<_, Infallible> = search(&grid(&tune), lower, |i, _| Ok(Some(values[i])));
         let Ok((outcomes, best)) = result;
         (outcomes.len(), best)
     }
@@ -103,19 +103,19 @@ mod tests {
 
     #[test]
     fn the_third_learning_rate_is_skipped_without_improvement() {
-        assert_eq!(walk([0.5, 0.4, 0.6, 0.4, 0.1, 0.1], true), (4, Some(1)));
-        assert_eq!(walk([0.5, 0.4, 0.3, 0.4, 0.1, 0.1], true), (6, Some(4)));
-        assert_eq!(walk([0.5, 0.4, 0.6, 0.4, 0.1, 0.1], false), (6, Some(2)));
+        assert_eq!(run([0.5, 0.4, 0.6, 0.4, 0.1, 0.1], true), (4, Some(1)));
+        assert_eq!(run([0.5, 0.4, 0.3, 0.4, 0.1, 0.1], true), (6, Some(4)));
+        assert_eq!(run([0.5, 0.4, 0.6, 0.4, 0.1, 0.1], false), (6, Some(2)));
     }
 
     #[test]
     fn ties_go_to_the_first_and_divergence_is_worst() {
-        assert_eq!(walk([0.4, 0.4, 0.4, 0.4, 0.4, 0.4], true), (4, Some(0)));
+        assert_eq!(run([0.4, 0.4, 0.4, 0.4, 0.4, 0.4], true), (4, Some(0)));
         let nan = f64::NAN;
-        assert_eq!(walk([nan, nan, 0.4, 0.3, 0.5, nan], true), (6, Some(3)));
+        assert_eq!(run([nan, nan, 0.4, 0.3, 0.5, nan], true), (6, Some(3)));
         // As long as everything diverges, smaller learning rates are worth trying.
-        assert_eq!(walk([nan, f64::INFINITY, nan, nan, 0.5, 0.5], true), (6, Some(4)));
-        assert_eq!(walk([nan; 6], true), (6, None));
-        assert_eq!(walk([nan, f64::INFINITY, 0.1, nan, 0.5, 0.5], false), (6, Some(4)));
+        assert_eq!(run([nan, f64::INFINITY, nan, nan, 0.5, 0.5], true), (6, Some(4)));
+        assert_eq!(run([nan; 6], true), (6, None));
+        assert_eq!(run([nan, f64::INFINITY, 0.1, nan, 0.5, 0.5], false), (6, Some(4)));
     }
 }

@@ -1,4 +1,4 @@
-//! The table of trials: `trials.parquet`.
+//! Writes the table of trials, `trials.parquet`.
 
 use crate::{error::Error, grid::TrialOutcome};
 use arrow::{
@@ -25,10 +25,10 @@ pub(crate) fn write(out: &mut Staging, outcomes: &[TrialOutcome]) -> Result<(), 
         (double("dropout", false), number(|h| h.dropout)),
         (double("weight_decay", false), number(|h| h.weight_decay)),
         (double("momentum", false), number(|h| h.momentum)),
-        (double("score", true), Arc::new(Float64Array::from_iter(outcomes.iter().map(|o| o.score)))),
+        (double("score", true), Arc::new(Float64Array::from_iter(outcomes.iter().map(|o| o.value)))),
         (
             Field::new("diverged", DataType::Boolean, false),
-            Arc::new(BooleanArray::from_iter(outcomes.iter().map(|o| Some(o.score.is_none())))),
+            Arc::new(BooleanArray::from_iter(outcomes.iter().map(|o| Some(o.value.is_none())))),
         ),
     ];
     Ok(write_table(out, "trials.parquet", columns)?)

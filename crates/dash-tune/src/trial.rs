@@ -1,4 +1,4 @@
-//! One trial: a short training, and its validation metric.
+//! Runs one trial: a short training, and its validation metric.
 
 use dash_core::{
     architecture::{Architecture, Hyperparameters},

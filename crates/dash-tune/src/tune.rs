@@ -1,4 +1,4 @@
-//! The stage `tune`: trials, selection and files.
+//! Runs the stage: trials, selection and its files.
 
 use crate::{
     error::Error,
@@ -88,7 +88,7 @@ pub fn tune(
     };
     let selection = Selection {
         hyperparameters: outcome.hyperparameters,
-        score: outcome.score.unwrap_or(f64::NAN),
+        score: outcome.value.unwrap_or(f64::NAN),
         metric: metric.spec().result_name.to_owned(),
         trial,
         trials: outcomes.len(),

@@ -1,4 +1,4 @@
-//! What an optimizer is: the trait, its hyperparameters, and its entry in the table.
+//! Defines what an optimizer is: the trait, its hyperparameters, and its entry in the table.
 
 use crate::{
     error::Result,

@@ -1,4 +1,4 @@
-//! Stochastic gradient descent.
+//! Implements stochastic gradient descent.
 
 use super::optimizer::{LearningRates, NamedTensors, Optimizer, OptimizerOptions, OptimizerSpec};
 use crate::{

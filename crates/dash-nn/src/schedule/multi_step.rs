@@ -1,4 +1,4 @@
-//! The schedule with milestones of the DASH paper, as PyTorch's `MultiStepLR`, with a lower bound.
+//! Implements the schedule with milestones of the DASH paper, as PyTorch's `MultiStepLR`, with a lower bound.
 
 use super::spec::{EpochNumber, ScheduleSpec};
 use dash_core::pipeline::Schedule;

@@ -1,4 +1,4 @@
-//! What a learning-rate schedule is: its entry in the table.
+//! Defines what a learning-rate schedule is: its entry in the table.
 
 use dash_core::pipeline::Schedule;
 

@@ -1,4 +1,4 @@
-//! Augmentation of spectrograms: masked bands (SpecAugment, Park et al. 2019), and noise that is mixed in.
+//! Augments spectrograms: masks bands (SpecAugment, Park et al. 2019), and mixes in noise.
 
 use crate::error::Error;
 use dash_core::{pipeline::Mask, random::ChaCha8Rng};

@@ -144,7 +144,7 @@ fn noise_is_a_random_cut_of_a_random_recording_below_the_share() {
             continue;
         }
         mixed += 1;
-        // The input was 0: what is there is the weight times a cut.
+        // The input was 0, so that now it is the weight times a segment.
         let cuts = (0..2).flat_map(|n| (0..=noise.frames(n) - 11).map(move |start| (n, start)));
         let found = cuts.filter_map(|(recording, start)| {
             let cut = noise.cut(recording, start, 11).unwrap();
