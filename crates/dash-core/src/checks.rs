@@ -1,4 +1,4 @@
-//! Rules for values of a pipeline file that the schema cannot express.
+//! Checks values of a pipeline file that the schema cannot express.
 
 use crate::text::shorten;
 use std::{collections::HashSet, fmt::Debug, hash::Hash};

@@ -1,4 +1,4 @@
-//! The targets of a batch, as plain numbers.
+//! Describes the targets of a batch, as plain numbers.
 
 use crate::card::TargetKind;
 

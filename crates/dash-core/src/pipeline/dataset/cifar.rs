@@ -1,4 +1,4 @@
-//! Settings of the recipes for CIFAR-10 and CIFAR-100.
+//! Declares the settings of the recipes for CIFAR-10 and CIFAR-100.
 
 use super::spec::{DatasetSpec, RecipeSettings};
 use crate::{card::TargetKind, checks::Checks};

@@ -1,4 +1,4 @@
-//! Settings of the recipe for cosmic rays.
+//! Declares the settings of the recipe for cosmic rays.
 
 use super::spec::{DatasetFeatures, DatasetSpec, RecipeSettings};
 use crate::{card::TargetKind, checks::Checks};

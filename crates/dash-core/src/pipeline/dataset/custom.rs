@@ -1,4 +1,4 @@
-//! Settings of custom data.
+//! Declares the settings of custom data.
 
 use super::spec::{DatasetSpec, RecipeSettings, TargetScaling};
 use crate::{card::TargetKind, checks::Checks, text::shorten};

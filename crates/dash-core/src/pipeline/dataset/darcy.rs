@@ -1,4 +1,4 @@
-//! Settings of the recipe for Darcy Flow.
+//! Declares the settings of the recipe for Darcy Flow.
 
 use super::spec::{DatasetSpec, RecipeSettings};
 use crate::{card::TargetKind, checks::Checks};

@@ -1,4 +1,4 @@
-//! Settings of the recipe for DeepSEA.
+//! Declares the settings of the recipe for DeepSEA.
 
 use super::spec::{DatasetSpec, RecipeSettings};
 use crate::{card::TargetKind, checks::Checks};

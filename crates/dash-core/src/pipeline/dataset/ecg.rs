@@ -1,4 +1,4 @@
-//! Settings of the recipe for ECG recordings.
+//! Declares the settings of the recipe for ECG recordings.
 
 use super::spec::{DatasetSpec, RecipeSettings};
 use crate::{card::TargetKind, checks::Checks};

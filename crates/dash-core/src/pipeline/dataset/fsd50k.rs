@@ -1,4 +1,4 @@
-//! Settings of the recipe for FSD50K.
+//! Declares the settings of the recipe for FSD50K.
 
 use super::spec::{DatasetFeatures, DatasetSpec, RecipeSettings};
 use crate::{

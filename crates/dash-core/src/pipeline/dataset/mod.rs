@@ -1,4 +1,4 @@
-//! The section `dataset` of a pipeline file: where the data comes from, one file per recipe.
+//! Declares the section `dataset` of a pipeline file: where the data comes from, one file per recipe.
 
 mod cifar;
 mod cosmic;

@@ -1,4 +1,4 @@
-//! Settings of the recipe for polyphonic music.
+//! Declares the settings of the recipe for polyphonic music.
 
 use super::spec::{DatasetSpec, RecipeSettings};
 use crate::{card::TargetKind, checks::Checks};

@@ -1,4 +1,4 @@
-//! Settings of the recipe for NinaPro DB5.
+//! Declares the settings of the recipe for NinaPro DB5.
 
 use super::spec::{DatasetSpec, RecipeSettings};
 use crate::{card::TargetKind, checks::Checks};

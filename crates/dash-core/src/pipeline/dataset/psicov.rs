@@ -1,4 +1,4 @@
-//! Settings of the recipe for protein distances.
+//! Declares the settings of the recipe for protein distances.
 
 use super::spec::{DatasetFeatures, DatasetSpec, RecipeSettings, TargetScaling};
 use crate::{card::TargetKind, checks::Checks};

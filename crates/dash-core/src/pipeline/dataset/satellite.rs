@@ -1,4 +1,4 @@
-//! Settings of the recipe for satellite image time series.
+//! Declares the settings of the recipe for satellite image time series.
 
 use super::spec::{DatasetSpec, RecipeSettings};
 use crate::{card::TargetKind, checks::Checks};

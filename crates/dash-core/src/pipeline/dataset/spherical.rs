@@ -1,4 +1,4 @@
-//! Settings of the recipe for CIFAR-100 on the sphere.
+//! Declares the settings of the recipe for CIFAR-100 on the sphere.
 
 use super::spec::{DatasetSpec, RecipeSettings};
 use crate::{card::TargetKind, checks::Checks};
