@@ -47,14 +47,17 @@ pub(super) fn ask(
     Err(Failure::Final(format!("it redirects more than {REDIRECTS} times")))
 }
 
-/// What a failure to get an answer means, and whether asking again may help.
+/// Explains a failure to get an answer, and decides whether another request may help.
 fn explain(error: ureq::Error, at: &str, behind: &str, patience: Duration) -> Failure {
     let protected = at.starts_with("https:");
     match error {
         ureq::Error::Io(error) if protected && error.kind() == io::ErrorKind::InvalidData => {
             Failure::Final(format!("there is no protected connection (TLS): {error}{behind}"))
         }
-        ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+        // A server that closes with unread bytes resets the connection.
+        ureq::Error::Io(error)
+            if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
+        {
             let tls = if protected { "; perhaps the server does not speak TLS" } else { "" };
             Failure::Cut(format!("the connection was closed before there was an answer{tls}{behind}"))
         }

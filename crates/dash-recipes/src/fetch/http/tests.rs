@@ -385,7 +385,7 @@ fn redirects_are_followed_and_bad_ones_told_with_their_address() {
 }
 
 #[test]
-fn what_is_wrong_with_a_protected_connection_is_told() {
+fn faults_of_a_protected_connection_are_named() {
     // Neither speaks TLS: one closes at once, one answers in plain text.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let closing = format!("https://{}/", listener.local_addr().unwrap());
