@@ -1,4 +1,4 @@
-//! The error type of this crate, with the kind and the hint of each error.
+//! Defines the error type of this crate, with the kind and the hint of each error.
 
 use arrow::error::ArrowError;
 use dash_core::error::{Classify, ErrorKind};

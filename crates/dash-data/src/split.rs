@@ -1,4 +1,4 @@
-//! The rows of a split, gathered by number into batches.
+//! Reads the rows of a split by number into batches.
 
 use crate::{
     Batch, Error,

@@ -1,4 +1,4 @@
-//! gzip files, and tar archives, gzipped or not. Nothing is unpacked to disk.
+//! Reads gzip files, and tar archives, gzipped or not. Nothing is unpacked to disk.
 
 use crate::{Error, FileFormat, limits::unpack_limit};
 use flate2::read::MultiGzDecoder;

@@ -1,4 +1,4 @@
-//! The error type of all readers.
+//! Defines the error type of all readers.
 
 use std::{
     io,

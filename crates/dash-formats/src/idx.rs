@@ -1,4 +1,4 @@
-//! IDX files, the container of MNIST: a magic number with the element type and the number of axes, the
+//! Reads IDX files, the container of MNIST: a magic number with the element type and the number of axes, the
 //! length of each axis, and the elements, last index fastest, all big-endian.
 
 use crate::{Error, FileFormat, archive};

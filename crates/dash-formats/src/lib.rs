@@ -1,3 +1,5 @@
+//! Reads the containers that scientific data comes in, safely for untrusted files.
+//!
 #![doc = include_str!("../README.md")]
 
 pub mod archive;

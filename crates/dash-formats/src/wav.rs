@@ -1,4 +1,4 @@
-//! WAV recordings of one channel and 16 bits.
+//! Reads WAV recordings of one channel and 16 bits.
 
 use crate::{Error, FileFormat};
 use hound::{SampleFormat, WavReader};

@@ -1,4 +1,4 @@
-//! Members of zip archives, stored or deflated. Nothing is unpacked to disk.
+//! Reads members of zip archives, stored or deflated. Nothing is unpacked to disk.
 
 use crate::{Error, FileFormat, limits::unpack_limit};
 use flate2::{Crc, read::DeflateDecoder};

@@ -1,4 +1,4 @@
-//! The error type of this crate, with the kind and the hint of each error.
+//! Defines the error type of this crate, with the kind and the hint of each error.
 
 use dash_core::error::{Classify, ErrorKind};
 use dash_data::Subject;

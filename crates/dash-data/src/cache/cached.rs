@@ -1,4 +1,4 @@
-//! An open cache.
+//! Reads an open cache.
 
 use super::{file::Positioned, layout::Span, seal::Seal};
 use crate::Error;

@@ -1,4 +1,4 @@
-//! The rows of one file, and the split that each belongs to.
+//! Keeps the rows of one file, and the split of each.
 
 use super::{npz::NpzTable, parquet::ParquetTable, table::Table};
 use crate::Error;

@@ -1,4 +1,4 @@
-//! A streaming reader of MATLAB MAT-files of versions 4, 5 and 7.3: numeric arrays, and in version 5 cell arrays of
+//! Reads MATLAB MAT-files of versions 4, 5 and 7.3: numeric arrays, and in version 5 cell arrays of
 //! them, compressed or not, of either byte order.
 //!
 //! An array is delivered in segments of bounded size in the order of the file, which is column-major:

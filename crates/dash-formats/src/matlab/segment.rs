@@ -1,4 +1,4 @@
-//! What the reader hands to its caller.
+//! Defines what the reader passes to its caller.
 
 /// Consecutive values of one column of an array. In files of version 7.3 columns may come in any order.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! MAT-files of version 4: arrays one after the other, each a header of 20 bytes, its name and its numbers.
+//! Reads MAT-files of version 4: arrays one after the other, each a header of 20 bytes, its name and its numbers.
 //!
 //! Layout: "MAT-File Format", The MathWorks, chapter "Level 4". Such a file has no signature: the first
 //! header says itself, in both byte orders alike, how its numbers are stored.

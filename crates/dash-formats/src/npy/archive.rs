@@ -1,4 +1,4 @@
-//! `.npz`: a zip archive of `.npy` members, stored or deflated. Nothing is unpacked to disk.
+//! Reads `.npz`: a zip archive of `.npy` members, stored or deflated. Nothing is unpacked to disk.
 
 use super::{
     array::{NpyArray, objects},

@@ -1,4 +1,4 @@
-//! Arrays of numpy files, read block by block.
+//! Reads arrays of numpy files block by block.
 
 use super::{header::Header, location::Location, source::Source};
 use crate::{

@@ -1,4 +1,4 @@
-//! numpy's files: one array (`.npy`) or an archive of arrays (`.npz`).
+//! Reads numpy's files: one array (`.npy`) or an archive of arrays (`.npz`).
 //!
 //! Elements are read block by block, so that files larger than memory work. Object arrays are
 //! pickles, which [`object`] reads as data; nothing in a file is ever executed.

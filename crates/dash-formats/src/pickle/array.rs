@@ -1,4 +1,4 @@
-//! numpy arrays and their element types, as pickles describe them.
+//! Decodes numpy arrays and their element types, as pickles describe them.
 
 use bytes::Bytes;
 use std::{borrow::Cow, fmt};

@@ -1,4 +1,4 @@
-//! A data-only reader of Python pickles, protocols 2 to 5. Nothing in the file is ever executed.
+//! Reads Python pickles, protocols 2 to 5, as data only. Nothing in the file is ever executed.
 //!
 //! A pickle is a program for a stack machine that may call any importable function. This unpickler
 //! makes no calls: it recognises the six names that numpy arrays and byte strings need and interprets

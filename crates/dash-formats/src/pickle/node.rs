@@ -1,4 +1,4 @@
-//! The objects of a pickle, in an arena.
+//! Stores the objects of a pickle in an arena.
 
 use super::{
     array::{DType, Id, PickleArray},

@@ -1,4 +1,4 @@
-//! CIFAR-100 and CIFAR-10, Python editions: pickles, unpacked or in one archive.
+//! Reads CIFAR-100 and CIFAR-10, Python editions: pickles, unpacked or in one archive.
 
 use crate::{
     DatasetRecipe, Error,

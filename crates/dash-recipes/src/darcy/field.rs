@@ -1,4 +1,4 @@
-//! Gaussian random fields on the unit square with Neumann boundary and covariance
+//! Draws Gaussian random fields on the unit square with Neumann boundary and covariance
 //! tau^(2 alpha - 2) (-Laplacian + tau^2)^-alpha, without constant mode.
 //!
 //! The field is a cosine series with independent normal coefficients (its Karhunen-Loeve expansion),

@@ -1,4 +1,4 @@
-//! Coefficients and solutions in memory.
+//! Keeps coefficients and solutions in memory.
 
 /// Coefficients and solutions on a square grid.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Darcy Flow: permeability -> pressure, from the benchmark's files or from the built-in solver.
+//! Makes the dataset Darcy Flow, from permeability to pressure, from the benchmark's files or from the built-in solver.
 
 mod field;
 mod fields;

@@ -1,4 +1,4 @@
-//! Fields made on this machine: a Gaussian field cut into two permeabilities, and its pressure.
+//! Simulates fields on this machine: a Gaussian field cut into two permeabilities, and its pressure.
 
 use super::{field::GaussianField, fields::Fields, solver::Equation};
 use crate::Error;

@@ -1,4 +1,4 @@
-//! -div(a grad u) = f on the unit square with u = 0 on its boundary.
+//! Solves -div(a grad u) = f on the unit square with u = 0 on its boundary.
 //!
 //! Five-point finite volumes on s x s nodes, boundary included; the coefficient of a face is the
 //! arithmetic mean of its two nodes, as in the generator of the benchmark's data. Solved by conjugate

@@ -1,4 +1,4 @@
-//! PhysioNet/CinC Challenge 2017: recordings -> overlapping windows, labelled and split by recording.
+//! Cuts the recordings of the PhysioNet/CinC Challenge 2017 into overlapping windows, labelled and split by recording.
 
 mod records;
 

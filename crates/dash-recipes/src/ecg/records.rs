@@ -1,4 +1,4 @@
-//! Recordings and their labels: the benchmark's pickle, or the challenge's own folder.
+//! Reads recordings and their labels: the benchmark's pickle, or the challenge's own folder.
 //!
 //! The folder holds `RECORDS` with a name per line, a table of names and labels, and per recording a MATLAB
 //! file with the samples in `val`, one row of them.

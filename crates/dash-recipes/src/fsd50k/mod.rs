@@ -1,5 +1,5 @@
-//! FSD50K: recordings of sound, cut into chunks -> mel spectrograms, a sample per recording with a row per
-//! chunk.
+//! Converts FSD50K, recordings of sound that were cut into chunks, to mel spectrograms: a sample per recording with a
+//! row per chunk.
 
 mod clips;
 mod files;

@@ -1,4 +1,4 @@
-//! MNIST: handwritten digits in IDX files, as series of pixels, in their order or in one random order.
+//! Reads MNIST: handwritten digits in IDX files, as series of pixels, in their order or in one random order.
 
 use crate::{
     DatasetRecipe, Error,

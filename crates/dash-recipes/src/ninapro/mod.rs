@@ -1,4 +1,4 @@
-//! NinaPro DB5: windows of surface EMG in numpy files, split by the benchmark.
+//! Reads NinaPro DB5: windows of surface EMG in numpy files, split by the benchmark.
 
 use crate::{
     DatasetRecipe, Error,

@@ -1,4 +1,4 @@
-//! One protein: its features and the distances between its residues.
+//! Reads one protein: its features and the distances between its residues.
 
 use super::files::{Tree, distances_name, features_name};
 use crate::{Error, shared::pickle::field};

@@ -1,4 +1,4 @@
-//! Satellite image time series: two numpy files, each with a dict of series and labels.
+//! Reads satellite image time series: two numpy files, each with a dict of series and labels.
 
 use crate::{
     DatasetRecipe, Error,

@@ -1,4 +1,4 @@
-//! The files of CIFAR-10 and CIFAR-100, Python editions: pickles, unpacked or in one archive.
+//! Reads the files of CIFAR-10 and CIFAR-100, Python editions: pickles, unpacked or in one archive.
 
 use super::{
     classification::{Labels, integer_labels},

@@ -1,4 +1,4 @@
-//! What several recipes share.
+//! Holds what several recipes share.
 
 pub(crate) mod cifar_edition;
 pub(crate) mod classification;

@@ -1,4 +1,4 @@
-//! Dicts in pickles.
+//! Reads fields of dicts in pickles.
 
 use dash_formats::{Error, pickle::Value};
 use std::path::Path;

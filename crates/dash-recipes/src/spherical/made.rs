@@ -1,4 +1,4 @@
-//! Spherical images made on this machine from the flat ones of CIFAR-100.
+//! Projects spherical images on this machine from the flat ones of CIFAR-100.
 
 use super::projection::{Projector, Rotation, rotations};
 use crate::{

@@ -1,4 +1,4 @@
-//! CIFAR-100 on the sphere: one gzipped pickle with a training and a test part, or made from CIFAR-100.
+//! Reads CIFAR-100 on the sphere: one gzipped pickle with a training and a test part, or made from CIFAR-100.
 
 mod made;
 mod projection;
