@@ -1,4 +1,4 @@
-//! The speed comparison of the DASH paper (section 12): three ways to compute the mixed operations of one network, over
+//! Runs the speed comparison of the DASH paper (section 12): three ways to compute the mixed operations of one network, over
 //! the number of candidates and over the length of the input.
 //!
 //! The network is the 1-D ResNet with 16 channels, ten classes and one input channel, as for MNIST; the data is

@@ -1,6 +1,5 @@
-//! Errors of benchmarks.
+//! Defines the errors of benchmarks.
 
-use crate::tasks::TASKS;
 use dash_core::error::{Classify, ErrorKind};
 
 /// Failures of this crate.
@@ -14,6 +13,8 @@ pub enum Error {
     UnknownTask {
         /// The requested name.
         name: String,
+        /// The names of all tasks.
+        known: Vec<&'static str>,
     },
 }
 
@@ -28,10 +29,7 @@ impl Classify for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Error::Network(e) => e.hint(),
-            Error::UnknownTask { .. } => {
-                let names: Vec<&str> = TASKS.iter().map(|task| task.name).collect();
-                Some(format!("the tasks are {}", names.join(", ")))
-            }
+            Error::UnknownTask { known, .. } => Some(format!("the tasks are {}", known.join(", "))),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The table of the ten tasks' shapes.
+//! Lists the shapes of the ten tasks.
 
 use crate::Error;
 use dash_core::pipeline::Candidate;
@@ -61,10 +61,10 @@ impl TaskShape {
     /// # Errors
     /// [`Error::UnknownTask`] if there is none.
     pub fn named(name: &str) -> Result<&'static TaskShape, Error> {
-        TASKS
-            .iter()
-            .find(|task| task.name == name)
-            .ok_or_else(|| Error::UnknownTask { name: name.to_owned() })
+        TASKS.iter().find(|task| task.name == name).ok_or_else(|| Error::UnknownTask {
+            name: name.to_owned(),
+            known: TASKS.iter().map(|task| task.name).collect(),
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The commands `dash-nas data list`, `fetch`, `inspect` and `verify`.
+//! Runs the commands `dash-nas data list`, `fetch`, `inspect` and `verify`.
 
 use crate::{
     args::{self, Changes, Format},

@@ -6,10 +6,10 @@ use dash_core::{
     event::Event,
 };
 use dash_data::{Checked, SplitSummary};
-use dash_recipes::{Fetched, Present, RawTask};
 use dash_pipeline::output::{
     ErrorDocument, ExplainDocument, IngestDocument, PlanDocument, PruneDocument, RunDocument, StatusDocument,
 };
+use dash_recipes::{Fetched, Present, RawTask};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! The build of this program, and its conventions: exit codes and signals.
+//! Describes the build of this program, and its conventions: exit codes and signals.
 
 use dash_core::provenance::{Program, UNKNOWN};
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! What stages read of each other, identified by its content.
+//! Identifies what stages read of each other, identified by its content.
 
 use crate::{
     error::{Error, Failure, InputError},

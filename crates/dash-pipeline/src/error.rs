@@ -1,4 +1,4 @@
-//! Errors of pipelines and of single stages.
+//! Defines the errors of pipelines and of single stages.
 
 use dash_core::{
     error::{Classify, ErrorKind},

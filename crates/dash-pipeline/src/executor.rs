@@ -1,4 +1,4 @@
-//! Executors bring one stage to its end: in this process, in another one, or on a cluster.
+//! Performs one stage: in this process, in another one, or on a cluster.
 
 use crate::{
     attempts::{Attempts, attempts_path},

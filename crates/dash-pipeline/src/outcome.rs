@@ -1,4 +1,4 @@
-//! How a run ended, stage by stage.
+//! Describes how a run ended, stage by stage.
 
 use crate::error::{Error, Failure};
 use dash_core::{

@@ -1,4 +1,4 @@
-//! Arguments of `dash-nas bench`.
+//! Defines the arguments of `dash-nas bench`.
 
 use super::shared::{Format, Planning, threads};
 use clap::{

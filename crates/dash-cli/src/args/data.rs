@@ -1,4 +1,4 @@
-//! Arguments of `dash-nas data`.
+//! Defines the arguments of `dash-nas data`.
 
 use super::{
     run::Execution,

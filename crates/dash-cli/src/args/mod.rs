@@ -1,4 +1,4 @@
-//! The command line: one module per group of commands.
+//! Defines the command line: one module per group of commands.
 
 mod bench;
 mod data;

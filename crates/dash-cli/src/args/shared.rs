@@ -1,4 +1,4 @@
-//! Arguments that several commands share.
+//! Defines the arguments that several commands share.
 
 use clap::ValueEnum;
 use dash_conv::{Planner, Policy};

@@ -1,4 +1,4 @@
-//! Process-wide effects of this program, and why they exist. Nothing else in the workspace changes its process.
+//! Collects the process-wide effects of this program, and says why they exist. Nothing else in the workspace changes its process.
 //!
 //! - **Memory limit** ([`memory`]). A global allocator counts large blocks and ends the process with a message when more
 //!   memory is requested than was available at the start. Without it, the system's out-of-memory killer ends the process

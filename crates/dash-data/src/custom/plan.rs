@@ -121,7 +121,7 @@ fn draw(part: &mut Part, config: &CustomData, wanted: &[Split]) -> Result<(), Er
         };
         let count = (fraction * rows as f64).round() as usize;
         if count == 0 {
-            let problem = format!("{fraction} of {rows} samples is none");
+            let problem = format!("{fraction} of {rows} samples rounds to none");
             return Err(Error::configuration(key, problem));
         }
         for row in order.by_ref().take(count) {

@@ -413,7 +413,7 @@ fn damaged_files_are_refused() {
         .ingest(&place.dataset("parquet", &format!(r#"{more}, "test_fraction": 0.0"#)), Protocol::Strict)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);
-    assert!(error.to_string().contains("`dataset.test_fraction`: 0 of 30 samples is none"), "{error}");
+    assert!(error.to_string().contains("`dataset.test_fraction`: 0 of 30 samples rounds to none"), "{error}");
     let shapes = r#""train_file": "all.parquet", "test_file": "other.parquet", "target_kind": "field""#;
     place.put(
         "other.parquet",

@@ -143,7 +143,7 @@ impl DType {
         })
     }
 
-    /// Elements that lie back to back as integers: `Err` names the first one that is none, `None` means
+    /// Elements that lie back to back as integers: `Err` names the first one that is not an integer, `None` means
     /// that the elements are not numbers.
     pub(crate) fn decode_i64(self, bytes: &[u8]) -> Option<Result<Vec<i64>, usize>> {
         if !self.is_numeric() {

@@ -273,7 +273,7 @@ impl Client {
     }
 }
 
-/// The length that an answer announces. (That of the HTTP library is none for empty files.)
+/// The length that an answer announces. (That of the HTTP library is absent for empty files.)
 fn announced(response: &Response) -> Option<u64> {
     header(response, "content-length")?.trim().parse().ok().filter(|_| !is_chunked(response))
 }

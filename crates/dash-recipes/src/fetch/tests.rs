@@ -99,7 +99,7 @@ fn files_are_fetched_once_recorded_and_compared_afterwards() {
     assert!(!raw.join("small.bin.part").exists());
     assert!(!raw.join("small.bin.part.json").exists());
 
-    // What is there stays, and is compared.
+    // Files that are present stay, and are compared.
     let again = fetch(&small(std::slice::from_ref(&new)), &Mirrors::default(), &raw).unwrap();
     assert_eq!((again[0].address.as_deref(), again[0].first), (None, false));
 
@@ -219,7 +219,7 @@ fn a_published_hash_decides_and_not_what_came_first() {
     fetch(&published(&["/good"]), &Mirrors::default(), &raw).unwrap();
     assert_eq!(std::fs::read(raw.join("small.bin")).unwrap(), b"data");
     assert_eq!(read(&raw).unwrap()["small.bin"].sha256, dash_store::sha256(b"data"));
-    // What is there is compared too.
+    // Files that are present are compared, too.
     dash_store::publish_file(&raw.join("small.bin"), b"dada").unwrap();
     let error = fetch(&published(&["/good"]), &Mirrors::default(), &raw).unwrap_err();
     assert!(error.hint().unwrap().contains("remove it and run"), "{error}");
