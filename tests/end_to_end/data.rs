@@ -269,7 +269,7 @@ fn files_that_a_server_has_are_fetched_into_the_raw_folder() {
     let elsewhere = [&fetch[..], &["--raw", "other"][..]].concat();
     bench
         .run(&elsewhere)
-        .failed(4, &["other/music/JSB_Chorales.mat: sha256 is ", "hint: get the file again"]);
+        .failed(4, &["other/music/JSB_Chorales.mat: sha256 is ", "hint: fetch the file again"]);
     mirrors(&bench, &[other, good]);
     bench.run(&elsewhere).well();
     bench.run(&[&fetch[..], &["--from", "x"][..]].concat()).failed(2, &["--from"]);

@@ -6,9 +6,10 @@
 
 use std::{
     collections::VecDeque,
-    fs::{File, Metadata},
+    fs::{File, Metadata, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// Limit of the size of waiting records in bytes; further records are dropped.
@@ -93,6 +94,19 @@ impl Log {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let locked = self.records == Records::Lines && lock(&self.file);
+        let written = self.write_waiting();
+        if locked {
+            // Closing the file would release it, too.
+            let _ = self.file.unlock();
+        }
+        written
+    }
+
+    fn write_waiting(&mut self) -> io::Result<()> {
         while let Some(record) = self.waiting.front() {
             let metadata = self.file.metadata()?;
             // If another process has appended to the partial record, it remains as a line of its own.
@@ -125,6 +139,21 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// Locks a file against other processes that append to it, so that they do not see a part of a record: a write that
+/// crosses a page boundary becomes visible in two steps. Returns whether it is locked; a process that is suspended while
+/// it holds the lock delays others, and does not block them.
+fn lock(file: &File) -> bool {
+    for _ in 0..100 {
+        match file.try_lock() {
+            Ok(()) => return true,
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            // A file system without locks.
+            Err(TryLockError::Error(_)) => return false,
+        }
+    }
+    false
 }
 
 /// Whether the last line of a file has no line break, as a process leaves it that is killed while it writes. False if the
