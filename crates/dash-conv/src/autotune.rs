@@ -3,10 +3,11 @@
 use crate::{
     ConvProblem, Plan,
     algorithm::CpuConvolution,
+    cuda::Convolution,
     engine::{Engine, Place},
 };
 use candle_core::{Device, Result, Tensor};
-use dash_cuda::{Convolution, Gpu};
+use dash_cuda::Gpu;
 use std::time::Instant;
 
 /// Timed passes on the CPU, the best of which counts.

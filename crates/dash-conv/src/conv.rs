@@ -2,7 +2,7 @@
 
 use crate::{
     Algorithm, ConvGradients, ConvOptions, ConvProblem, Error, GradientsOf, Plan, Planner, TapSet,
-    algorithm::CpuConvolution, engine::Engine, gpu, op::ConvOp,
+    algorithm::CpuConvolution, cuda, engine::Engine, op::ConvOp,
 };
 use candle_core::{DType, Device, Result, Shape, Tensor, Var};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -115,7 +115,7 @@ impl TapConv {
                 x.contiguous()?.apply_op3(&weights.contiguous()?, &bias.contiguous()?, op)
             }
             Engine::Gpu(gpu, convolution) => {
-                gpu::op::forward(&gpu, convolution, &problem, [x, weights, &bias])?.reshape(shape)
+                cuda::op::forward(&gpu, convolution, &problem, [x, weights, &bias])?.reshape(shape)
             }
             Engine::Tensors(dft) => {
                 let y = dft.forward(&x.contiguous()?, &weights.contiguous()?)?;
@@ -156,7 +156,7 @@ impl TapConv {
                 op.gradients(&x.contiguous()?, &weights.contiguous()?, &grad.contiguous()?, of)
             }
             Engine::Gpu(gpu, convolution) => {
-                gpu::op::gradients(&gpu, &*convolution, &problem, [x, weights, grad], of)
+                cuda::op::gradients(&gpu, &*convolution, &problem, [x, weights, grad], of)
             }
             Engine::Tensors(_) => self.derived_gradients(x, weights, grad, of),
         }

@@ -3,16 +3,16 @@
 use crate::{
     ConvProblem, Machine, Plan,
     algorithm::CpuConvolution,
+    cuda::{self, Convolution},
     dft::Dft,
     direct::{self, Layout},
     gemm::Gemm,
-    gpu,
     recipe::Recipe,
     spectral::Spectral,
     winograd::Winograd,
 };
 use candle_core::{Device, Result};
-use dash_cuda::{Convolution, Gpu};
+use dash_cuda::Gpu;
 use std::sync::Arc;
 
 /// Where a convolution is computed.
@@ -57,7 +57,7 @@ impl Engine {
             Recipe::Direct(Layout::Rows) => Engine::Cpu(Arc::new(direct::Rows::new(problem))),
             Recipe::Dft(size) => Engine::Tensors(Arc::new(Dft::new(problem, *size, place.device)?)),
             Recipe::Gpu(recipe) => match place.gpu {
-                Some(gpu) => Engine::Gpu(gpu.clone(), gpu::build(gpu, recipe, problem)?),
+                Some(gpu) => Engine::Gpu(gpu.clone(), cuda::build(gpu, recipe, problem)?),
                 None => candle_core::bail!("the plan `{plan}` is for a GPU"),
             },
         })

@@ -29,7 +29,7 @@
 //! engines from them and keeps them.
 //!
 //! ```text
-//! TapConv -- problem --> Planner -- Plan::candidates --> fft/cost, winograd/cost, gemm/cost, direct/cost, dft/cost, gpu/cost
+//! TapConv -- problem --> Planner -- Plan::candidates --> fft/cost, winograd/cost, gemm/cost, direct/cost, dft/cost, cuda/cost
 //!    |                      '---- Policy::Measure -----> times candidates
 //!    '------- plan --------> engine (built once) -------> forward, backward
 //! ```
@@ -39,12 +39,12 @@ mod autotune;
 mod bias;
 mod buffer;
 mod conv;
+mod cuda;
 mod dft;
 mod direct;
 mod engine;
 mod error;
 mod gemm;
-mod gpu;
 mod grid;
 mod machine;
 mod mixed_results;

@@ -2,10 +2,11 @@
 
 use crate::{
     Error, TapSet,
+    cuda::MixtureTable,
     values::{contiguous, with_values},
 };
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
-use dash_cuda::{Gpu, MixtureTable};
+use dash_cuda::Gpu;
 use rayon::prelude::*;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -4,8 +4,9 @@
 use crate::{
     Algorithm, ConvProblem, Error, Machine,
     algorithm::Cost,
+    cuda,
     dft::{self, DftSize},
-    direct, gemm, gpu, spectral, winograd,
+    direct, gemm, spectral, winograd,
 };
 use std::fmt;
 
@@ -17,7 +18,7 @@ pub(crate) enum Recipe {
     Gemm(Vec<gemm::Segment>),
     Direct(direct::Layout),
     Dft(DftSize),
-    Gpu(gpu::GpuRecipe),
+    Gpu(cuda::GpuRecipe),
 }
 
 impl Recipe {
@@ -40,7 +41,7 @@ impl fmt::Display for Recipe {
             Recipe::Fft(tiling) => ([tiling.rows.len, tiling.columns.len], tiling.count()),
             Recipe::Winograd(tiling) => ([tiling.rows.points, tiling.columns.points], 1),
             Recipe::Dft(size) => ([size.rows, size.columns], 1),
-            Recipe::Gpu(gpu::GpuRecipe::Fft(tiling)) => (tiling.size(), tiling.count()),
+            Recipe::Gpu(cuda::GpuRecipe::Fft(tiling)) => (tiling.size(), tiling.count()),
             Recipe::Gemm(_) | Recipe::Direct(_) | Recipe::Gpu(_) => return Ok(()),
         };
         write!(f, " {}x{}", size[0], size[1])?;
@@ -88,7 +89,7 @@ impl Plan {
                 plans(direct::cost::candidates(problem, cpu), Recipe::Direct)
             }
             (_, Algorithm::Dft) => vec![Plan::dft(problem, machine)],
-            (Machine::Gpu(gpu), _) => plans(gpu::cost::candidates(algorithm, problem, gpu), Recipe::Gpu),
+            (Machine::Gpu(gpu), _) => plans(cuda::cost::candidates(algorithm, problem, gpu), Recipe::Gpu),
             (Machine::Generic(_), _) => Vec::new(),
         }
     }
@@ -104,7 +105,7 @@ impl Plan {
     fn dft(problem: &ConvProblem, machine: &Machine) -> Plan {
         let (size, cost) = match machine {
             Machine::Cpu(cpu) | Machine::Generic(cpu) => dft::cost::candidate(problem, cpu),
-            Machine::Gpu(gpu) => gpu::cost::dft(problem, gpu),
+            Machine::Gpu(gpu) => cuda::cost::dft(problem, gpu),
         };
         Plan { recipe: Recipe::Dft(size), cost }
     }

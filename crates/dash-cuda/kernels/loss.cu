@@ -34,7 +34,7 @@ KERNEL class_loss(const float* logits, const int* classes, double* losses, float
 }
 EMULATED(class_loss)
 
-// Of logits and labels (bit 0: what is there; bit 1: does not count): sums[block] of -w ln s(x) and -ln(1 - s(x)), each at
+// Of logits and labels (bit 0: the label; bit 1: ignored): sums[block] of -w ln s(x) and -ln(1 - s(x)), each at
 // most `most`, w being the weight of positive labels; grad = the gradient of their mean, also where a loss has reached its
 // most. One double of shared memory per thread.
 KERNEL label_loss(const float* logits, const int* labels, double* sums, float* grad, double weight, double most,

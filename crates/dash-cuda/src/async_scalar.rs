@@ -1,23 +1,21 @@
-//! A number of a GPU that is looked at later.
+//! Reads a scalar back from a GPU asynchronously.
 
+use crate::{error::Error, gpu::Gpu};
 #[cfg(feature = "cuda")]
-use crate::gpu::failed;
-use crate::gpu::{Error, Gpu};
-#[cfg(feature = "cuda")]
-use crate::transfer::PinnedBuffer;
+use crate::{error::failed, transfer::PinnedBuffer};
 use candle_core::{Result, Tensor};
 
-/// A number that a GPU copies to the CPU when it has it, while what was launched behind it goes on.
+/// A scalar that the GPU copies to the host once it is computed, while later launches continue.
 pub struct AsyncScalar {
     gpu: Gpu,
     pending: Option<Pending>,
 }
 
-/// Where the number will be.
+/// Where the scalar arrives.
 enum Pending {
     #[cfg(feature = "cuda")]
     Cuda(PinnedBuffer),
-    /// The emulator is done at once.
+    /// The emulator computes synchronously.
     #[cfg(feature = "emulator")]
     Emulator(f32),
     #[allow(dead_code, reason = "without the features")]
@@ -25,15 +23,15 @@ enum Pending {
 }
 
 impl AsyncScalar {
-    /// For numbers of `gpu`.
+    /// A read-back of scalars of `gpu`; it can be used again.
     pub fn new(gpu: Gpu) -> AsyncScalar {
         AsyncScalar { gpu, pending: None }
     }
 
-    /// Has a number copied as soon as it is computed.
+    /// Records a copy of a scalar behind everything that was launched before.
     ///
     /// # Errors
-    /// If it is not one number of f32 on the GPU.
+    /// If it is not one element of f32 on the GPU.
     pub fn record(&mut self, number: &Tensor) -> Result<()> {
         let number = number.reshape(1)?;
         match &self.gpu {
@@ -48,13 +46,13 @@ impl AsyncScalar {
                 {
                     let (storage, layout) = number.storage_and_layout();
                     let candle_core::Storage::Cuda(storage) = &*storage else {
-                        candle_core::bail!("the number is on another device")
+                        candle_core::bail!("the scalar is on another device")
                     };
                     let start = layout.start_offset();
                     let view = storage.as_cuda_slice::<f32>()?.slice(start..start + 1);
                     let (address, _recorded) = view.device_ptr(&stream);
-                    to.used(&stream, "copying a number from the GPU", |bytes| {
-                        // SAFETY: one number is at the address, whose memory is given back in the order of the stream.
+                    to.used(&stream, "copying a scalar from the GPU", |bytes| {
+                        // SAFETY: one element is at the address, whose memory is freed in the order of the stream.
                         #[allow(unsafe_code)]
                         unsafe {
                             result::memcpy_dtoh_async(bytes, address, stream.cu_stream())
@@ -72,22 +70,22 @@ impl AsyncScalar {
         Ok(())
     }
 
-    /// The number that was asked for, once it is there: what was launched after the question is not waited for.
+    /// Waits for the recorded scalar, but not for what was launched after it.
     ///
     /// # Errors
-    /// If none was asked for, or the GPU failed meanwhile.
+    /// If none was recorded, or the GPU failed in the meantime.
     pub fn wait(&mut self) -> std::result::Result<f32, Error> {
         match self.pending.as_mut() {
             #[cfg(feature = "cuda")]
             Some(Pending::Cuda(locked)) => {
                 let bytes = <[u8; 4]>::try_from(&*locked.bytes()?);
-                bytes.map(f32::from_ne_bytes).map_err(|e| failed("waiting for a number", &e))
+                bytes.map(f32::from_ne_bytes).map_err(|e| failed("waiting for a scalar", &e))
             }
             #[cfg(feature = "emulator")]
             Some(Pending::Emulator(value)) => Ok(*value),
             _ => Err(Error::Gpu {
-                what: "waiting for a number".to_owned(),
-                reason: "none was asked for".to_owned(),
+                what: "waiting for a scalar".to_owned(),
+                reason: "none was recorded".to_owned(),
             }),
         }
     }
@@ -96,19 +94,18 @@ impl AsyncScalar {
 #[cfg(all(test, feature = "emulator"))]
 mod tests {
     use super::*;
-    use crate::Emulator;
     use candle_core::Device;
 
     #[test]
-    fn numbers_come_when_asked_for() {
-        let mut read_back = AsyncScalar::new(Gpu::Emulator(Emulator::default()));
+    fn recorded_scalars_are_read_back() {
+        let mut read_back = AsyncScalar::new(Gpu::emulated());
         assert_eq!(
             read_back.wait().unwrap_err().to_string(),
-            "the GPU failed at waiting for a number: none was asked for"
+            "the GPU failed at waiting for a scalar: none was recorded"
         );
         let tensor = Tensor::new(&[[1f32, 2.0]], &Device::Cpu).unwrap();
         read_back.record(&tensor.narrow(1, 1, 1).unwrap()).unwrap();
         assert_eq!(read_back.wait().unwrap(), 2.0);
-        assert!(read_back.record(&tensor).is_err(), "two are not one number");
+        assert!(read_back.record(&tensor).is_err(), "two elements are not one");
     }
 }

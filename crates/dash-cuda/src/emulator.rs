@@ -1,16 +1,14 @@
-//! The GPU emulator: kernels as C++ on the CPU, for tests.
+//! Runs kernels that were compiled as C++ on the CPU, for tests.
 
 use crate::{
-    Kernel,
-    gpu::{DeviceSlice, Element, Error, KernelArg, LaunchDims},
+    error::Error,
+    kernel::Kernel,
+    launch::{KernelArg, LaunchDims},
+    memory::{DeviceSlice, DeviceSliceMut, Element},
 };
 use std::ffi::c_void;
 
-/// A kernel's emulator: grid, block, bytes of shared memory, whether threads run in descending order, and the arguments'
-/// addresses; 0 if all is well.
-pub(crate) type Function = unsafe extern "C" fn(*const u32, *const u32, u32, i32, *mut *mut c_void) -> i32;
-
-/// A GPU that is none.
+/// A GPU that the CPU emulates.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Emulator {
     /// Whether the threads of a block run in descending order between barriers. A kernel whose results depend on it
@@ -18,10 +16,10 @@ pub struct Emulator {
     pub descending: bool,
 }
 
-/// Numbers before and after memory that no kernel may touch.
+/// Elements before and after each buffer that no kernel may touch.
 const GUARD: usize = 64;
 
-/// Memory of the emulator: numbers between two guards.
+/// Memory of the emulator: elements between two guard bands.
 #[derive(Clone, Debug)]
 pub struct GuardedBuffer<T> {
     numbers: Vec<T>,
@@ -37,7 +35,7 @@ impl<T: Element> GuardedBuffer<T> {
         self.numbers.len() - 2 * GUARD
     }
 
-    /// The numbers.
+    /// The elements.
     ///
     /// # Errors
     /// If a kernel has written outside of them.
@@ -46,7 +44,7 @@ impl<T: Element> GuardedBuffer<T> {
             return Ok(self.numbers[GUARD..GUARD + self.len()].to_vec());
         }
         let reason = "a kernel has written outside of its memory".to_owned();
-        Err(Error::Gpu { what: "the end".to_owned(), reason })
+        Err(Error::Gpu { what: "a buffer".to_owned(), reason })
     }
 
     pub(crate) fn read(&self) -> DeviceSlice<'_, T> {
@@ -58,8 +56,13 @@ impl<T: Element> GuardedBuffer<T> {
         }
     }
 
-    pub(crate) fn write(&mut self) -> KernelArg {
-        KernelArg::Address(self.numbers[GUARD..].as_mut_ptr() as u64)
+    pub(crate) fn write(&mut self) -> DeviceSliceMut<'_, T> {
+        let (address, len) = (self.numbers[GUARD..].as_mut_ptr() as u64, self.len());
+        // SAFETY: the elements are borrowed for as long as the value lives.
+        #[allow(unsafe_code)]
+        unsafe {
+            DeviceSliceMut::new(address, len)
+        }
     }
 
     fn intact(&self) -> bool {
@@ -78,7 +81,7 @@ impl Emulator {
     /// See [`crate::Gpu::launch`].
     ///
     /// # Safety
-    /// As there.
+    /// See there.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn launch(
         &self,
@@ -86,6 +89,10 @@ impl Emulator {
         launch: LaunchDims,
         arguments: &[KernelArg],
     ) -> Result<(), Error> {
+        let Some(emulated) = kernel.emulated else {
+            let reason = "it was not compiled for the emulator".to_owned();
+            return Err(Error::Gpu { what: kernel.name.to_owned(), reason });
+        };
         let mut arguments = arguments.to_vec();
         let mut addresses: Vec<*mut c_void> = (arguments.iter_mut())
             .map(|argument| match argument {
@@ -97,7 +104,7 @@ impl Emulator {
             .collect();
         // SAFETY: by the caller's promise; grid and block have three numbers each.
         let met = unsafe {
-            (kernel.emulator)(
+            emulated(
                 launch.grid.as_ptr(),
                 launch.block.as_ptr(),
                 launch.shared,
@@ -111,37 +118,4 @@ impl Emulator {
         let reason = "some threads of a block missed a barrier that others waited at".to_owned();
         Err(Error::Gpu { what: kernel.name.to_owned(), reason })
     }
-}
-
-/// The first GPU, for the test of this name. Without one, standard error says once that the test is skipped there; a
-/// program that was built for none says nothing.
-///
-/// # Panics
-/// If there is a GPU that cannot be opened: the test would seem to have passed there.
-#[cfg_attr(not(feature = "cuda"), allow(unused_variables, reason = "there is nothing to say"))]
-pub fn gpu_for_test(test: &str) -> Option<crate::Gpu> {
-    #[cfg(feature = "cuda")]
-    {
-        use std::{
-            collections::HashSet,
-            io::Write,
-            sync::{Mutex, OnceLock},
-        };
-        static GPU: OnceLock<Option<candle_core::Device>> = OnceLock::new();
-        static TOLD: Mutex<Option<HashSet<String>>> = Mutex::new(None);
-        let opened = GPU.get_or_init(|| match crate::open(0) {
-            Ok(device) => Some(device),
-            Err(error) if error.to_string().contains("NO_DEVICE") => None,
-            Err(error) => panic!("the GPU cannot be opened: {error}"),
-        });
-        if let Some(device) = opened {
-            return crate::Gpu::of(device);
-        }
-        let mut told = TOLD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if told.get_or_insert_default().insert(test.to_owned()) {
-            // Not by a macro: what passing tests print is not shown.
-            let _ = writeln!(std::io::stderr(), "skipped on a GPU: {test}");
-        }
-    }
-    None
 }

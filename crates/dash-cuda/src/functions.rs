@@ -1,8 +1,9 @@
-//! GPUs and the kernels that were loaded on them.
+//! Opens GPUs, and loads kernels on them.
 
 use crate::{
-    Kernel,
-    gpu::{Error, SHARED, failed},
+    error::{Error, failed},
+    kernel::Kernel,
+    launch::SHARED,
 };
 use candle_core::{
     Device, Result,
@@ -20,12 +21,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The GPU with this number: with a stream of its own, on which everything is done in order, so that nothing needs to
-/// be told when to wait; and with memory that stays with the program when it is given back.
+/// Opens the GPU with this number, with one stream, on which everything runs in order without events, and with a memory pool
+/// that keeps freed memory.
 pub(crate) fn open(number: usize) -> Result<Device> {
     let gpu = Device::new_cuda_with_stream(number)?;
     let device = gpu.as_cuda_device()?;
-    // SAFETY: there is one stream. What is beside it are copies through `transfer::PinnedBuffer`, which have events of their own.
+    // SAFETY: there is one stream. Copies through `transfer::PinnedBuffer` have events of their own.
     #[allow(unsafe_code)]
     unsafe {
         device.disable_event_tracking();
@@ -33,16 +34,16 @@ pub(crate) fn open(number: usize) -> Result<Device> {
     if let Some(pool) = pool(device) {
         let mut kept = u64::MAX;
         let most = CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
-        // SAFETY: the pool is the device's own, and this attribute is a u64. (By default all that is unused is given back
-        // to the system whenever somebody waits for the GPU.)
-        // Without it, everything is right and slower.
+        // SAFETY: the pool is the device's own, and this attribute is a u64. (By default unused memory is returned
+        // to the system at every synchronisation.)
+        // If this fails, everything is correct and slower.
         #[allow(unsafe_code)]
         let _ = unsafe { mem_pool::set_attribute(pool, most, std::ptr::from_mut(&mut kept).cast()) };
     }
     Ok(gpu)
 }
 
-/// The pool that a device's memory comes from; `None` if it has none.
+/// The memory pool of a device, if it has one.
 fn pool(gpu: &CudaDevice) -> Option<CUmemoryPool> {
     let ordinal = i32::try_from(gpu.cuda_stream().context().ordinal()).ok()?;
     // SAFETY: the device is the one that `get` returned.
@@ -50,10 +51,10 @@ fn pool(gpu: &CudaDevice) -> Option<CUmemoryPool> {
     unsafe { device::get_default_mem_pool(device::get(ordinal).ok()?) }.ok()
 }
 
-/// Bytes of a GPU's memory that nobody uses, what the pool keeps included.
+/// Free bytes of a GPU's memory, including what the pool keeps.
 pub(crate) fn free_memory(gpu: &CudaDevice) -> Option<u64> {
     let stream = gpu.cuda_stream();
-    // What was given back is free when all before it is done.
+    // Freed memory becomes available when everything before it is done.
     stream.synchronize().ok()?;
     if let Some(pool) = pool(gpu) {
         // SAFETY: the pool is the device's own.
@@ -64,22 +65,22 @@ pub(crate) fn free_memory(gpu: &CudaDevice) -> Option<u64> {
     u64::try_from(free).ok()
 }
 
-/// A kernel on a GPU, and the dynamic shared memory that it was allowed.
+/// A loaded kernel, and the dynamic shared memory that it may have.
 struct Loaded {
     function: CudaFunction,
     shared: u32,
 }
 
-/// What was loaded, by device and name.
+/// The loaded modules and kernels, by device, address of the PTX, and name.
 #[derive(Default)]
 struct Store {
-    modules: HashMap<(DeviceId, &'static str), Arc<CudaModule>>,
-    functions: HashMap<(DeviceId, &'static str), Loaded>,
+    modules: HashMap<(DeviceId, usize), Arc<CudaModule>>,
+    functions: HashMap<(DeviceId, usize, &'static str), Loaded>,
 }
 
 static STORE: Mutex<Option<Store>> = Mutex::new(None);
 
-/// A kernel, loaded on a GPU if it was not, and allowed `shared` bytes of dynamic shared memory.
+/// Loads a kernel on a GPU unless it is loaded, and allows it `shared` bytes of dynamic shared memory.
 pub(crate) fn function(
     gpu: &CudaDevice,
     kernel: &Kernel,
@@ -88,16 +89,17 @@ pub(crate) fn function(
     let failed = |e: &dyn std::fmt::Display| failed(kernel.name, e);
     let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
     let Store { modules, functions } = store.get_or_insert_default();
-    let id = gpu.id();
-    let loaded = match functions.entry((id, kernel.name)) {
+    // Kernels of several crates may have files of one name.
+    let (id, ptx) = (gpu.id(), kernel.ptx.as_ptr() as usize);
+    let loaded = match functions.entry((id, ptx, kernel.name)) {
         std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
         std::collections::hash_map::Entry::Vacant(entry) => {
-            let module = match modules.get(&(id, kernel.file)) {
+            let module = match modules.get(&(id, ptx)) {
                 Some(module) => module.clone(),
                 None => {
                     let context = gpu.cuda_stream().context().clone();
                     let module = context.load_module(kernel.ptx.into()).map_err(|e| failed(&e))?;
-                    modules.insert((id, kernel.file), module.clone());
+                    modules.insert((id, ptx), module.clone());
                     module
                 }
             };

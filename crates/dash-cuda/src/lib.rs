@@ -1,17 +1,17 @@
-//! Kernels for NVIDIA GPUs, and what launches them.
+//! NVIDIA GPUs as devices for candle: buffers, typed kernel launches, module loading, pinned transfers, and an emulator.
 //!
-//! A kernel is a function of a file in `kernels/`. It is compiled twice: to PTX, for GPUs (feature `cuda`), and as
-//! C++ with a header that turns blocks and threads into loops, for the emulator on the CPU (feature `emulator`). The
-//! operations of this crate know nothing of either: they reserve memory and launch kernels on a [`Gpu`], so that the
-//! emulator tests them whole, and not only the kernels.
+//! A kernel is a function of a file in a crate's folder `kernels`, declared by [`kernels!`]. It is compiled twice: to PTX for
+//! GPUs (feature `cuda`), and as C++ for the emulator, which runs it on the CPU (feature `emulator`). Code that launches
+//! kernels allocates and launches on a [`Gpu`] and does not know which of the two it is, so that the emulator tests all of it.
+//! The operations of this crate are those that training needs beside convolutions.
 //!
 //! ```
 //! # #[cfg(feature = "emulator")] {
-//! use dash_cuda::{Gpu, Emulator, add};
-//! let emulator = Gpu::Emulator(Emulator::default());
-//! let (a, b) = (emulator.upload(&[1.0f32, 2.0]).unwrap(), emulator.upload(&[10.0f32, 20.0]).unwrap());
-//! let sum = add(&emulator, emulator.read(&a), emulator.read(&b)).unwrap();
-//! assert_eq!(emulator.download(&sum).unwrap(), [11.0, 22.0]);
+//! use dash_cuda::{Gpu, add};
+//! let gpu = Gpu::emulated();
+//! let (a, b) = (gpu.upload(&[1.0f32, 2.0]).unwrap(), gpu.upload(&[10.0f32, 20.0]).unwrap());
+//! let sum = add(&gpu, gpu.read(&a), gpu.read(&b)).unwrap();
+//! assert_eq!(gpu.download(&sum).unwrap(), [11.0, 22.0]);
 //! # }
 //! ```
 
@@ -26,37 +26,40 @@
 )]
 
 mod async_scalar;
-mod dense;
 mod elementwise;
 #[cfg(feature = "emulator")]
 mod emulator;
-mod fft;
+mod error;
 #[cfg(feature = "cuda")]
 mod functions;
 mod gpu;
 mod kernel;
+mod kernels;
+mod launch;
 mod loss;
-mod mixture;
+mod memory;
+mod mixing;
 mod norm;
 mod optimiser;
-mod taps;
 mod tensor;
-mod tiling;
+#[cfg(feature = "emulator")]
+mod testing;
 #[cfg(feature = "cuda")]
 mod transfer;
-mod transform;
 
 pub use async_scalar::AsyncScalar;
-pub use dense::{Dense, DenseMethod, DenseSizes};
 pub use elementwise::{add, dropout, mean_backward, mean_forward};
 #[cfg(feature = "emulator")]
-pub use emulator::{Emulator, gpu_for_test};
-pub use gpu::{DeviceBuffer, DeviceSlice, Element, Error, Gpu, KernelArg, LaunchDims, open};
-pub use kernel::Kernel;
+pub use emulator::Emulator;
+pub use error::{Error, expect};
+pub use gpu::{DeviceBuffer, Gpu, open};
+pub use kernel::{EmulatedKernel, In, Int, Kernel, Long, Out, Parameter, signature_errors};
+pub use launch::{KernelArg, LaunchDims, MOST_THREADS, SHARED, THREADS};
 pub use loss::{LossAndGradient, class_loss, field_loss, label_loss, scale_by};
-pub use mixture::{MixtureTable, mixing_coefficients, mixing_gradient, treated_gradient};
+pub use memory::{DeviceSlice, DeviceSliceMut, Element};
+pub use mixing::{arch_gradient, mixing_gradient, mixing_weights};
 pub use norm::{Norm, NormGradients};
 pub use optimiser::{SgdStep, clip_scale};
-pub use taps::{Convolution, Depthwise, MOST_TAPS, TapMethod, channel_sums};
 pub use tensor::Operand;
-pub use tiling::{Segment, Segments, Tiling};
+#[cfg(feature = "emulator")]
+pub use testing::{gpu_for_test, run_on_gpus};

@@ -1,13 +1,16 @@
-//! Losses with their gradients.
+//! Computes losses together with their gradients.
 
 use crate::{
-    gpu::{DeviceBuffer, DeviceSlice, Error, Gpu, KernelArg, LaunchDims, expect, int, long},
-    kernel::{CLASS_LOSS, FIELD_LOSS, LABEL_LOSS, LOSS_TOTAL, SCALE_BY},
+    error::{Error, expect},
+    gpu::{DeviceBuffer, Gpu},
+    kernels::{ClassLoss, FieldLoss, LabelLoss, LossTotal, ScaleBy},
+    launch::LaunchDims,
+    memory::DeviceSlice,
 };
 
 const NAME: &str = "loss";
 
-/// A loss, one number, and its gradient in the outputs.
+/// A loss, one element, and its gradient in the outputs.
 pub type LossAndGradient = (DeviceBuffer<f32>, DeviceBuffer<f32>);
 
 fn total(
@@ -17,12 +20,11 @@ fn total(
     count: usize,
 ) -> Result<DeviceBuffer<f32>, Error> {
     let mut out = gpu.alloc(1)?;
-    let arguments =
-        [gpu.read(sums).argument(), gpu.write(&mut out), KernelArg::F64(divisor), int(NAME, count)?];
+    let total = LossTotal { sums: gpu.read(sums), out: gpu.write(&mut out), divisor, count };
     // SAFETY: the caller reserved `count` sums.
     #[allow(unsafe_code)]
     unsafe {
-        gpu.launch(&LOSS_TOTAL, LaunchDims::sums([1, 1, 1], 1), &arguments)?;
+        total.launch(gpu, LaunchDims::sums([1, 1, 1], 1))?;
     }
     Ok(out)
 }
@@ -47,20 +49,20 @@ pub fn class_loss(
     }
     let classes = gpu.upload(classes)?;
     let (mut losses, mut grad) = (gpu.alloc::<f64>(rows)?, gpu.alloc(logits.len())?);
-    let arguments = [
-        logits.argument(),
-        gpu.read(&classes).argument(),
-        gpu.write(&mut losses),
-        gpu.write(&mut grad),
-        KernelArg::F64(gamma.unwrap_or(0.0)),
-        KernelArg::I32(i32::from(gamma.is_some())),
-        int(NAME, rows)?,
-        int(NAME, k)?,
-    ];
+    let loss = ClassLoss {
+        logits,
+        classes: gpu.read(&classes),
+        losses: gpu.write(&mut losses),
+        grad: gpu.write(&mut grad),
+        gamma: gamma.unwrap_or(0.0),
+        focal: gamma.is_some(),
+        rows,
+        k,
+    };
     // SAFETY: lengths and classes were compared.
     #[allow(unsafe_code)]
     unsafe {
-        gpu.launch(&CLASS_LOSS, LaunchDims::over(rows), &arguments)?;
+        loss.launch(gpu, LaunchDims::over(rows))?;
     }
     Ok((total(gpu, &losses, rows as f64, rows)?, grad))
 }
@@ -81,19 +83,19 @@ pub fn label_loss(
     let blocks = labels.len().div_ceil(1 << 12).clamp(1, 1024);
     let labels = gpu.upload(labels)?;
     let (mut sums, mut grad) = (gpu.alloc::<f64>(blocks)?, gpu.alloc(logits.len())?);
-    let arguments = [
-        logits.argument(),
-        gpu.read(&labels).argument(),
-        gpu.write(&mut sums),
-        gpu.write(&mut grad),
-        KernelArg::F64(weight),
-        KernelArg::F64(most),
-        long(logits.len()),
-    ];
+    let loss = LabelLoss {
+        logits,
+        labels: gpu.read(&labels),
+        sums: gpu.write(&mut sums),
+        grad: gpu.write(&mut grad),
+        weight,
+        most,
+        count: logits.len(),
+    };
     // SAFETY: lengths were compared; there is a sum per block.
     #[allow(unsafe_code)]
     unsafe {
-        gpu.launch(&LABEL_LOSS, LaunchDims::sums([blocks as u32, 1, 1], 1), &arguments)?;
+        loss.launch(gpu, LaunchDims::sums([blocks as u32, 1, 1], 1))?;
     }
     Ok((total(gpu, &sums, logits.len() as f64, blocks)?, grad))
 }
@@ -121,32 +123,32 @@ pub fn field_loss(
     let [mean, scale] = scaling.unwrap_or([&[0.0], &[1.0]]);
     let (mean, scale) = (gpu.upload(mean)?, gpu.upload(scale)?);
     let (mut losses, mut grad) = (gpu.alloc::<f64>(samples)?, gpu.alloc(output.len())?);
-    let arguments = [
-        output.argument(),
-        gpu.read(&target).argument(),
-        gpu.read(&mean).argument(),
-        gpu.read(&scale).argument(),
-        gpu.write(&mut losses),
-        gpu.write(&mut grad),
-        KernelArg::I32(i32::from(relative)),
-        KernelArg::I32(i32::from(scaling.is_some())),
-        int(NAME, samples)?,
-        int(NAME, length)?,
-    ];
+    let loss = FieldLoss {
+        output,
+        target: gpu.read(&target),
+        mean: gpu.read(&mean),
+        scale: gpu.read(&scale),
+        losses: gpu.write(&mut losses),
+        grad: gpu.write(&mut grad),
+        relative,
+        scaled: scaling.is_some(),
+        samples,
+        length,
+    };
     let blocks = u32::try_from(samples).unwrap_or(u32::MAX).clamp(1, 1 << 16);
     // SAFETY: lengths were compared.
     #[allow(unsafe_code)]
     unsafe {
-        gpu.launch(&FIELD_LOSS, LaunchDims::sums([blocks, 1, 1], 1), &arguments)?;
+        loss.launch(gpu, LaunchDims::sums([blocks, 1, 1], 1))?;
     }
     let divisor = if relative { 1.0 } else { output.len() as f64 };
     Ok((total(gpu, &losses, divisor, samples)?, grad))
 }
 
-/// x times a number that is on the GPU.
+/// x times a scalar that is on the GPU.
 ///
 /// # Errors
-/// If `factor` is not one number, or the GPU fails.
+/// If `factor` is not one element, or the GPU fails.
 pub fn scale_by(
     gpu: &Gpu,
     x: DeviceSlice<'_, f32>,
@@ -154,11 +156,11 @@ pub fn scale_by(
 ) -> Result<DeviceBuffer<f32>, Error> {
     expect(NAME, "the factor", factor.len(), 1)?;
     let mut out = gpu.alloc(x.len())?;
-    let arguments = [x.argument(), factor.argument(), gpu.write(&mut out), long(x.len())];
+    let (count, scale) = (x.len(), ScaleBy { x, factor, out: gpu.write(&mut out), count: x.len() });
     // SAFETY: out is as long as x.
     #[allow(unsafe_code)]
     unsafe {
-        gpu.launch(&SCALE_BY, LaunchDims::over(x.len()), &arguments)?;
+        scale.launch(gpu, LaunchDims::over(count))?;
     }
     Ok(out)
 }

@@ -1,16 +1,18 @@
-//! Batch normalisation, with a ReLU at its end or without.
+//! Computes batch normalisation, with a ReLU at its end or without.
 
 use crate::{
-    gpu::{DeviceBuffer, DeviceSlice, Error, Gpu, KernelArg, LaunchDims, THREADS, expect, int},
-    kernel::{
-        NORM_APPLY, NORM_GIVEN, NORM_GRADIENT, NORM_GRADIENT_FACTORS, NORM_GRADIENT_SUMS, NORM_MOMENTS,
-        NORM_SUMS,
+    error::{Error, expect},
+    gpu::{DeviceBuffer, Gpu},
+    kernels::{
+        NormApply, NormGiven, NormGradient, NormGradientFactors, NormGradientSums, NormMoments, NormSums,
     },
+    launch::{LaunchDims, THREADS},
+    memory::DeviceSlice,
 };
 
 const NAME: &str = "batch-norm";
 
-/// Values of a channel that are worth a block.
+/// Values of a channel per block.
 const PART: usize = 1 << 14;
 
 /// The normalisation of activations [batch, channels, positions]: y = (x - mean) / sqrt(variance + epsilon) * weight +
@@ -31,11 +33,11 @@ pub struct Norm {
 
 /// Gradients of a normalisation.
 pub struct NormGradients {
-    /// In the input, if it was wanted.
+    /// Gradient of the input, if it was wanted.
     pub x: Option<DeviceBuffer<f32>>,
-    /// In the weight.
+    /// Gradient of the weight.
     pub weight: DeviceBuffer<f32>,
-    /// In the bias.
+    /// Gradient of the bias.
     pub bias: DeviceBuffer<f32>,
 }
 
@@ -44,17 +46,9 @@ impl Norm {
         self.batch * self.channels * self.positions
     }
 
-    /// Blocks that share the sums of a channel: a matter of the problem, not of the GPU.
+    /// Blocks that share the sums of a channel; they depend on the problem, not on the GPU.
     fn parts(&self) -> usize {
         (self.batch * self.positions).div_ceil(PART).clamp(1, 256)
-    }
-
-    fn sizes(&self) -> Result<[KernelArg; 3], Error> {
-        Ok([int(NAME, self.batch)?, int(NAME, self.channels)?, int(NAME, self.positions)?])
-    }
-
-    fn relu(&self) -> KernelArg {
-        KernelArg::I32(i32::from(self.relu))
     }
 
     fn check(
@@ -83,8 +77,8 @@ impl Norm {
         LaunchDims { grid: [blocks, rows, 1], block: [threads, 1, 1], shared: 0 }
     }
 
-    /// Mean and variance of each channel of `x`; and the running ones with `factor` of the new, the running variance
-    /// of an estimate without bias.
+    /// Mean and variance of each channel of `x`, and the running statistics with the share `factor` of the new ones; the
+    /// running variance takes the unbiased estimate.
     ///
     /// # Errors
     /// If operands do not fit, or the GPU fails.
@@ -97,39 +91,39 @@ impl Norm {
     ) -> Result<(DeviceBuffer<f64>, [DeviceBuffer<f32>; 2]), Error> {
         self.check(x, &[("the running mean", mean), ("the running variance", variance)])?;
         if x.is_empty() {
-            return Err(Error::Operands { operation: NAME, what: "no values have no moments".to_owned() });
+            return Err(Error::Operands { operation: NAME, what: "there are no values".to_owned() });
         }
-        let (parts, [batch, channels, positions]) = (self.parts(), self.sizes()?);
-        let mut sums = gpu.alloc::<f64>(2 * self.channels * parts)?;
-        let mut moments = gpu.alloc::<f64>(2 * self.channels)?;
-        let mut new_mean = gpu.alloc::<f32>(self.channels)?;
-        let mut new_variance = gpu.alloc::<f32>(self.channels)?;
-        let parts = int(NAME, parts)?;
+        let Norm { batch, channels, positions: n, .. } = *self;
+        let parts = self.parts();
+        let mut sums = gpu.alloc::<f64>(2 * channels * parts)?;
+        let mut moments = gpu.alloc::<f64>(2 * channels)?;
+        let mut new_mean = gpu.alloc::<f32>(channels)?;
+        let mut new_variance = gpu.alloc::<f32>(channels)?;
         // SAFETY: lengths were compared, sums has two numbers per channel and part, moments two per channel.
         #[allow(unsafe_code)]
         unsafe {
-            let arguments = [x.argument(), gpu.write(&mut sums), batch, channels, positions, parts];
-            gpu.launch(&NORM_SUMS, self.sums()?, &arguments)?;
-            let arguments = [
-                x.argument(),
-                gpu.read(&sums).argument(),
-                gpu.write(&mut moments),
-                mean.argument(),
-                variance.argument(),
-                gpu.write(&mut new_mean),
-                gpu.write(&mut new_variance),
-                KernelArg::F64(factor),
+            NormSums { x, sums: gpu.write(&mut sums), batch, channels, n, parts }
+                .launch(gpu, self.sums()?)?;
+            let moments = NormMoments {
+                x,
+                sums: gpu.read(&sums),
+                moments: gpu.write(&mut moments),
+                old_mean: mean,
+                old_variance: variance,
+                running_mean: gpu.write(&mut new_mean),
+                running_variance: gpu.write(&mut new_variance),
+                factor,
                 batch,
                 channels,
-                positions,
+                n,
                 parts,
-            ];
-            gpu.launch(&NORM_MOMENTS, LaunchDims::over(self.channels), &arguments)?;
+            };
+            moments.launch(gpu, LaunchDims::over(channels))?;
         }
         Ok((moments, [new_mean, new_variance]))
     }
 
-    /// Moments that were found before, of which each has a number per channel.
+    /// The moments that a given mean and variance per channel stand for.
     ///
     /// # Errors
     /// If operands do not fit, or the GPU fails.
@@ -142,12 +136,16 @@ impl Norm {
         expect(NAME, "the mean", mean.len(), self.channels)?;
         expect(NAME, "the variance", variance.len(), self.channels)?;
         let mut moments = gpu.alloc::<f64>(2 * self.channels)?;
-        let arguments =
-            [mean.argument(), variance.argument(), gpu.write(&mut moments), int(NAME, self.channels)?];
+        let given = NormGiven {
+            running_mean: mean,
+            running_variance: variance,
+            moments: gpu.write(&mut moments),
+            channels: self.channels,
+        };
         // SAFETY: lengths were compared.
         #[allow(unsafe_code)]
         unsafe {
-            gpu.launch(&NORM_GIVEN, LaunchDims::over(self.channels), &arguments)?;
+            given.launch(gpu, LaunchDims::over(self.channels))?;
         }
         Ok(moments)
     }
@@ -166,23 +164,22 @@ impl Norm {
         self.check(x, &[("the weight", weight), ("the bias", bias)])?;
         expect(NAME, "the moments", moments.len(), 2 * self.channels)?;
         let mut y = gpu.alloc(x.len())?;
-        let [_, channels, positions] = self.sizes()?;
-        let arguments = [
-            x.argument(),
-            moments.argument(),
-            weight.argument(),
-            bias.argument(),
-            gpu.write(&mut y),
-            KernelArg::F64(self.epsilon),
-            self.relu(),
-            int(NAME, self.batch * self.channels)?,
-            channels,
-            positions,
-        ];
+        let apply = NormApply {
+            x,
+            moments,
+            weight,
+            bias,
+            y: gpu.write(&mut y),
+            epsilon: self.epsilon,
+            relu: self.relu,
+            planes: self.batch * self.channels,
+            channels: self.channels,
+            n: self.positions,
+        };
         // SAFETY: lengths were compared; y is as long as x.
         #[allow(unsafe_code)]
         unsafe {
-            gpu.launch(&NORM_APPLY, self.planes(), &arguments)?;
+            apply.launch(gpu, self.planes())?;
         }
         Ok(y)
     }
@@ -202,53 +199,60 @@ impl Norm {
         self.check(x, &[("the weight", weight), ("the bias", bias)])?;
         expect(NAME, "the gradient", grad.len(), x.len())?;
         expect(NAME, "the moments", moments.len(), 2 * self.channels)?;
-        let (parts, [batch, channels, positions]) = (self.parts(), self.sizes()?);
-        let mut sums = gpu.alloc::<f64>(2 * self.channels * parts)?;
-        let mut factors = gpu.alloc::<f32>(2 * self.channels)?;
-        let mut grad_weight = gpu.alloc::<f32>(self.channels)?;
-        let mut grad_bias = gpu.alloc::<f32>(self.channels)?;
-        let parts = int(NAME, parts)?;
+        let Norm { batch, channels, positions: n, epsilon, relu } = *self;
+        let parts = self.parts();
+        let mut sums = gpu.alloc::<f64>(2 * channels * parts)?;
+        let mut factors = gpu.alloc::<f32>(2 * channels)?;
+        let mut grad_weight = gpu.alloc::<f32>(channels)?;
+        let mut grad_bias = gpu.alloc::<f32>(channels)?;
         let mut dx = if want_dx { Some(gpu.alloc::<f32>(x.len())?) } else { None };
-        let [x, grad, moments] = [x.argument(), grad.argument(), moments.argument()];
-        let [weight, bias, epsilon] = [weight.argument(), bias.argument(), KernelArg::F64(self.epsilon)];
         // SAFETY: lengths were compared, the others were reserved as the kernels need them.
         #[allow(unsafe_code)]
         unsafe {
             let to = gpu.write(&mut sums);
-            let arguments =
-                [x, grad, moments, weight, bias, to, epsilon, self.relu(), batch, channels, positions, parts];
-            gpu.launch(&NORM_GRADIENT_SUMS, self.sums()?, &arguments)?;
-            let arguments = [
-                gpu.read(&sums).argument(),
+            let gradient_sums = NormGradientSums {
+                x,
+                grad,
                 moments,
-                gpu.write(&mut factors),
-                gpu.write(&mut grad_weight),
-                gpu.write(&mut grad_bias),
+                weight,
+                bias,
+                sums: to,
                 epsilon,
-                KernelArg::F64((self.batch * self.positions) as f64),
+                relu,
+                batch,
+                channels,
+                n,
+                parts,
+            };
+            gradient_sums.launch(gpu, self.sums()?)?;
+            let gradient_factors = NormGradientFactors {
+                sums: gpu.read(&sums),
+                moments,
+                factors: gpu.write(&mut factors),
+                grad_weight: gpu.write(&mut grad_weight),
+                grad_bias: gpu.write(&mut grad_bias),
+                epsilon,
+                count: (batch * n) as f64,
                 channels,
                 parts,
-            ];
-            gpu.launch(&NORM_GRADIENT_FACTORS, LaunchDims::over(self.channels), &arguments)?;
+            };
+            gradient_factors.launch(gpu, LaunchDims::over(channels))?;
             if let Some(dx) = &mut dx {
-                let factors = gpu.read(&factors).argument();
-                let planes = int(NAME, self.batch * self.channels)?;
-                let to = gpu.write(dx);
-                let arguments = [
+                let gradient = NormGradient {
                     x,
                     grad,
                     moments,
                     weight,
                     bias,
-                    factors,
-                    to,
+                    factors: gpu.read(&factors),
+                    dx: gpu.write(dx),
                     epsilon,
-                    self.relu(),
-                    planes,
+                    relu,
+                    planes: batch * channels,
                     channels,
-                    positions,
-                ];
-                gpu.launch(&NORM_GRADIENT, self.planes(), &arguments)?;
+                    n,
+                };
+                gradient.launch(gpu, self.planes())?;
             }
         }
         Ok(NormGradients { x: dx, weight: grad_weight, bias: grad_bias })

@@ -1,14 +1,17 @@
-//! Clipping, and stochastic gradient descent.
+//! Clips gradients, and takes steps of stochastic gradient descent.
 
 use crate::{
-    gpu::{DeviceBuffer, DeviceSlice, Error, Gpu, KernelArg, LaunchDims, expect, int, long},
-    kernel::{CLIP_SCALE, DESCEND, SQUARE_SUMS},
+    error::{Error, expect},
+    gpu::{DeviceBuffer, Gpu},
+    kernels::{ClipScale, Descend, SquareSums},
+    launch::LaunchDims,
+    memory::DeviceSlice,
 };
 
-/// Numbers that are worth a block of a sum.
+/// Elements per block of a sum.
 const PART: usize = 1 << 14;
 
-/// What gradients must be multiplied with for their norm, over all of them, to be at most `max_norm`: one number.
+/// The scale that limits the L2 norm over all gradients to `max_norm`: min(1, max_norm / (norm + 1e-6)), one element.
 ///
 /// # Errors
 /// If the GPU fails.
@@ -17,7 +20,6 @@ pub fn clip_scale(
     gradients: &[DeviceSlice<'_, f32>],
     max_norm: f64,
 ) -> Result<DeviceBuffer<f32>, Error> {
-    const NAME: &str = "gradient-norm";
     let blocks = |gradient: &DeviceSlice<'_, f32>| gradient.len().div_ceil(PART).clamp(1, 1024);
     let total: usize = gradients.iter().map(blocks).sum();
     let mut sums = gpu.alloc::<f64>(total)?;
@@ -28,13 +30,13 @@ pub fn clip_scale(
     unsafe {
         for gradient in gradients {
             let blocks = blocks(gradient);
-            let arguments = [gradient.argument(), gpu.write_from(&mut sums, first), long(gradient.len())];
-            gpu.launch(&SQUARE_SUMS, LaunchDims::sums([blocks as u32, 1, 1], 1), &arguments)?;
+            let sums = gpu.write(&mut sums).skip(first);
+            let squares = SquareSums { x: *gradient, sums, count: gradient.len() };
+            squares.launch(gpu, LaunchDims::sums([blocks as u32, 1, 1], 1))?;
             first += blocks;
         }
-        let arguments =
-            [gpu.read(&sums).argument(), gpu.write(&mut scale), KernelArg::F64(max_norm), int(NAME, total)?];
-        gpu.launch(&CLIP_SCALE, LaunchDims::sums([1, 1, 1], 1), &arguments)?;
+        let clip = ClipScale { sums: gpu.read(&sums), scale: gpu.write(&mut scale), max_norm, count: total };
+        clip.launch(gpu, LaunchDims::sums([1, 1, 1], 1))?;
     }
     Ok(scale)
 }
@@ -43,9 +45,9 @@ pub fn clip_scale(
 /// momentum buffer + g'; p -= rate (g' + momentum buffer).
 #[derive(Clone, Copy, Debug)]
 pub struct SgdStep {
-    /// Decay of the weights.
+    /// Weight decay.
     pub decay: f64,
-    /// Share of the buffer that stays.
+    /// Momentum.
     pub momentum: f64,
     /// Learning rate.
     pub rate: f64,
@@ -68,22 +70,22 @@ impl SgdStep {
         expect(NAME, "the buffer", buffer.len(), count)?;
         expect(NAME, "the scale", scale.len(), 1)?;
         let (mut new_values, mut new_buffer) = (gpu.alloc(count)?, gpu.alloc(count)?);
-        let arguments = [
-            values.argument(),
-            gradient.argument(),
-            buffer.argument(),
-            scale.argument(),
-            gpu.write(&mut new_values),
-            gpu.write(&mut new_buffer),
-            KernelArg::F64(self.decay),
-            KernelArg::F64(self.momentum),
-            KernelArg::F64(self.rate),
-            long(count),
-        ];
+        let descend = Descend {
+            p: values,
+            grad: gradient,
+            buffer,
+            scale,
+            new_p: gpu.write(&mut new_values),
+            new_buffer: gpu.write(&mut new_buffer),
+            decay: self.decay,
+            momentum: self.momentum,
+            rate: self.rate,
+            count,
+        };
         // SAFETY: lengths were compared; both results are as long.
         #[allow(unsafe_code)]
         unsafe {
-            gpu.launch(&DESCEND, LaunchDims::over(count), &arguments)?;
+            descend.launch(gpu, LaunchDims::over(count))?;
         }
         Ok([new_values, new_buffer])
     }

@@ -1,12 +1,16 @@
-//! Tensors of candle as operands and results of kernels.
+//! Lets kernels read candle's tensors, and makes tensors of what kernels wrote.
 
-use crate::gpu::{DeviceBuffer, DeviceSlice, Error, Gpu};
+use crate::{
+    error::Error,
+    gpu::{DeviceBuffer, Gpu},
+    memory::DeviceSlice,
+};
 use candle_core::{
     CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Storage, StorageRef, Tensor, op::BackpropOp,
 };
 use std::sync::{Mutex, PoisonError};
 
-/// A tensor of f32 whose numbers kernels may read while this exists.
+/// Read access of kernels to a tensor of f32, for as long as this exists.
 pub struct Operand<'a> {
     _storage: StorageRef<'a>,
     address: u64,
@@ -14,7 +18,7 @@ pub struct Operand<'a> {
 }
 
 impl Operand<'_> {
-    /// Its numbers.
+    /// The elements.
     pub fn read(&self) -> DeviceSlice<'_, f32> {
         // SAFETY: the storage is locked for as long as this is borrowed.
         #[allow(unsafe_code)]
@@ -25,7 +29,7 @@ impl Operand<'_> {
 }
 
 impl Gpu {
-    /// The GPU that is the device `device`; `None` if it is not a GPU.
+    /// The GPU behind a candle device; `None` if it is not a GPU.
     pub fn of(device: &Device) -> Option<Gpu> {
         match device {
             #[cfg(feature = "cuda")]
@@ -34,10 +38,10 @@ impl Gpu {
         }
     }
 
-    /// A contiguous tensor of f32 as an operand.
+    /// Gives kernels read access to a contiguous tensor of f32.
     ///
     /// # Errors
-    /// If it is another, or on another device.
+    /// If it has another type or layout, or is on another device.
     pub fn operand<'a>(&self, tensor: &'a Tensor) -> Result<Operand<'a>> {
         let wrong = |what: String| candle_core::Error::msg(format!("an operand of a kernel {what}"));
         if tensor.dtype() != DType::F32 {
@@ -66,15 +70,15 @@ impl Gpu {
         Ok(Operand { _storage: storage, address, len: end - start })
     }
 
-    /// What a kernel wrote as a tensor of this shape.
+    /// A tensor of this shape that takes over a buffer.
     ///
     /// # Errors
-    /// If there are not as many numbers.
+    /// If the buffer has another number of elements.
     pub fn tensor(&self, memory: DeviceBuffer<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
         let shape = shape.into();
         let len = self.read(&memory).len();
         if shape.elem_count() != len {
-            candle_core::bail!("{len} numbers are no tensor of shape {shape:?}")
+            candle_core::bail!("{len} elements do not fit the shape {shape:?}")
         }
         let storage = self.storage(memory)?;
         Ok(Tensor::from_storage(storage, shape, BackpropOp::none(), false))
@@ -99,13 +103,13 @@ impl Gpu {
             }
             #[cfg(feature = "emulator")]
             (_, DeviceBuffer::Emulator(memory)) => Ok(Storage::Cpu(CpuStorage::F32(memory.values()?))),
-            #[allow(unreachable_patterns, reason = "without a GPU there is no other")]
-            _ => candle_core::bail!("the memory is another device's"),
+            #[allow(unreachable_patterns, reason = "reachable with the feature cuda")]
+            _ => candle_core::bail!("the memory is on another device"),
         }
     }
 
-    /// A node of candle's graph: a function of `a` and `b` whose value was computed already. `rule` turns the gradient
-    /// of the value into those of both, where there are any.
+    /// A node of candle's graph: a function of `a` and `b` whose value was computed already. `rule` turns the gradient of
+    /// the value into the gradients of `a` and `b`; `None` stands for zero.
     ///
     /// # Errors
     /// If the GPU fails.
@@ -116,7 +120,7 @@ impl Gpu {
         value: &Tensor,
         rule: impl Fn([&Tensor; 2], &Tensor) -> Result<[Option<Tensor>; 2]> + Send + Sync + 'static,
     ) -> Result<Tensor> {
-        // Only a graph's own operations make its nodes, so that the value is copied.
+        // candle makes nodes only of operations that compute their value, so the value is copied.
         let copy = {
             let (storage, layout) = value.storage_and_layout();
             if layout.contiguous_offsets().is_none_or(|(start, _)| start != 0) {
@@ -131,7 +135,7 @@ impl Gpu {
     /// The same for a function of one tensor.
     ///
     /// # Errors
-    /// As there.
+    /// See [`Gpu::node`].
     pub fn node_of_one(
         &self,
         name: &'static str,
@@ -139,7 +143,7 @@ impl Gpu {
         value: &Tensor,
         rule: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync + 'static,
     ) -> Result<Tensor> {
-        // The second operand is a number that nothing depends on.
+        // Nothing depends on the second operand.
         let none = Tensor::zeros(1, DType::F32, a.device())?;
         self.node(name, [a, &none], value, move |_, grad| Ok([Some(rule(grad)?), None]))
     }

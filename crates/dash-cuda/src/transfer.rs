@@ -1,44 +1,51 @@
-//! Copies to a GPU that nobody waits for, through pinned memory of the CPU.
+//! Copies to a GPU asynchronously, through pinned memory.
 
-use crate::gpu::{Element, Error, failed};
+use crate::{
+    error::{Error, failed},
+    memory::Element,
+};
 use candle_core::cuda_backend::{
     CudaDevice,
     cudarc::driver::{CudaEvent, CudaSlice, CudaStream, DevicePtrMut, PinnedHostSlice, result},
 };
 use std::sync::{Mutex, PoisonError};
 
-/// Pinned memory, which a GPU reads or writes by itself until an event is reached. The bindings record events of
-/// their own only where they order several streams, which they do not here.
+/// Pinned memory, which a GPU reads or writes until an event. The bindings record events only to order several streams, and
+/// there is one stream here.
 pub(crate) struct PinnedBuffer {
     memory: PinnedHostSlice<u8>,
-    reached: CudaEvent,
+    done: CudaEvent,
 }
 
 impl PinnedBuffer {
-    /// Memory of some bytes. `combined` is for what the CPU only writes: reading is slow.
-    pub(crate) fn new(stream: &CudaStream, bytes: usize, combined: bool) -> Result<PinnedBuffer, Error> {
-        let failed = |e: &dyn std::fmt::Display| failed("locking memory of the CPU", e);
+    /// Allocates pinned memory. With `write_combined` the CPU should only write it: reading is slow.
+    pub(crate) fn new(
+        stream: &CudaStream,
+        bytes: usize,
+        write_combined: bool,
+    ) -> Result<PinnedBuffer, Error> {
+        let failed = |e: &dyn std::fmt::Display| failed("allocating pinned memory", e);
         let context = stream.context();
-        let reached = context.new_event(None).map_err(|e| failed(&e))?;
-        // SAFETY: bytes have no wrong values, and nobody reads them before they were written.
+        let done = context.new_event(None).map_err(|e| failed(&e))?;
+        // SAFETY: any bytes are valid, and they are written before they are read.
         #[allow(unsafe_code)]
         let memory = unsafe {
-            match combined {
+            match write_combined {
                 true => context.alloc_pinned::<u8>(bytes),
                 false => context.alloc_pinned_with_flags::<u8>(bytes, 0),
             }
         };
-        Ok(PinnedBuffer { memory: memory.map_err(|e| failed(&e))?, reached })
+        Ok(PinnedBuffer { memory: memory.map_err(|e| failed(&e))?, done })
     }
 
-    /// The memory, once the GPU is done with it.
+    /// Waits until the GPU is done with the memory, and returns it.
     pub(crate) fn bytes(&mut self) -> Result<&mut [u8], Error> {
         let failed = |e: &dyn std::fmt::Display| failed("waiting for a copy", e);
-        self.reached.synchronize().map_err(|e| failed(&e))?;
+        self.done.synchronize().map_err(|e| failed(&e))?;
         self.memory.as_mut_slice().map_err(|e| failed(&e))
     }
 
-    /// Has `copy` use the memory, and remembers when the GPU will be done.
+    /// Starts `copy`, which uses the memory, and records when the GPU is done with it.
     pub(crate) fn used(
         &mut self,
         stream: &CudaStream,
@@ -46,25 +53,25 @@ impl PinnedBuffer {
         copy: impl FnOnce(&mut [u8]) -> Result<(), result::DriverError>,
     ) -> Result<(), Error> {
         let copied = self.memory.as_mut_slice().and_then(copy);
-        let recorded = self.reached.record(stream);
+        let recorded = self.done.record(stream);
         copied.and(recorded).map_err(|e| failed(what, &e))
     }
 }
 
 impl Drop for PinnedBuffer {
     fn drop(&mut self) {
-        // The memory must outlive the copy; if the GPU has failed, there is none any more.
-        let _ = self.reached.synchronize();
+        // The memory must outlive the copy; if the GPU has failed, no copy is left.
+        let _ = self.done.synchronize();
     }
 }
 
-/// Memory that is used again, of all devices.
+/// Buffers for reuse, of all devices.
 static IDLE: Mutex<Vec<PinnedBuffer>> = Mutex::new(Vec::new());
 
-/// The least memory worth locking, in bytes.
+/// The smallest pinned buffer, in bytes.
 const LEAST: usize = 4096;
 
-/// A copy of `values` in the GPU's memory, for whatever is launched later; the values may change at once.
+/// Copies `values` to the GPU, for everything that is launched later; the caller may change them at once.
 pub(crate) fn upload<T: Element>(device: &CudaDevice, values: &[T]) -> Result<CudaSlice<T>, Error> {
     const WHAT: &str = "copying to the GPU";
     let stream = device.cuda_stream();
@@ -93,7 +100,7 @@ pub(crate) fn upload<T: Element>(device: &CudaDevice, values: &[T]) -> Result<Cu
     Ok(to)
 }
 
-/// Memory of `size` bytes, rounded up to a power of two, that no GPU reads any more; new if there is none.
+/// A buffer of at least `size` bytes, a power of two, that no GPU reads: an idle one, or a new one.
 fn idle(stream: &CudaStream, size: usize) -> Result<PinnedBuffer, Error> {
     let size = size.max(LEAST).next_power_of_two();
     {

@@ -1,4 +1,4 @@
-//! What a forward pass is for.
+//! Identifies a forward pass.
 
 /// Identifies the random draws of one forward pass, and says whether it is for training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

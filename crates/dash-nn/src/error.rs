@@ -1,4 +1,4 @@
-//! What can go wrong when networks are built, trained or restored.
+//! Says what can go wrong when networks are built, trained or restored.
 
 use dash_core::{
     card::TargetKind,

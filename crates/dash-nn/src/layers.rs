@@ -1,4 +1,4 @@
-//! The layers that backbones are made of.
+//! Provides the layers that backbones are made of.
 
 use crate::{
     activation::Activation,

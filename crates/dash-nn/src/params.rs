@@ -1,4 +1,4 @@
-//! The ordered store of a network's parameters and buffers.
+//! Stores the parameters and buffers of a network in forward order.
 
 use crate::{
     backend::{Backend, ShapeBackend},

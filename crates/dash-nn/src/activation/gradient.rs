@@ -1,4 +1,4 @@
-//! Gradients of activations between consumers and producers.
+//! Sums the gradients of an activation over its consumers.
 
 use crate::backend::Backend;
 use candle_core::{Result, Tensor, bail};

@@ -1,4 +1,4 @@
-//! Activations of a network, and the sums of their gradients.
+//! Holds the activations of a network, and applies operations to them.
 //!
 //! candle's backward pass zeroes a tensor and adds to it for every gradient of every operation, on
 //! one thread. For activations of some megabytes that is a large part of a training step. So the

@@ -1,4 +1,4 @@
-//! What computes the operations of a network: the CPU, a GPU or its emulator, or nothing but shapes.
+//! Computes the operations of a network: on the CPU, on a GPU or its emulator, or for shapes alone.
 //!
 //! A [`Backend`] is chosen where the device is opened, and travels with the parameters and the activations of a network.
 //! Nothing outside this folder asks which device computes. `cpu` and `cuda` have the same files.

@@ -1,4 +1,4 @@
-//! The operations that a backend computes.
+//! Declares the operations that a backend computes.
 
 use super::scalar::PendingScalar;
 use crate::targets::Targets;

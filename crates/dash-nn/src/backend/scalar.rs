@@ -1,4 +1,4 @@
-//! Scalars that a device may still be computing.
+//! Reads scalars that a device may still be computing.
 
 use crate::error::Result;
 use dash_cuda::AsyncScalar;

@@ -1,5 +1,5 @@
-//! A backend that computes nothing but shapes, and records what a network needs: the convolutions of a forward pass, and
-//! the memory of a training step.
+//! Computes nothing but shapes, and records what a network needs: the convolutions of a forward pass, and the memory of a
+//! training step.
 //!
 //! Its tensors have one value that is broadcast to their shape, so that any shape costs no memory.
 

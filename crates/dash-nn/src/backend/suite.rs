@@ -1,4 +1,4 @@
-//! Tests of operations, written once and instantiated for the CPU, the emulator and a GPU if there is one.
+//! Tests operations by one suite that runs on the CPU, on the emulator, and on a GPU if there is one.
 
 use super::Backend;
 use crate::{

@@ -1,4 +1,4 @@
-//! Dropout with counter-based masks (Srivastava et al. 2014).
+//! Applies dropout with counter-based masks (Srivastava et al. 2014).
 
 use super::values::operand;
 use crate::backend::operations::{Backward, Computed, DropoutMask};

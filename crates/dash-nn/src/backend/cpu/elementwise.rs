@@ -1,4 +1,4 @@
-//! Sums of activations and of their gradients.
+//! Sums activations and their gradients.
 
 use super::values::{GRAIN, Values, operand};
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};

@@ -1,4 +1,4 @@
-//! Mixing weights, and the normalisation of architecture gradients (DASH, section 5).
+//! Computes mixing weights, and normalises architecture gradients (DASH, section 5).
 
 use super::values::{Values, operand};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};

@@ -1,5 +1,5 @@
-//! Operations on the CPU, with hand-written gradients. Reductions are in f64, in an order that does not depend on the number
-//! of threads.
+//! Computes operations on the CPU, with hand-written gradients. Reductions are in f64, in an order that does not depend on
+//! the number of threads.
 
 mod dropout;
 mod elementwise;

@@ -1,4 +1,4 @@
-//! Batch normalisation over [B, C, ...], optionally with a ReLU at its end (Ioffe and Szegedy 2015).
+//! Computes batch normalisation over [B, C, ...], optionally with a ReLU at its end (Ioffe and Szegedy 2015).
 
 use super::{
     simd::{self, Affine, Channel, Deviations, Factors, GradientSums, InputGradient, Normalise, Out},

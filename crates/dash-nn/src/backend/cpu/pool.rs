@@ -1,4 +1,4 @@
-//! Mean over all positions of [B, C, ...].
+//! Computes the mean over all positions of [B, C, ...], and its gradient.
 
 use super::{
     simd::{self, Sum},

@@ -1,4 +1,4 @@
-//! The norm of gradients, and stochastic gradient descent.
+//! Computes the norm of gradients, and takes steps of stochastic gradient descent.
 
 use super::values::Values;
 use crate::backend::operations::{GradientScale, SgdOperands, SgdRule};

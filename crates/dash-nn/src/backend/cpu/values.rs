@@ -1,4 +1,4 @@
-//! Access to the values of tensors on the CPU.
+//! Reads the values of tensors on the CPU.
 
 use candle_core::{CpuStorage, Layout, Result, Storage, StorageRef, Tensor, bail};
 use std::{mem::MaybeUninit, ops::Range};

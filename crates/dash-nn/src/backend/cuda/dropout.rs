@@ -1,4 +1,4 @@
-//! Dropout on a GPU, with the masks of the CPU.
+//! Applies dropout on a GPU, with the masks of the CPU.
 
 use crate::backend::operations::{Backward, Computed, DropoutMask};
 use candle_core::{Result, Tensor};

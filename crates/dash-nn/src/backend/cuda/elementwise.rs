@@ -1,4 +1,4 @@
-//! Sums of activations on a GPU.
+//! Sums activations on a GPU.
 
 use candle_core::{Result, Tensor};
 use dash_cuda::{Gpu, add as add_slices};

@@ -1,4 +1,4 @@
-//! Losses on a GPU, whose gradients are computed together with them.
+//! Computes losses on a GPU together with their gradients.
 
 use crate::backend::cpu::LARGEST_LOSS;
 use crate::{

@@ -1,4 +1,4 @@
-//! Operations on an NVIDIA GPU or its emulator.
+//! Computes operations on an NVIDIA GPU or its emulator.
 
 mod dropout;
 mod elementwise;

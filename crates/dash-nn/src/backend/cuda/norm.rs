@@ -1,4 +1,4 @@
-//! Batch normalisation on a GPU.
+//! Computes batch normalisation on a GPU.
 
 use crate::backend::{
     cpu::planes,

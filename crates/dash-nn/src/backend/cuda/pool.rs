@@ -1,4 +1,4 @@
-//! Mean over all positions of [B, C, ...] on a GPU.
+//! Computes the mean over all positions of [B, C, ...] on a GPU, and its gradient.
 
 use crate::backend::{
     cpu::planes,

@@ -1,4 +1,4 @@
-//! Clipping, and stochastic gradient descent, on a GPU.
+//! Clips gradients and takes steps of stochastic gradient descent on a GPU.
 
 use crate::backend::operations::{GradientScale, SgdOperands, SgdRule};
 use candle_core::{Result, Tensor};

@@ -1,18 +1,14 @@
-//! The mixture of candidates, and its gradient (DASH, sections 4.1 and 4.3).
+//! Mixes the weights of candidates on a GPU, and computes the gradients (DASH, sections 4.1 and 4.3).
 
-use crate::{
-    gpu::{DeviceBuffer, DeviceSlice, Error, Gpu, KernelArg, LaunchDims, expect, int},
-    kernel::{
-        Kernel, MIX, MIX_COEFFICIENTS, MIX_GRADIENT, MIXING_COEFFICIENTS, MIXING_GRADIENT, TREATED_GRADIENT,
-    },
-};
+use super::kernels::{Mix, MixCoefficients, MixGradient};
+use dash_cuda::{DeviceBuffer, DeviceSlice, Error, Gpu, LaunchDims, expect};
 
 const NAME: &str = "mixture";
 
 /// Where the weights of all candidates go: made once for a set of candidates and a number of channel pairs.
 ///
 /// Weights are flat: of each candidate `[pairs, its taps]`.
-pub struct MixtureTable {
+pub(crate) struct MixtureTable {
     pairs: usize,
     taps: usize,
     candidates: usize,
@@ -31,7 +27,7 @@ impl MixtureTable {
     ///
     /// # Errors
     /// If a place is outside of the union, there are too many weights to count, or the GPU fails.
-    pub fn new(
+    pub(crate) fn new(
         gpu: &Gpu,
         tap_indices: &[Vec<usize>],
         taps: usize,
@@ -101,7 +97,7 @@ impl MixtureTable {
     ///
     /// # Errors
     /// If operands do not fit, or the GPU fails.
-    pub fn mix(
+    pub(crate) fn mix(
         &self,
         gpu: &Gpu,
         weights: DeviceSlice<'_, f32>,
@@ -109,22 +105,23 @@ impl MixtureTable {
     ) -> Result<DeviceBuffer<f32>, Error> {
         self.check(weights, coefficients)?;
         let mut out = gpu.alloc(self.pairs * self.taps)?;
-        let [begin, candidate, base, width] = self.by_tap.each_ref().map(|table| gpu.read(table).argument());
-        let arguments = [
-            weights.argument(),
-            coefficients.argument(),
+        let [begin, candidate, base, width] = self.by_tap.each_ref().map(|table| gpu.read(table));
+        let (pairs, taps) = (self.pairs, self.taps);
+        let mix = Mix {
+            weights,
+            coefficients,
             begin,
             candidate,
             base,
             width,
-            gpu.write(&mut out),
-            int(NAME, self.pairs)?,
-            int(NAME, self.taps)?,
-        ];
+            out: gpu.write(&mut out),
+            pairs,
+            taps,
+        };
         // SAFETY: lengths were compared, and the table points into that many weights and coefficients.
         #[allow(unsafe_code)]
         unsafe {
-            gpu.launch(&MIX, LaunchDims::over(self.pairs * self.taps), &arguments)?;
+            mix.launch(gpu, LaunchDims::over(pairs * taps))?;
         }
         Ok(out)
     }
@@ -133,7 +130,7 @@ impl MixtureTable {
     ///
     /// # Errors
     /// If operands do not fit, or the GPU fails.
-    pub fn gradients(
+    pub(crate) fn gradients(
         &self,
         gpu: &Gpu,
         weights: DeviceSlice<'_, f32>,
@@ -143,101 +140,22 @@ impl MixtureTable {
         self.check(weights, coefficients)?;
         expect(NAME, "the gradient", grad.len(), self.pairs * self.taps)?;
         let (mut dw, mut dc) = (gpu.alloc(weights.len())?, gpu.alloc(self.candidates)?);
-        let [begin, owner, tap, place, width] =
-            self.by_weight.each_ref().map(|table| gpu.read(table).argument());
-        let (pairs, taps) = (int(NAME, self.pairs)?, int(NAME, self.taps)?);
-        let candidates = u32::try_from(self.candidates).unwrap_or(u32::MAX).clamp(1, 1 << 16);
+        let [begin, owner, tap, base, width] = self.by_weight.each_ref().map(|table| gpu.read(table));
+        let MixtureTable { pairs, taps, candidates, entries, .. } = *self;
+        let blocks = u32::try_from(candidates).unwrap_or(u32::MAX).clamp(1, 1 << 16);
+        let count = weights.len();
         // SAFETY: as above; each weight has one entry of each pair.
         #[allow(unsafe_code)]
         unsafe {
             let to = gpu.write(&mut dw);
-            let entries = int(NAME, self.entries)?;
-            let arguments = [
-                grad.argument(),
-                coefficients.argument(),
-                owner,
-                tap,
-                place,
-                width,
-                to,
-                pairs,
-                taps,
-                entries,
-            ];
-            gpu.launch(&MIX_GRADIENT, LaunchDims::over(weights.len()), &arguments)?;
+            let gradient =
+                MixGradient { grad, coefficients, owner, tap, base, width, dw: to, pairs, taps, entries };
+            gradient.launch(gpu, LaunchDims::over(count))?;
             let to = gpu.write(&mut dc);
-            let arguments = [
-                grad.argument(),
-                weights.argument(),
-                begin,
-                tap,
-                place,
-                width,
-                to,
-                pairs,
-                taps,
-                int(NAME, self.candidates)?,
-            ];
-            gpu.launch(&MIX_COEFFICIENTS, LaunchDims::sums([candidates, 1, 1], 1), &arguments)?;
+            let gradient =
+                MixCoefficients { grad, weights, begin, tap, base, width, dc: to, pairs, taps, candidates };
+            gradient.launch(gpu, LaunchDims::sums([blocks, 1, 1], 1))?;
         }
         Ok([dw, dc])
     }
-}
-
-/// softmax(alpha + noise): the coefficients of a mixture.
-///
-/// # Errors
-/// If there is not as much noise as there are parameters, or the GPU fails.
-pub fn mixing_coefficients(
-    gpu: &Gpu,
-    alpha: DeviceSlice<'_, f32>,
-    noise: &[f32],
-) -> Result<DeviceBuffer<f32>, Error> {
-    of_candidates(gpu, &MIXING_COEFFICIENTS, alpha, gpu.read(&gpu.upload(noise)?), &[])
-}
-
-/// The gradient in alpha of coefficients, given their own.
-///
-/// # Errors
-/// As there.
-pub fn mixing_gradient(
-    gpu: &Gpu,
-    coefficients: DeviceSlice<'_, f32>,
-    grad: DeviceSlice<'_, f32>,
-) -> Result<DeviceBuffer<f32>, Error> {
-    of_candidates(gpu, &MIXING_GRADIENT, coefficients, grad, &[])
-}
-
-/// A gradient of architecture parameters divided by `scale` and its norm, or as it is if `scale` is zero, and a pull.
-///
-/// # Errors
-/// As there.
-pub fn treated_gradient(
-    gpu: &Gpu,
-    grad: DeviceSlice<'_, f32>,
-    pull: &[f32],
-    scale: f64,
-) -> Result<DeviceBuffer<f32>, Error> {
-    of_candidates(gpu, &TREATED_GRADIENT, grad, gpu.read(&gpu.upload(pull)?), &[KernelArg::F64(scale)])
-}
-
-/// What a kernel makes of two lists of a number per candidate.
-fn of_candidates(
-    gpu: &Gpu,
-    kernel: &Kernel,
-    one: DeviceSlice<'_, f32>,
-    two: DeviceSlice<'_, f32>,
-    more: &[KernelArg],
-) -> Result<DeviceBuffer<f32>, Error> {
-    expect(kernel.name, "the second list", two.len(), one.len())?;
-    let mut out = gpu.alloc(one.len())?;
-    let mut arguments = vec![one.argument(), two.argument(), gpu.write(&mut out)];
-    arguments.extend(more);
-    arguments.push(int(kernel.name, one.len())?);
-    // SAFETY: the lists and the result have as many numbers.
-    #[allow(unsafe_code)]
-    unsafe {
-        gpu.launch(kernel, LaunchDims::over(one.len()), &arguments)?;
-    }
-    Ok(out)
 }

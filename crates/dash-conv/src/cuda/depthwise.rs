@@ -1,15 +1,12 @@
-//! Depthwise convolution over taps, and the gradient of a bias.
+//! Computes depthwise convolutions tap by tap, and the gradient of a bias.
 
-use crate::{
+use super::{
     fft::{Direction, Maps, Transforms},
-    gpu::{
-        DeviceBuffer, DeviceSlice, Error, Gpu, KernelArg, LaunchDims, MOST_THREADS, SHARED, THREADS, expect,
-        int,
-    },
-    kernel::{CHANNEL_SUMS, CHANNEL_TOTALS, TAPS_CONVOLVE, TAPS_WEIGHT_GRADIENT, TAPS_WEIGHT_SUMS},
-    tiling::Tiling,
+    kernels::{ChannelSums, ChannelTotals, TapsConvolve, TapsWeightGradient, TapsWeightSums},
+    segments::Tiling,
 };
 use candle_core::Tensor;
+use dash_cuda::{DeviceBuffer, DeviceSlice, Error, Gpu, LaunchDims, MOST_THREADS, SHARED, THREADS, expect};
 
 const NAME: &str = "depthwise convolution";
 
@@ -17,14 +14,14 @@ const NAME: &str = "depthwise convolution";
 const TILE: usize = 8;
 
 /// Taps that a depthwise convolution over taps may have at most: what blocks have room for.
-pub const MOST_TAPS: usize = SHARED / 16;
+pub(crate) const MOST_TAPS: usize = SHARED / 16;
 
 /// Values of a channel that are worth a block.
 const PART: usize = 1 << 14;
 
 /// How a depthwise convolution is computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TapMethod {
+pub(crate) enum TapMethod {
     /// Shift and add over taps.
     Taps,
     /// Fourier transforms of pieces of maps in shared memory.
@@ -32,7 +29,7 @@ pub enum TapMethod {
 }
 
 /// A convolution on a GPU.
-pub trait Convolution: Send + Sync {
+pub(crate) trait Convolution: Send + Sync {
     /// conv(x, weights) + bias; the shape is the caller's to give.
     ///
     /// # Errors
@@ -104,7 +101,7 @@ impl TapTable {
 ///
 /// x is `[batch, channels, rows, columns]`, weights `[channels, all taps]`; results have ceil(n / stride) positions per
 /// axis, and maps are zero outside.
-pub struct Depthwise {
+pub(crate) struct Depthwise {
     batch: usize,
     channels: usize,
     size: [usize; 2],
@@ -118,7 +115,7 @@ impl Depthwise {
     ///
     /// # Errors
     /// If a place is outside, there are not as many offsets as places, or the GPU fails.
-    pub fn new(
+    pub(crate) fn new(
         gpu: &Gpu,
         [batch, channels]: [usize; 2],
         size: [usize; 2],
@@ -154,18 +151,6 @@ impl Depthwise {
         [self.maps() * area(self.size), self.channels * self.taps.all, self.maps() * area(self.out_size())]
     }
 
-    /// Batch, channels, sizes and strides, as kernels take them.
-    fn sizes(&self) -> Result<[KernelArg; 8], Error> {
-        let ([rows, columns], [out_rows, out_columns]) = (self.size, self.out_size());
-        let all =
-            [self.batch, self.channels, rows, columns, out_rows, out_columns, self.stride[0], self.stride[1]];
-        let mut arguments = [KernelArg::I32(0); 8];
-        for (argument, size) in arguments.iter_mut().zip(all) {
-            *argument = int(NAME, size)?;
-        }
-        Ok(arguments)
-    }
-
     fn blocks(count: usize) -> Result<u32, Error> {
         u32::try_from(count).map_err(|_| Error::Operands { operation: NAME, what: format!("{count} blocks") })
     }
@@ -183,39 +168,35 @@ impl Depthwise {
         let [rows, columns] = walk.of;
         let [out_rows, out_columns] = walk.to;
         let mut y = gpu.alloc(self.maps() * out_rows * out_columns)?;
-        let mut arguments = vec![
-            x.argument(),
-            weights.argument(),
+        let convolve = TapsConvolve {
+            x,
+            weights,
             // Not read where there is none.
-            bias.unwrap_or(weights).argument(),
-            gpu.read(&self.taps.offsets).argument(),
-            gpu.read(&self.taps.tap_indices).argument(),
-            gpu.write(&mut y),
-        ];
-        for size in [
-            self.batch,
-            self.channels,
+            bias: bias.unwrap_or(weights),
+            offsets: gpu.read(&self.taps.offsets),
+            tap_indices: gpu.read(&self.taps.tap_indices),
+            y: gpu.write(&mut y),
+            batch: self.batch,
+            channels: self.channels,
             rows,
             columns,
             out_rows,
             out_columns,
-            walk.stride[0],
-            walk.stride[1],
-            walk.spread[0],
-            walk.spread[1],
-            self.taps.count,
-            self.taps.all,
-            usize::from(back),
-            usize::from(walk.turned),
-            walk.above,
-            walk.padded_rows,
-            walk.width,
-            walk.lanes,
-            walk.step,
-            usize::from(walk.staged),
-        ] {
-            arguments.push(int(NAME, size)?);
-        }
+            stride_rows: walk.stride[0],
+            stride_columns: walk.stride[1],
+            spread_rows: walk.spread[0],
+            spread_columns: walk.spread[1],
+            taps: self.taps.count,
+            all_taps: self.taps.all,
+            back,
+            turned: walk.turned,
+            above: walk.above,
+            padded_rows: walk.padded_rows,
+            width: walk.width,
+            lanes: walk.lanes,
+            step: walk.step,
+            staged: walk.staged,
+        };
         let blocks = |n: usize| Self::blocks(n);
         let launch = LaunchDims {
             grid: [blocks(self.batch.div_ceil(walk.samples) * self.channels)?, 1, 1],
@@ -226,7 +207,7 @@ impl Depthwise {
         // writes.
         #[allow(unsafe_code)]
         unsafe {
-            gpu.launch(&TAPS_CONVOLVE, launch, &arguments)?;
+            convolve.launch(gpu, launch)?;
         }
         Ok(y)
     }
@@ -235,7 +216,7 @@ impl Depthwise {
     ///
     /// # Errors
     /// If operands do not fit, or the GPU fails.
-    pub fn forward(
+    pub(crate) fn forward(
         &self,
         gpu: &Gpu,
         x: DeviceSlice<'_, f32>,
@@ -256,7 +237,7 @@ impl Depthwise {
     ///
     /// # Errors
     /// If operands do not fit, or the GPU fails.
-    pub fn input_gradient(
+    pub(crate) fn input_gradient(
         &self,
         gpu: &Gpu,
         grad: DeviceSlice<'_, f32>,
@@ -275,7 +256,7 @@ impl Depthwise {
     ///
     /// # Errors
     /// If operands do not fit, or the GPU fails.
-    pub fn weight_gradient(
+    pub(crate) fn weight_gradient(
         &self,
         gpu: &Gpu,
         x: DeviceSlice<'_, f32>,
@@ -291,19 +272,19 @@ impl Depthwise {
             None => self.weight_sums(gpu, [x, grad], parts)?,
         };
         let mut dw = gpu.alloc(weights_len)?;
-        let arguments = [
-            gpu.read(&sums).argument(),
-            gpu.read(&self.taps.slots).argument(),
-            gpu.write(&mut dw),
-            int(NAME, self.channels)?,
-            int(NAME, self.taps.count)?,
-            int(NAME, self.taps.all)?,
-            int(NAME, parts)?,
-        ];
+        let gradient = TapsWeightGradient {
+            sums: gpu.read(&sums),
+            slots: gpu.read(&self.taps.slots),
+            dw: gpu.write(&mut dw),
+            channels: self.channels,
+            taps: self.taps.count,
+            all_taps: self.taps.all,
+            parts,
+        };
         // SAFETY: sums has a number per part, channel and tap, slots one per tap of all.
         #[allow(unsafe_code)]
         unsafe {
-            gpu.launch(&TAPS_WEIGHT_GRADIENT, LaunchDims::over(weights_len), &arguments)?;
+            gradient.launch(gpu, LaunchDims::over(weights_len))?;
         }
         Ok(dw)
     }
@@ -331,14 +312,28 @@ impl Depthwise {
             block: [threads as u32, 1, 1],
             shared: if staged { bytes as u32 } else { 0 },
         };
-        let head =
-            [x.argument(), grad.argument(), gpu.read(&self.taps.offsets).argument(), gpu.write(&mut sums)];
-        let tail = [self.taps.count, parts, pitch, usize::from(staged)];
-        let tail = tail.into_iter().map(|size| int(NAME, size)).collect::<Result<Vec<_>, _>>()?;
+        let weight_sums = TapsWeightSums {
+            x,
+            grad,
+            offsets: gpu.read(&self.taps.offsets),
+            sums: gpu.write(&mut sums),
+            batch: self.batch,
+            channels: self.channels,
+            rows: self.size[0],
+            columns: self.size[1],
+            out_rows,
+            out_columns,
+            stride_rows: self.stride[0],
+            stride_columns: self.stride[1],
+            taps: self.taps.count,
+            parts,
+            pitch,
+            staged,
+        };
         // SAFETY: the caller compared lengths; sums has a number per part, channel and tap.
         #[allow(unsafe_code)]
         unsafe {
-            gpu.launch(&TAPS_WEIGHT_SUMS, launch, &[&head[..], &self.sizes()?, &tail].concat())?;
+            weight_sums.launch(gpu, launch)?;
         }
         Ok(sums)
     }
@@ -446,7 +441,7 @@ impl Convolution for Depthwise {
 ///
 /// # Errors
 /// If `x` is not as long as that, or the GPU fails.
-pub fn channel_sums(
+pub(crate) fn channel_sums(
     gpu: &Gpu,
     x: DeviceSlice<'_, f32>,
     [batch, channels, positions]: [usize; 3],
@@ -457,15 +452,13 @@ pub fn channel_sums(
     let mut sums = gpu.alloc::<f64>(channels * parts)?;
     let mut out = gpu.alloc(channels)?;
     let size = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).max(1);
-    let (count, of_parts) = (int(NAME, channels)?, int(NAME, parts)?);
     // SAFETY: the length was compared, and sums has a number per channel and part.
     #[allow(unsafe_code)]
     unsafe {
-        let to = gpu.write(&mut sums);
-        let arguments = [x.argument(), to, int(NAME, batch)?, count, int(NAME, positions)?, of_parts];
-        gpu.launch(&CHANNEL_SUMS, LaunchDims::sums([size(channels), size(parts), 1], 1), &arguments)?;
-        let arguments = [gpu.read(&sums).argument(), gpu.write(&mut out), count, of_parts];
-        gpu.launch(&CHANNEL_TOTALS, LaunchDims::over(channels), &arguments)?;
+        let sum = ChannelSums { x, sums: gpu.write(&mut sums), batch, channels, n: positions, parts };
+        sum.launch(gpu, LaunchDims::sums([size(channels), size(parts), 1], 1))?;
+        let total = ChannelTotals { sums: gpu.read(&sums), out: gpu.write(&mut out), channels, parts };
+        total.launch(gpu, LaunchDims::over(channels))?;
     }
     Ok(out)
 }

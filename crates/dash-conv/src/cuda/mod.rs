@@ -1,14 +1,27 @@
-//! Convolutions on GPUs: their recipes, what they cost, and how they are built from kernels.
+//! Computes convolutions on NVIDIA GPUs: their recipes, costs and kernels.
 
 pub(crate) mod cost;
+mod dense;
+mod depthwise;
+mod fft;
+#[cfg(test)]
+mod kernel_tests;
+mod kernels;
+mod mixture;
 pub(crate) mod op;
+mod segments;
 mod tiling;
+mod transform;
 
 use crate::{Algorithm, ConvProblem};
 use candle_core::Result;
-use dash_cuda::{Convolution, Dense, DenseMethod, DenseSizes, Depthwise, Gpu, TapMethod};
+use dash_cuda::Gpu;
+use dense::{Dense, DenseMethod, DenseSizes};
+use depthwise::{Depthwise, TapMethod};
 use std::sync::Arc;
 
+pub(crate) use depthwise::Convolution;
+pub(crate) use mixture::MixtureTable;
 pub(crate) use tiling::GpuTiling;
 
 /// How a GPU computes a convolution.
@@ -68,7 +81,7 @@ mod tests {
     #[test]
     fn every_tiling_equals_the_oracle() {
         let device = Device::Cpu;
-        let gpu = Gpu::Emulator(dash_cuda::Emulator::default());
+        let gpu = Gpu::emulated();
         for (groups, channels, size, stride, kernel, dilation) in [
             (3, [3, 3], [1, 40], [1, 1], 3, 4),
             (2, [2, 2], [13, 16], [2, 1], 3, 1),

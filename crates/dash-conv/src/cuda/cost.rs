@@ -2,6 +2,7 @@
 
 use super::{
     GpuRecipe,
+    depthwise::MOST_TAPS,
     tiling::{Axis, GpuTiling},
 };
 use crate::{
@@ -10,7 +11,6 @@ use crate::{
     dft::{self, DftSize},
     machine::{CpuModel, GpuModel},
 };
-use dash_cuda::MOST_TAPS;
 use std::sync::Arc;
 
 /// All recipes of an algorithm that are worth a comparison; none if there is no kernel for the problem.

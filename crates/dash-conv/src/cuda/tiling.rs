@@ -1,10 +1,10 @@
 //! How feature maps are divided into tiles for transforms in shared memory.
 
+use super::segments::{Segment, Segments, Tiling};
 use crate::{
     ConvProblem,
     spectral::{AxisTiling, TiledAxis, gcd},
 };
-use dash_cuda::{Segment, Segments, Tiling};
 use std::sync::Arc;
 
 /// One axis: tiles for the output and the gradient of the weights, and for the gradient of the input.

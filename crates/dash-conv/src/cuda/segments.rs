@@ -1,27 +1,27 @@
-//! How maps are cut into pieces that are transformed independently.
+//! Describes how maps are divided into tiles that are transformed independently.
 
-use crate::gpu::{DeviceBuffer, Error, Gpu};
+use dash_cuda::{DeviceBuffer, Error, Gpu};
 
 /// Numbers of a map in a transform, along one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// The first number of the map.
-    pub start: usize,
+    pub(crate) start: usize,
     /// How many.
-    pub len: usize,
+    pub(crate) len: usize,
     /// The place of the first in the transform.
-    pub at: usize,
+    pub(crate) at: usize,
 }
 
 /// The runs of an axis: number `at + stride i` of the transform of a run is number `start + step i` of the map.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segments {
+pub(crate) struct Segments {
     /// Distance of neighbours in the map.
-    pub step: usize,
+    pub(crate) step: usize,
     /// The same in the transform.
-    pub stride: usize,
+    pub(crate) stride: usize,
     /// The runs.
-    pub segments: Vec<Segment>,
+    pub(crate) segments: Vec<Segment>,
 }
 
 /// How the maps of a convolution are cut: along rows and along columns. A piece is a pair of runs.
@@ -29,19 +29,19 @@ pub struct Segments {
 /// A piece of y is what a piece of x determines by a circular convolution of the transform's size, so that runs of both
 /// belong together. Those of the gradient of y, and of the gradient of x that they determine, may be others.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tiling {
+pub(crate) struct Tiling {
     /// Rows and columns of a transform, without factors but 2, 3 and 5. Each takes 8 bytes of shared memory per number.
-    pub size: [usize; 2],
+    pub(crate) size: [usize; 2],
     /// Offsets of taps are multiples of this.
-    pub dilation: [usize; 2],
+    pub(crate) dilation: [usize; 2],
     /// Of the input.
-    pub x: [Segments; 2],
+    pub(crate) x: [Segments; 2],
     /// Of the result: every number is in one of these.
-    pub y: [Segments; 2],
+    pub(crate) y: [Segments; 2],
     /// Of the gradient of the result, for that of the input.
-    pub grad: [Segments; 2],
+    pub(crate) grad: [Segments; 2],
     /// Of the gradient of the input: every number is in one of these.
-    pub dx: [Segments; 2],
+    pub(crate) dx: [Segments; 2],
 }
 
 /// A cut on a GPU.
@@ -167,10 +167,9 @@ fn is_smooth(mut n: usize) -> bool {
     n == 1
 }
 
-#[cfg(all(test, feature = "emulator"))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Emulator;
 
     #[test]
     fn what_is_no_cut_is_refused() {
@@ -184,7 +183,7 @@ mod tests {
             let all = || [rows.clone(), columns.clone()];
             Tiling { size: [1, 6], dilation: [1, 1], x: all(), y: all(), grad: all(), dx: all() }
         };
-        let gpu = Gpu::Emulator(Emulator::default());
+        let gpu = Gpu::emulated();
         let of = |change: fn(&mut Tiling), offset: i32| {
             let mut tiling = good();
             change(&mut tiling);

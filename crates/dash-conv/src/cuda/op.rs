@@ -1,11 +1,12 @@
 //! Makes the convolution on a GPU an operation of candle's autograd graph.
 
+use super::depthwise::{Convolution, channel_sums};
 use crate::{
     ConvProblem,
     op::{ConvGradients, GradientsOf},
 };
 use candle_core::{Result, Tensor};
-use dash_cuda::{Convolution, Gpu, channel_sums};
+use dash_cuda::Gpu;
 use std::sync::Arc;
 
 /// The convolution, `[batch, c_out, positions]`; differentiable if an operand is part of a graph.

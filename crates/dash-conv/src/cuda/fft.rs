@@ -1,11 +1,11 @@
-//! Depthwise convolution by Fourier transforms of pieces of maps in shared memory.
+//! Computes depthwise convolutions by Fourier transforms of tiles in shared memory.
 
-use crate::{
-    gpu::{DeviceBuffer, DeviceSlice, Error, Gpu, KernelArg, SHARED, int},
-    kernel::{FFT_CONVOLVE, FFT_KERNELS, FFT_WEIGHT_SUMS},
-    tiling::{Tiling, TilingTable},
+use super::{
+    kernels::{FftConvolve, FftKernels, FftWeightSums},
+    segments::{Tiling, TilingTable},
     transform::Transform,
 };
+use dash_cuda::{DeviceBuffer, DeviceSlice, Error, Gpu, SHARED};
 
 const NAME: &str = "depthwise convolution by transforms";
 
@@ -63,27 +63,27 @@ impl Transforms {
     ) -> Result<DeviceBuffer<f32>, Error> {
         let Maps { channels, taps, all_taps, .. } = self.maps;
         let mut spectra = gpu.alloc(2 * channels * self.transform.len())?;
-        let ([row_twiddles, column_twiddles], [rows, columns]) =
-            (self.transform.twiddles(gpu), self.transform.sizes()?);
-        let arguments = [
-            weights.argument(),
-            gpu.read(&self.tiling.offsets).argument(),
-            gpu.read(tap_indices).argument(),
+        let ([row_twiddles, column_twiddles], [n_rows, n_columns]) =
+            (self.transform.twiddles(gpu), self.transform.size());
+        let kernels = FftKernels {
+            weights,
+            offsets: gpu.read(&self.tiling.offsets),
+            tap_indices: gpu.read(tap_indices),
             row_twiddles,
             column_twiddles,
-            gpu.write(&mut spectra),
-            int(NAME, channels)?,
-            rows,
-            columns,
-            int(NAME, taps)?,
-            int(NAME, all_taps)?,
-        ];
+            spectra: gpu.write(&mut spectra),
+            channels,
+            n_rows,
+            n_columns,
+            taps,
+            all_taps,
+        };
         let shared = self.transform.shared(channels, 1);
         let launch = self.transform.launch([channels.div_ceil(shared.maps), 1], shared, 1)?;
         // SAFETY: the caller compared the lengths of weights and tables; spectra has a map per channel.
         #[allow(unsafe_code)]
         unsafe {
-            gpu.launch(&FFT_KERNELS, launch, &arguments)?;
+            kernels.launch(gpu, launch)?;
         }
         Ok(spectra)
     }
@@ -101,35 +101,43 @@ impl Transforms {
         let (maps, tiling) = (self.maps, &self.tiling);
         let (from, to, from_cut, to_cut, pieces, bias, back) = match direction {
             Direction::Forward(bias) => {
-                (maps.size, maps.out, &tiling.x, &tiling.y, tiling.pieces[0], bias, 0)
+                (maps.size, maps.out, &tiling.x, &tiling.y, tiling.pieces[0], bias, false)
             }
             // The bias is not read.
-            Direction::Back => (maps.out, maps.size, &tiling.grad, &tiling.dx, tiling.pieces[1], weights, 1),
+            Direction::Back => {
+                (maps.out, maps.size, &tiling.grad, &tiling.dx, tiling.pieces[1], weights, true)
+            }
         };
         let mut y = gpu.alloc(maps.batch * maps.channels * to[0] * to[1])?;
-        let [row_twiddles, column_twiddles] = self.transform.twiddles(gpu);
-        let mut arguments = vec![
-            x.argument(),
-            gpu.read(&spectra).argument(),
-            bias.argument(),
-            gpu.read(from_cut).argument(),
-            gpu.read(to_cut).argument(),
+        let ([row_twiddles, column_twiddles], [n_rows, n_columns]) =
+            (self.transform.twiddles(gpu), self.transform.size());
+        let convolve = FftConvolve {
+            x,
+            spectra: gpu.read(&spectra),
+            bias,
+            from_cut: gpu.read(from_cut),
+            to_cut: gpu.read(to_cut),
             row_twiddles,
             column_twiddles,
-            gpu.write(&mut y),
-        ];
-        for size in [maps.batch, maps.channels, from[0], from[1], to[0], to[1]] {
-            arguments.push(int(NAME, size)?);
-        }
-        arguments.extend(self.transform.sizes()?);
-        arguments.extend([KernelArg::I32(back), KernelArg::I32(1 - back)]);
+            y: gpu.write(&mut y),
+            batch: maps.batch,
+            channels: maps.channels,
+            rows: from[0],
+            columns: from[1],
+            to_rows: to[0],
+            to_columns: to[1],
+            n_rows,
+            n_columns,
+            conjugated: back,
+            biased: !back,
+        };
         let jobs = self.jobs(pieces);
         let shared = self.transform.shared(jobs, 1);
         let launch = self.transform.launch([jobs.div_ceil(shared.maps) * maps.channels, 1], shared, 1)?;
         // SAFETY: the caller compared lengths; cuts are inside of their maps, and y is as long as the kernel writes.
         #[allow(unsafe_code)]
         unsafe {
-            gpu.launch(&FFT_CONVOLVE, launch, &arguments)?;
+            convolve.launch(gpu, launch)?;
         }
         Ok(y)
     }
@@ -149,29 +157,36 @@ impl Transforms {
         let beside = if resident { 1 } else { 4 * blocks * shared.maps * self.transform.len() };
         let mut scratch = gpu.alloc::<f32>(beside)?;
         let mut sums = gpu.alloc::<f64>((blocks * maps.taps).max(1))?;
-        let [row_twiddles, column_twiddles] = self.transform.twiddles(gpu);
-        let mut arguments = vec![
-            x.argument(),
-            grad.argument(),
-            gpu.read(&self.tiling.x).argument(),
-            gpu.read(&self.tiling.y).argument(),
-            gpu.read(&self.tiling.offsets).argument(),
+        let ([row_twiddles, column_twiddles], [n_rows, n_columns]) =
+            (self.transform.twiddles(gpu), self.transform.size());
+        let weight_sums = FftWeightSums {
+            x,
+            grad,
+            x_cut: gpu.read(&self.tiling.x),
+            grad_cut: gpu.read(&self.tiling.y),
+            offsets: gpu.read(&self.tiling.offsets),
             row_twiddles,
             column_twiddles,
-            gpu.write(&mut scratch),
-            gpu.write(&mut sums),
-        ];
-        for size in [maps.batch, maps.channels, maps.size[0], maps.size[1], maps.out[0], maps.out[1]] {
-            arguments.push(int(NAME, size)?);
-        }
-        arguments.extend(self.transform.sizes()?);
-        arguments.extend([int(NAME, maps.taps)?, int(NAME, parts)?, KernelArg::I32(i32::from(resident))]);
+            scratch: gpu.write(&mut scratch),
+            sums: gpu.write(&mut sums),
+            batch: maps.batch,
+            channels: maps.channels,
+            rows: maps.size[0],
+            columns: maps.size[1],
+            out_rows: maps.out[0],
+            out_columns: maps.out[1],
+            n_rows,
+            n_columns,
+            taps: maps.taps,
+            parts,
+            resident,
+        };
         let each = if resident { 3 } else { 1 };
         let launch = self.transform.launch([maps.channels, parts], shared, each)?;
         // SAFETY: the caller compared lengths; scratch has two complex maps per map of a block that is not resident.
         #[allow(unsafe_code)]
         unsafe {
-            gpu.launch(&FFT_WEIGHT_SUMS, launch, &arguments)?;
+            weight_sums.launch(gpu, launch)?;
         }
         Ok(sums)
     }

@@ -1,16 +1,15 @@
-//! Dense and grouped convolutions: matrix products, with kernels around them.
+//! Computes dense and grouped convolutions by matrix products, with kernels around them.
 
 mod columns;
 mod spectra;
 
-use crate::{
-    gpu::{DeviceSlice, Element, Error, Gpu, KernelArg, LaunchDims, int},
-    kernel::Kernel,
-    taps::{Convolution, TapTable},
-    tiling::{Tiling, TilingTable},
+use super::{
+    depthwise::{Convolution, TapTable},
+    segments::{Tiling, TilingTable},
     transform::{Transform, reversed_digits},
 };
 use candle_core::{Result, Tensor};
+use dash_cuda::{DeviceBuffer, DeviceSlice, Element, Error, Gpu, expect};
 
 const NAME: &str = "dense convolution";
 
@@ -19,7 +18,7 @@ const AT_A_TIME: usize = 1 << 30;
 
 /// How a dense convolution is computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DenseMethod {
+pub(crate) enum DenseMethod {
     /// What each tap sees is written down: one product per sample.
     Columns,
     /// Fourier transforms of pieces of maps in shared memory: one product per frequency.
@@ -28,26 +27,26 @@ pub enum DenseMethod {
 
 /// Sizes of a dense convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DenseSizes {
+pub(crate) struct DenseSizes {
     /// Samples.
-    pub batch: usize,
+    pub(crate) batch: usize,
     /// Groups of channels.
-    pub groups: usize,
+    pub(crate) groups: usize,
     /// Input channels of a group.
-    pub per_in: usize,
+    pub(crate) per_in: usize,
     /// Output channels of a group.
-    pub per_out: usize,
+    pub(crate) per_out: usize,
     /// Rows and columns of an input map.
-    pub size: [usize; 2],
+    pub(crate) size: [usize; 2],
     /// Distance between outputs per axis.
-    pub stride: [usize; 2],
+    pub(crate) stride: [usize; 2],
 }
 
 /// A convolution over taps in which each output channel sees all input channels of its group.
 ///
 /// x is `[batch, groups x per_in, rows, columns]`, weights `[groups x per_out, per_in, all taps]`; results have
 /// ceil(n / stride) positions per axis, and maps are zero outside.
-pub struct Dense {
+pub(crate) struct Dense {
     sizes: DenseSizes,
     taps: TapTable,
     spectral: Option<Spectral>,
@@ -60,7 +59,7 @@ struct Spectral {
     transform: Transform,
     tiling: TilingTable,
     /// Of each frequency kept: where it is, and where its opposite.
-    mirrors: crate::DeviceBuffer<i32>,
+    mirrors: DeviceBuffer<i32>,
     bins: usize,
 }
 
@@ -108,7 +107,7 @@ impl Dense {
     ///
     /// # Errors
     /// If a place is outside, there are not as many offsets as places, a size is zero, or the GPU fails.
-    pub fn new(
+    pub(crate) fn new(
         gpu: &Gpu,
         sizes: DenseSizes,
         (offsets, tap_indices, all_taps): (&[[i32; 2]], &[usize], usize),
@@ -263,41 +262,23 @@ impl Convolution for Dense {
     }
 }
 
-/// An operand that must have `expected` numbers.
-fn checked<T: Element>(operand: DeviceSlice<'_, T>, expected: usize) -> Result<KernelArg> {
-    crate::gpu::expect(NAME, "an operand", operand.len(), expected)?;
-    Ok(operand.argument())
+/// An operand that must have `expected` elements.
+fn checked<T: Element>(operand: DeviceSlice<'_, T>, expected: usize) -> Result<DeviceSlice<'_, T>> {
+    expect(NAME, "an operand", operand.len(), expected)?;
+    Ok(operand)
 }
 
-fn push(arguments: &mut Vec<KernelArg>, sizes: &[usize]) -> Result<()> {
-    for &size in sizes {
-        arguments.push(int(NAME, size)?);
-    }
-    Ok(())
-}
-
-/// Launches a kernel of `dense.cu` whose operands were compared with its sizes.
-fn run(gpu: &Gpu, kernel: &Kernel, launch: LaunchDims, arguments: &[KernelArg]) -> Result<()> {
-    // SAFETY: every caller lists the kernel's arguments in its order, compares the lengths of operands by `checked`, and
-    // reserves as much as the kernel writes.
-    #[allow(unsafe_code)]
-    unsafe {
-        gpu.launch(kernel, launch, arguments)?;
-    }
-    Ok(())
-}
-
-#[cfg(all(test, feature = "emulator"))]
+#[cfg(test)]
 mod tests {
+    use super::super::segments::{Segment, Segments};
     use super::*;
-    use crate::{Emulator, Segment, Segments};
     use candle_core::Device;
 
     #[test]
     fn samples_that_are_computed_in_turn_give_the_same() {
         let sizes = DenseSizes { batch: 5, groups: 1, per_in: 3, per_out: 2, size: [6, 7], stride: [1, 2] };
         let (offsets, tap_indices) = ([[0, -1], [2, 0], [-1, 3]], [0, 2, 3]);
-        let gpu = Gpu::Emulator(Emulator::default());
+        let gpu = Gpu::emulated();
         let ramp = |len: usize| {
             let values: Vec<f32> = (0..len).map(|i| ((i * 37) % 19) as f32 / 19.0 - 0.5).collect();
             Tensor::from_vec(values, len, &Device::Cpu).unwrap()

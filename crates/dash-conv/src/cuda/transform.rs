@@ -1,6 +1,6 @@
-//! Transforms in shared memory: their sizes, their twiddle factors and how they share blocks.
+//! Holds the twiddle factors of transforms in shared memory, and decides how maps share blocks.
 
-use crate::gpu::{DeviceBuffer, Error, Gpu, KernelArg, LaunchDims, MOST_THREADS, SHARED, THREADS, int};
+use dash_cuda::{DeviceBuffer, DeviceSlice, Error, Gpu, LaunchDims, MOST_THREADS, SHARED, THREADS};
 use std::f64::consts::TAU;
 
 const NAME: &str = "convolution by transforms";
@@ -69,12 +69,14 @@ impl Transform {
         })
     }
 
-    pub(crate) fn sizes(&self) -> Result<[KernelArg; 2], Error> {
-        Ok([int(NAME, self.size[0])?, int(NAME, self.size[1])?])
+    /// Rows and columns.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        self.size
     }
 
-    pub(crate) fn twiddles(&self, gpu: &Gpu) -> [KernelArg; 2] {
-        [gpu.read(&self.twiddles[0]).argument(), gpu.read(&self.twiddles[1]).argument()]
+    /// Twiddle factors of rows and of columns.
+    pub(crate) fn twiddles(&self, gpu: &Gpu) -> [DeviceSlice<'_, f32>; 2] {
+        [gpu.read(&self.twiddles[0]), gpu.read(&self.twiddles[1])]
     }
 }
 
@@ -89,11 +91,10 @@ mod tests {
         assert_eq!(reversed_digits(6), [0, 3, 1, 4, 2, 5]);
     }
 
-    #[cfg(feature = "emulator")]
     #[test]
     fn small_maps_share_blocks() {
         let shared = |size: [usize; 2], of, each| {
-            let gpu = Gpu::Emulator(crate::Emulator::default());
+            let gpu = Gpu::emulated();
             let Shared { threads, maps } = Transform::new(&gpu, size).unwrap().shared(of, each);
             (threads, maps)
         };
