@@ -61,6 +61,7 @@ fn cuda(root: &Path) -> Result<(), Failure> {
     let environment = [
         ("NVCC", &*stub.to_string_lossy()),
         ("CUDA_COMPUTE_CAP", "80"),
+        ("CUDARC_CUDA_VERSION", "13000"),
         ("CARGO_TARGET_DIR", &*target.to_string_lossy()),
     ];
     execute(root, "cargo", &arguments, &environment)

@@ -46,3 +46,12 @@ fn sizes(sources: &[Source]) -> Vec<String> {
     })
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    /// The same check as a test, so that `cargo test` finds what CI finds.
+    #[test]
+    fn the_tree_is_tidy() {
+        super::run(&crate::root()).unwrap();
+    }
+}

@@ -65,12 +65,12 @@ pub(crate) fn check(sources: &[Source], texts: &[Text]) -> Vec<String> {
         }
         for (number, line) in text.lines().enumerate() {
             let prose = if code { prose(line) } else { line.to_owned() };
+            if let Some(found) = is_no(&prose) {
+                findings.push(format!("{name}:{}: `{found}`: say \"is not a ...\"", number + 1));
+            }
             let prose = prose.to_lowercase();
             for word in RETIRED.iter().filter(|word| applies(word, name) && has(&prose, word.phrase)) {
                 findings.push(format!("{name}:{}: `{}`: say {}", number + 1, word.phrase, word.instead));
-            }
-            if let Some(found) = is_no(&prose) {
-                findings.push(format!("{name}:{}: `{found}`: say \"is not a ...\"", number + 1));
             }
         }
     }
