@@ -1,4 +1,4 @@
-//! Refers to the elements of device buffers.
+//! Defines references to the elements of device buffers.
 
 use std::marker::PhantomData;
 

@@ -61,10 +61,10 @@ pub(crate) struct TilingTable {
 }
 
 impl TilingTable {
-    /// A cut of maps of `size` and results of `out`, by taps at `offsets`.
+    /// A tiling of feature maps of `size` and results of `out`, by taps at `offsets`.
     ///
     /// # Errors
-    /// If it is none, or the GPU fails.
+    /// If the sizes do not describe a tiling, or the GPU fails.
     pub(crate) fn new(
         gpu: &Gpu,
         operation: &'static str,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Read-backs whose memory is used again.
 pub(super) type IdleScalars = Arc<Mutex<Vec<AsyncScalar>>>;
 
-/// A scalar of a device: ready at once on the CPU, later on a GPU, which meanwhile goes on with its work.
+/// A scalar of a device: ready at once on the CPU, later on a GPU, which computes meanwhile.
 pub struct PendingScalar(State);
 
 enum State {
