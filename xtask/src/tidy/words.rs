@@ -116,7 +116,7 @@ fn has(text: &str, phrase: &str) -> bool {
 fn is_no(text: &str) -> Option<String> {
     let words: Vec<&str> = text.split_whitespace().collect();
     (1..words.len()).find_map(|at| {
-        let before = if at > 1 { words[at - 2] } else { "" };
+        let before = if at > 1 { words[at - 2].to_lowercase() } else { String::new() };
         let after = words.get(at + 1).copied().unwrap_or_default();
         let negated = match words[at].trim_end_matches(['.', ',', ';', ':', ')']) {
             "no" => !after.is_empty() && !matches!(after, "longer" | "more" | "less" | "other" | "matter"),
