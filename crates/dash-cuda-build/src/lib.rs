@@ -9,6 +9,8 @@
 //! }
 //! ```
 
+#![allow(clippy::print_stdout, reason = "build scripts instruct cargo on standard output")]
+
 use std::{
     env,
     error::Error,

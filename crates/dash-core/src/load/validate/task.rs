@@ -58,7 +58,7 @@ impl Checks {
             TargetScaling::EnabledBy(key) => {
                 self.require(!p.task.decode_target, "task.decode_target", || {
                     format!("there is no scaling to decode: set {key}")
-                })
+                });
             }
             TargetScaling::None => self.require(!p.task.decode_target, "task.decode_target", || {
                 format!("does not fit: {recipe} has no scaling to decode")
