@@ -63,7 +63,7 @@ impl AsyncScalar {
             }
             #[cfg(feature = "emulator")]
             Gpu::Emulator(_) => {
-                self.pending = number.to_vec1::<f32>()?.first().copied().map(Pending::Emulator)
+                self.pending = number.to_vec1::<f32>()?.first().copied().map(Pending::Emulator);
             }
             Gpu::None(never) => (*never).none(),
         }

@@ -72,7 +72,7 @@ fn darcy_files_of_matlab_7_3_are_those_of_level_5() {
         level5.put(name, &mat(&[("coeff", &shape, &fields[0]), ("sol", &shape, &fields[1])]));
         level7.put(name, &std::fs::read(fixtures.join(fixture)).unwrap());
     }
-    let darcy = |place: &Place| darcy_dataset(&place, serde_json::json!({}));
+    let darcy = |place: &Place| darcy_dataset(place, serde_json::json!({}));
     let expected = level5.ingest(&darcy(&level5), Protocol::Strict).unwrap();
     let card = level7.ingest(&darcy(&level7), Protocol::Strict).unwrap();
     assert_eq!(card.splits, expected.splits);

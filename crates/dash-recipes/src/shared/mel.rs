@@ -198,7 +198,7 @@ mod tests {
             let [band, frame, value] = *words.as_slice() else { panic!("{line}") };
             let at = band.parse::<usize>().unwrap() * frames + frame.parse::<usize>().unwrap();
             let difference = f64::from(spectrogram[at]) - value.parse::<f64>().unwrap();
-            assert!(difference.abs() < 1e-5, "{line}: {} dB off", difference);
+            assert!(difference.abs() < 1e-5, "{line}: {difference} dB off");
             checked += 1;
         }
         assert_eq!(cases, 3);
