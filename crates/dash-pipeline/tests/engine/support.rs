@@ -94,7 +94,7 @@ impl StageRunner for FakeRunner {
                             split: "test".into(),
                         }],
                     }),
-                )
+                );
             }
             _ => {}
         }
