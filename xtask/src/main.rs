@@ -1,4 +1,4 @@
-//! Runs the tasks of the project's developers: `cargo xtask ci | gen | tidy | release`.
+//! Runs the tasks of the project's developers: `cargo xtask ci | cuda-check | gen | tidy | release`.
 //!
 //! CI, the workflow files and people call the same tasks, so that what passes on one machine passes on the other.
 
@@ -19,6 +19,7 @@ const USAGE: &str = "\
 usage: cargo xtask TASK
 
   ci         run everything that CI runs: formatting, lints, tests, documentation, tidy, and what is installed of the rest
+  cuda-check  check the code of the feature `cuda` without a CUDA toolkit (compiles candle for CUDA: many minutes)
   gen        write the generated files again (schemas)
   gen --check  fail if a generated file differs from what would be written
   tidy       check what compilers do not: retired words, unique type names, import cycles, module docs, file sizes, links
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["ci"] => ci::run(&root()),
+        ["cuda-check"] => ci::cuda(&root()),
         ["gen"] => generate::write(&root()),
         ["gen", "--check"] => generate::check(&root()),
         ["tidy"] => tidy::run(&root()),
